@@ -1,0 +1,56 @@
+# Every target works in .venv/, which it makes. `make` alone prints this help.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+BENCH ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve store test check format bench faults lock clean
+
+help: ## Print this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+$(INSTALLED): requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+install: $(INSTALLED) ## Make .venv/ with everything in it
+
+demo: $(INSTALLED) ## Reduce sample data on a store of its own, compare with numpy, stop
+	$(BIN)/python -m deploy.local.demo
+
+serve: $(INSTALLED) ## The same store and service, kept running, with what to try next
+	$(BIN)/python -m deploy.local.demo --serve
+
+store: $(INSTALLED) ## Only the store, kept running on port 9000
+	bin/store-run
+
+test: $(INSTALLED) ## Run the tests
+	$(BIN)/pytest
+
+check: $(INSTALLED) ## Lint, formatting, import laws, types; changes nothing
+	bin/check
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## Measure, and write docs/performance.md; BENCH="--quick" for a short run that writes nothing
+	$(BIN)/python -m bench $(BENCH)
+
+faults: $(INSTALLED) ## Ask for every fault there is a test for, and write docs/faults.md
+	$(BIN)/python -m tests.faults_page
+
+lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and requirements.txt as a part of it
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" --extra dev -o requirements-dev.txt
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" --extra server -c requirements-dev.txt -o requirements.txt
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,218 @@
+"""The whole thing in one command: a store, the test data, the service, and the seed's boto3 program against them.
+
+``python -m deploy.local.demo`` asks for every reduction of every object, lets numpy judge the answers by the same
+bytes, and prints what travelled; it exits 1 if a single byte differs. With ``--serve`` it asks nothing, prints what to
+try, and runs until Ctrl+C. What numpy says is decided here, and by nothing of the service's.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import boto3
+import numpy as np
+import numpy.typing as npt
+from botocore.client import Config
+
+from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from deploy.local.processes import LOOPBACK, ending_in_order, is_free, wait_while_listening
+from deploy.local.samples import BUCKET, SAMPLES, Sample, write_samples
+from deploy.local.service import service
+from deploy.local.store import DEMO_KEY, REGION, Store, seaweedfs
+
+REDUCERS = ("count", "min", "max", "sum")
+
+# Where README and seed expect the two, taken by --serve when nobody else has them.
+SERVICE_PORT = 8000
+STORE_PORT = 9000
+
+_TO_TRY = """\
+service   {service}
+store     {store}   (SeaweedFS, bucket {bucket})
+keys      {key} / {key}
+log       {log}
+
+# What the service can do:
+curl -s -w '\n' {service}/.well-known/s3-active-storage
+
+# A reduction in Python, from the project's folder:
+.venv/bin/python - <<'END'
+import boto3, numpy as np
+from botocore.client import Config
+from active_storage.client.boto3 import S3ActiveStorageV4Auth
+
+S3ActiveStorageV4Auth.register()
+s3 = boto3.resource(
+    "s3", endpoint_url="{service}", region_name="{region}",
+    aws_access_key_id="{key}", aws_secret_access_key="{key}",
+    config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
+)
+data = s3.Object("max", "float32/{bucket}/temperatures-float32.dat").get()["Body"].read()
+print(np.frombuffer(data, dtype="float32"))
+END
+
+# With curl: a link signed for the store, sent to the service with the reduction in front of its path:
+link=$(.venv/bin/python -c 'from deploy.local.store import Store; print(Store("{store}").client()
+    .generate_presigned_url("get_object", Params=dict(Bucket="{bucket}", Key="data-float32.dat")))')
+curl -s "{service}/sum/float32${{link#{store}}}" | od -A n -t f4
+
+Ctrl+C stops both."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One reduction, as the service and numpy have it.
+
+    Attributes:
+        sample: The object.
+        reducer: What was asked of it.
+        received: The answer, byte for byte.
+        expected: What numpy says of the same bytes.
+    """
+
+    sample: Sample
+    reducer: str
+    received: bytes
+    expected: npt.NDArray[Any]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether not one byte differs."""
+        return self.received == self.expected.tobytes()
+
+    def format_received(self) -> str:
+        """The answer as a number, if it is one number."""
+        if len(self.received) != self.expected.itemsize:
+            return f"{len(self.received)} bytes"
+        return str(np.frombuffer(self.received, dtype=self.expected.dtype)[0])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit code, 1 where the service and numpy differ or where something does not start."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description="Reductions in front of a store.")
+    parser.add_argument("--serve", action="store_true", help="run until Ctrl+C, and say what to try")
+    options = parser.parse_args(arguments)
+    # Whatever proxy this shell uses, boto3 must not look for loopback there.
+    os.environ["no_proxy"] = LOOPBACK
+    try:
+        with ending_in_order():
+            return _serve() if options.serve else _compare()
+    except KeyboardInterrupt:
+        return 0 if options.serve else 130
+    except (RuntimeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def numpy_result(reducer: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What the service must answer, to the last bit, as an array of no dimensions."""
+    if reducer == "count":
+        return np.asarray(array.size, dtype="<i8")
+    if reducer == "sum" and array.dtype.kind == "f":
+        return np.asarray(array.sum(dtype=np.float64)).astype(array.dtype)
+    # numpy would widen a sum of small integers; the service answers in the data's own type, and wraps.
+    result = array.sum(dtype=array.dtype) if reducer == "sum" else getattr(array, reducer)()
+    return np.asarray(result, dtype=array.dtype)
+
+
+def compare(store: Store, endpoint: str) -> Iterator[Row]:
+    """Every reduction of every object, asked of the service as the seed does, and of numpy."""
+    plain, active = store.client(), _active_storage(store, endpoint)
+    for sample in SAMPLES:
+        data = plain.get_object(Bucket=BUCKET, Key=sample.key)["Body"].read()
+        array = np.frombuffer(data, dtype=np.dtype(sample.dtype).newbyteorder("<"))
+        for reducer in REDUCERS:
+            received = active.Object(reducer, f"{sample.dtype}/{BUCKET}/{sample.key}").get()["Body"].read()
+            yield Row(sample, reducer, received, numpy_result(reducer, array))
+
+
+def _active_storage(store: Store, endpoint: str) -> Any:
+    """The seed's boto3 resource."""
+    S3ActiveStorageV4Auth.register()
+    return boto3.resource(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=store.secret_key,
+        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
+    )
+
+
+def _compare() -> int:
+    with _everything() as (store, endpoint, _):
+        rows = list(compare(store, endpoint))
+    print(_format_table(rows))
+    differing = sum(not row.is_equal for row in rows)
+    asked = sum(row.sample.size for row in rows)
+    received = sum(len(row.received) for row in rows)
+    print(
+        f"\n{len(rows)} reductions, {differing or 'none'} different from numpy's:"
+        f" {asked:,} bytes in the objects reduced, {received:,} bytes received."
+    )
+    return 1 if differing else 0
+
+
+def _serve() -> int:
+    ports = _preferred_port(STORE_PORT), _preferred_port(SERVICE_PORT)
+    with _everything(*ports) as (store, endpoint, log):
+        print(
+            _TO_TRY.format(service=endpoint, store=store.endpoint, bucket=BUCKET, region=REGION, key=DEMO_KEY, log=log),
+            flush=True,
+        )
+        gone = wait_while_listening(store.endpoint, endpoint)
+    raise RuntimeError(f"{gone} no longer answers")
+
+
+@contextmanager
+def _everything(store_port: int | None = None, service_port: int | None = None) -> Iterator[tuple[Store, str, Path]]:
+    """The store with the test data, the service's endpoint, and its log while it runs."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(prefix="active-storage-"))
+        log = Path(folder) / "service.log"
+        store = stack.enter_context(seaweedfs(port=store_port))
+        write_samples(store)
+        yield store, stack.enter_context(service(store, log=log, port=service_port)), log
+
+
+def _preferred_port(port: int) -> int | None:
+    if is_free(port):
+        return port
+    print(f"port {port} is taken, so a free one is used in its place")
+    return None
+
+
+def _format_table(rows: Sequence[Row]) -> str:
+    lines = [("object", "dtype", "reducer", "result", "numpy", "equal", "bytes in object", "bytes received")]
+    lines += [
+        (
+            row.sample.key,
+            row.sample.dtype,
+            row.reducer,
+            row.format_received(),
+            str(row.expected),
+            "yes" if row.is_equal else "NO",
+            f"{row.sample.size:,}",
+            f"{len(row.received):,}",
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    left = len(("object", "dtype", "reducer"))
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""The object stores as programs for a terminal: what ``bin/store-run`` and ``bin/minio-run`` start.
+
+Here are the options, the words and the exit codes; how a store is started is in ``store.py``. Both make the bucket of
+the test data and run until Ctrl+C. Exit codes: 0 after Ctrl+C, 1 when the store ends by itself, 2 when it cannot start.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from deploy.local.processes import ending_in_order, wait_while_listening
+from deploy.local.samples import BUCKET, SAMPLES, write_samples
+from deploy.local.store import DEMO_KEY, Store, find_docker, find_minio, minio, minio_in_docker, seaweedfs
+
+DEFAULT_PORT = 9000
+
+_NO_MINIO = """\
+There is no MinIO here: no program named by the variable MINIO, none called minio on PATH, and no Docker that answers.
+Install one of them, or run bin/store-run: the same data in SeaweedFS, which `make install` has installed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the store that the arguments name, until Ctrl+C; the exit code."""
+    options = _parse(arguments)
+    try:
+        with ending_in_order(), _STORES[options.store](options.dir, options.port) as store:
+            write_samples(store)
+            print(_greeting(store, options.dir), flush=True)
+            wait_while_listening(store.endpoint)
+    except KeyboardInterrupt:
+        return 0
+    except (RuntimeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("the store has ended by itself", file=sys.stderr)
+    return 1
+
+
+def _any_minio(directory: Path | None, port: int | None) -> AbstractContextManager[Store]:
+    if program := find_minio():
+        return minio(program, directory, port)
+    if docker := find_docker():
+        return minio_in_docker(docker, directory, port)
+    raise RuntimeError(_NO_MINIO)
+
+
+_STORES: dict[str, Callable[[Path | None, int | None], AbstractContextManager[Store]]] = {
+    "seaweedfs": seaweedfs,
+    "minio": _any_minio,
+}
+_PROGRAMS = {"seaweedfs": "bin/store-run", "minio": "bin/minio-run"}
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    store, *rest = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAMS[store],
+        description="Run an object store with the test data on this machine, for this machine only, until Ctrl+C.",
+    )
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="where it listens (default: %(default)s)")
+    parser.add_argument("--dir", type=Path, help="where its data stays (default: nowhere, it is gone at the end)")
+    options = parser.parse_args(rest)
+    options.store = store
+    return options
+
+
+def _greeting(store: Store, directory: Path | None) -> str:
+    return "\n".join(
+        [
+            f"endpoint  {store.endpoint}, on this machine only",
+            f"keys      {DEMO_KEY} / {DEMO_KEY}",
+            f"bucket    {BUCKET}, {len(SAMPLES)} objects: {SAMPLES[0].key} ... {SAMPLES[-1].key}",
+            f"data      {directory or 'temporary, gone at the end; --dir keeps it'}",
+            "Ctrl+C stops it.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""``active-storage``: run the service, or look at its settings. Every setting is a flag too."""
+
+import sys
+from collections.abc import Sequence
+
+from handler.settings import ENV_PREFIX, SettingsError, load_settings
+
+_USAGE = """\
+usage: active-storage serve [--SETTING VALUE ...]         run the service in the foreground
+       active-storage check-config [--SETTING VALUE ...]  print the effective settings
+       active-storage COMMAND --help                      list the settings
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; the exit code, 2 where they name none or a setting is wrong."""
+    command, *flags = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
+    if command not in ("serve", "check-config"):
+        sys.stderr.write(_USAGE)
+        return 2
+    try:
+        settings = load_settings(flags)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if command == "check-config":
+        for name, value in settings.model_dump(mode="json").items():
+            sys.stdout.write(f"{ENV_PREFIX}{name.upper()}={'' if value is None else value}\n")
+        return 0
+    # gunicorn has no place in a process that only looks at its settings.
+    from handler.server import Server  # noqa: PLC0415
+
+    Server(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""What every door is made of: a request, a reply, the service behind it, and errors in S3's XML."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from handler.errors import ActiveStorageError, NotModified
+from handler.memory import MemoryGate
+from handler.params import split_target
+from handler.render import error_document, error_headers
+from handler.settings import Settings
+from handler.upstream.deadline import Deadline
+from handler.upstream.transport import Transport
+
+_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the requests of a process share."""
+
+    settings: Settings
+    transport: Transport
+    gate: MemoryGate
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request, of which nothing was decoded; its ``repr`` shows no query and no header.
+
+    Attributes:
+        id: What the reply and the log call it.
+        method: In capitals.
+        path: As it was sent, without the query; in path style, whatever the style of the request.
+        query: As it was sent.
+        headers: Names in lower case.
+        deadline: When the reply must be there.
+    """
+
+    id: str
+    method: str
+    path: str
+    query: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    deadline: Deadline = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back.
+
+    Attributes:
+        status: HTTP's.
+        headers: Names and values, ``Content-Length`` among them where there can be a body.
+        body: The bytes, or pieces of them as they come, closed by who sends them. To HEAD nobody sends it.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes | Iterable[bytes] = b""
+
+
+def locate_target(raw_target: str, host: str, base_domain: str | None) -> tuple[str, str]:
+    """The path, in path style, and the query of a request target.
+
+    Bytes outside ASCII, which some clients send as they are, become percent-escapes; all else stays as it was sent.
+
+    Args:
+        raw_target: As it was sent, a character a byte.
+        host: The request's ``Host``.
+        base_domain: In a virtual-host style request, the host is a bucket (to us, the reducer) under this domain.
+    """
+    path, query = split_target(quote(raw_target.encode("latin-1"), safe=_PRINTABLE))
+    name = host.lower().partition(":")[0]
+    if base_domain and name.endswith(f".{base_domain.lower()}"):
+        path = f"/{name.removesuffix(base_domain.lower())[:-1]}{path}"
+    return path, query
+
+
+def write_xml_error(error: ActiveStorageError, request: Request) -> Reply:
+    """An error as S3 writes it, so that every S3 client knows it by its code; 304 is an ETag only."""
+    headers = error_headers(error)
+    if isinstance(error, NotModified):
+        return Reply(error.status, [*headers, *([("ETag", error.etag)] if error.etag else [])])
+    document = error_document(error, request.path, request.id)
+    headers += [("Content-Type", "application/xml"), ("Content-Length", str(len(document)))]
+    return Reply(error.status, headers, document)

@@ -1,0 +1,81 @@
+"""The object itself, untouched: ``GET /obj/{bucket}/{key}``, so that one endpoint serves a client for everything."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from handler.contracts.door import Reply, Request, Service, write_xml_error
+from handler.core.blocks import BLOCK_BYTES
+from handler.errors import ActiveStorageError
+from handler.logs import note
+from handler.params import decode, parse_range, split_path
+from handler.upstream.passthrough import NEGOTIATED_HEADERS, PassthroughSource, build_request
+from handler.upstream.source import ObjectFacts, Stream
+
+METHODS = ("GET", "HEAD")
+
+# RFC 9110, section 7.6.1, and what is said of this server's connection, not of the object.
+_HOP_HEADERS = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "date", "server"}
+)
+
+write_error = write_xml_error
+
+
+def answer(request: Request, service: Service) -> Reply:
+    """The reply to a request for the object: the store's own headers and bytes.
+
+    Raises:
+        ActiveStorageError: It cannot be had.
+    """
+    path = split_path(request.path)
+    decode(path.object_path, field="key")
+    byte_range = parse_range(request.headers["range"]) if "range" in request.headers else None
+    store_request = build_request(
+        store=service.settings.store,
+        public_store=service.settings.public_store,
+        target=path.object_path + (f"?{request.query}" if request.query else ""),
+        headers=request.headers,
+        conditions={name: request.headers[name] for name in NEGOTIATED_HEADERS - {"range"} & request.headers.keys()},
+    )
+    source = PassthroughSource(service.transport, store_request, request.deadline)
+    if request.method == "HEAD":
+        facts = source.head(byte_range)
+        return Reply(facts.status, _object_headers(facts))
+    held = ExitStack()
+    with held:
+        held.enter_context(service.gate.hold(BLOCK_BYTES))
+        stream = held.enter_context(source.open(byte_range))
+        # What is held stays held until the last piece is sent.
+        return Reply(stream.facts.status, _object_headers(stream.facts), _Pieces(stream, held.pop_all()))
+
+
+def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in facts.headers.items() if name not in _HOP_HEADERS]
+
+
+class _Pieces:
+    """The object's bytes, and what is held until they are sent."""
+
+    def __init__(self, stream: Stream, held: ExitStack) -> None:
+        self._stream = stream
+        self._held = held
+
+    def __iter__(self) -> Iterator[bytes]:
+        buffer = memoryview(bytearray(BLOCK_BYTES))
+        read = 0
+        try:
+            while count := self._stream.readinto(buffer):
+                read += count
+                yield bytes(buffer[:count])
+        except ActiveStorageError as error:
+            # The status is sent; what is left to say is that this is not the whole object. A server that is told of a
+            # broken connection closes its own before the last byte, and the client sees a short body.
+            note(outcome=error.code)
+            raise ConnectionResetError(errno.ECONNRESET, "the object could not be read to its end") from None
+        finally:
+            note(bytes_read=read)
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        self._held.close()

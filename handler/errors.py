@@ -1,0 +1,211 @@
+"""Every failure the service can name, one class each, as data.
+
+A class gives an HTTP status and a code in S3's manner; an instance adds the message and the facts of the case.
+Nothing here renders: a door dresses an error in XML, JSON or headers. Callers tell errors apart by class and
+attribute, never by text. A message may be shown to anyone: it names the offending thing and never holds a URL's
+query, a header's value or any other secret.
+"""
+
+
+def shown(text: str) -> str:
+    """A caller's text as a message may quote it: one line of ASCII, sixty characters at most."""
+    return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+class ActiveStorageError(Exception):
+    """What went wrong, ready to be dressed by a door.
+
+    Attributes:
+        status: The HTTP status that says whose fault it is: 4xx the caller's, 500 ours, 502 to 504 the store's.
+        code: What a program acts on, in S3's manner: letters only, so that AWS and boto3 take it as it is.
+        message: One line for people.
+    """
+
+    status: int = 500
+    code: str = "InternalError"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InternalError(ActiveStorageError):
+    """Our own fault. The log line says where; the caller learns only that it was us."""
+
+
+# The caller's request
+
+
+class InvalidArgument(ActiveStorageError):
+    """A part of the request has a value that it cannot have. ``field`` names the part."""
+
+    status = 400
+    code = "InvalidArgument"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+
+
+class UnknownReducer(ActiveStorageError):
+    """There is no reduction of that name."""
+
+    status = 404
+    code = "NoSuchReducer"
+
+
+class IncompleteElement(ActiveStorageError):
+    """The bytes named are not a whole number of elements."""
+
+    status = 400
+    code = "IncompleteElement"
+
+
+class NothingToReduce(ActiveStorageError):
+    """A maximum or minimum of no elements, which numpy refuses as well."""
+
+    status = 400
+    code = "NothingToReduce"
+
+
+class EncodedObject(ActiveStorageError):
+    """The store delivers the object in a Content-Encoding: its bytes are not the numbers."""
+
+    status = 400
+    code = "UnsupportedContentEncoding"
+
+
+class EncryptedObject(ActiveStorageError):
+    """The object was encrypted by the client that wrote it: the store holds ciphertext only."""
+
+    status = 400
+    code = "ClientSideEncrypted"
+
+
+class EntityTooLarge(ActiveStorageError):
+    """One request would hold more memory than any request may."""
+
+    status = 400
+    code = "EntityTooLarge"
+
+
+class UriTooLong(ActiveStorageError):
+    """The request target is longer than the server reads."""
+
+    status = 414
+    code = "RequestURITooLong"
+
+
+class OriginNotAllowed(ActiveStorageError):
+    """The bytes would have to come from an origin that is not on the allow-list."""
+
+    status = 403
+    code = "OriginNotAllowed"
+
+
+class NoSuchDoor(ActiveStorageError):
+    """Nothing answers at that path."""
+
+    status = 404
+    code = "NoSuchResource"
+
+
+class MethodNotAllowed(ActiveStorageError):
+    """The method is not one of ``allowed``."""
+
+    status = 405
+    code = "MethodNotAllowed"
+
+    def __init__(self, message: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class PreconditionFailed(ActiveStorageError):
+    """A conditional header does not hold for the result."""
+
+    status = 412
+    code = "PreconditionFailed"
+
+
+class InvalidRange(ActiveStorageError):
+    """The range lies outside the object, which is ``length`` bytes long."""
+
+    status = 416
+    code = "InvalidRange"
+
+    def __init__(self, message: str, length: int) -> None:
+        super().__init__(message)
+        self.length = length
+
+
+class NotModified(ActiveStorageError):
+    """The caller's copy is still good. ``etag`` is the store's, None where it sent none."""
+
+    status = 304
+    code = "NotModified"
+
+    def __init__(self, etag: str | None) -> None:
+        super().__init__("the result is the one that the caller has")
+        self.etag = etag
+
+
+# This server's state
+
+
+class SlowDown(ActiveStorageError):
+    """The memory for requests is all in use now; worth asking again after ``retry_after_seconds``."""
+
+    status = 503
+    code = "SlowDown"
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+# The store's side
+
+
+class StoreError(ActiveStorageError):
+    """The store refused: its own status, code and message, passed on as they are."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class StoreUnreachable(ActiveStorageError):
+    """No connection to the store, or it broke before an answer came."""
+
+    status = 502
+    code = "StoreUnreachable"
+
+
+class StoreProtocolError(ActiveStorageError):
+    """The store answered what HTTP or S3 do not allow here: a result from it could be wrong."""
+
+    status = 502
+    code = "StoreProtocolError"
+
+
+class StoreCutOff(ActiveStorageError):
+    """The store sent fewer bytes than it promised, and went on doing so."""
+
+    status = 502
+    code = "StoreCutOff"
+
+
+class StoreTimeout(ActiveStorageError):
+    """The store did not answer, or not to the end, in the time that a request has."""
+
+    status = 504
+    code = "StoreTimeout"
+
+
+class ObjectChanged(ActiveStorageError):
+    """The object was replaced while it was being read; asked again, it will be read whole."""
+
+    status = 503
+    code = "ObjectChanged"

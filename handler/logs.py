@@ -1,0 +1,60 @@
+"""The log: one structured line a request, and what goes into it.
+
+Nothing that a caller sent goes into a line as it was sent: no path, no query, no header. ``note`` adds a fact to the
+line of the request that the current thread is answering.
+"""
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+import structlog
+
+from handler.settings import Settings
+
+_LEVELS = logging.getLevelNamesMapping()
+
+
+def configure(settings: Settings) -> None:
+    """Make lines go to standard error, in the format and from the level that the settings say."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level.upper()]),
+        # Standard error as it is when the line is written: whoever runs this may have put another in its place.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
+def begin(request_id: str) -> None:
+    """Start the line of a request."""
+    structlog.contextvars.clear_contextvars()
+    note(id=request_id)
+
+
+def note(**facts: Any) -> None:
+    """Add facts to the line of the request that the current thread is answering."""
+    structlog.contextvars.bind_contextvars(**facts)
+
+
+def finish(level: str, **facts: Any) -> None:
+    """Write the line."""
+    structlog.get_logger().log(_LEVELS[level.upper()], "request", **facts)
+    structlog.contextvars.clear_contextvars()
+
+
+def locate(error: BaseException) -> str:
+    """Where an error was raised: its class, and the innermost lines of code; no values, which could be secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__} in {where}"

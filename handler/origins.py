@@ -1,0 +1,94 @@
+"""Origins and the allow-list: which places may be fetched from, told before any socket is opened.
+
+An origin is scheme, host and port (RFC 6454, section 4). Hosts are compared as they are written, after lower-casing:
+no name is resolved and no number is rewritten, so that ``2130706433`` or ``[::ffff:7f00:1]`` is not ``127.0.0.1``.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# Letters, digits, dots, hyphens and underscores (container networks use them), or an IPv6 literal without a zone.
+_HOST_RE = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
+_PATTERN_LABEL_RE = re.compile(r"\*|[a-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection goes.
+
+    Attributes:
+        scheme: ``http`` or ``https``.
+        host: A name or an address in lower case, IPv6 in brackets.
+        port: The port, the scheme's own where none is written.
+    """
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The origin of ``scheme://host[:port]``, with or without a closing slash.
+
+        Raises:
+            ValueError: It is none, or there is more in it: a path, a query, a user, a password.
+        """
+        scheme, host, port = _split(text)
+        if not _HOST_RE.fullmatch(host):
+            raise ValueError("the host of an origin is a name or an address")
+        return cls(scheme, host, port)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """``host[:port]`` as clients write it in ``Host``: without the scheme's own port (RFC 9110, section 7.2)."""
+        return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginPattern:
+    """An origin in whose host ``*`` stands for one whole label, as in ``https://*.s3.amazonaws.com``."""
+
+    scheme: str
+    labels: tuple[str, ...]
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The pattern that ``text`` writes; an origin is the pattern that matches only itself.
+
+        Raises:
+            ValueError: It is no origin, or a ``*`` stands for a part of a label.
+        """
+        scheme, host, port = _split(text)
+        labels = tuple(host.split("."))
+        if not _HOST_RE.fullmatch(host) and not all(_PATTERN_LABEL_RE.fullmatch(label) for label in labels):
+            raise ValueError("the host of an origin is a name or an address, and * in it stands for a whole label")
+        return cls(scheme, labels, port)
+
+    def __str__(self) -> str:
+        return str(Origin(self.scheme, ".".join(self.labels), self.port))
+
+    def matches(self, origin: Origin) -> bool:
+        """Whether ``origin`` has the same scheme and port, and a host that the labels match one by one."""
+        given = origin.host.split(".")
+        return (
+            (self.scheme, self.port, len(self.labels)) == (origin.scheme, origin.port, len(given))
+            and all(label in ("*", there) for label, there in zip(self.labels, given, strict=True))
+        )  # fmt: skip
+
+
+def _split(text: str) -> tuple[str, str, int]:
+    parts = urlsplit(text)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("an origin starts with http:// or https://")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("an origin is scheme://host[:port] and nothing else")
+    host = parts.netloc.lower().removesuffix(f":{parts.port}")
+    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port

@@ -1,0 +1,193 @@
+"""Text to spec and back: the one grammar of paths, queries and byte ranges.
+
+    target     = "/" reducer "/" segment "/" object      a reduction of an object
+    segment    = dtype *( ";" name "=" value )            RFC 3986, section 3.3: path parameters
+    object     = bucket "/" key                           never looked into, never decoded
+    query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
+
+The reducer and the segment are percent-decoded before they are parsed, since clients encode what they like there
+(boto3 writes ``;`` as ``%3B``). Everything that goes on to the store stays as it was sent. ``parse_`` and ``format_``
+are pairs: what one writes the other reads. Standard library, ``spec`` and ``errors`` only: the client shares this file.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from handler.errors import InvalidArgument, NoSuchDoor, shown
+from handler.spec import ByteRange, ReductionSpec
+
+OBJECT_DOOR = "obj"
+
+# Parameters that ride on the segment or in the query, by name: how the text becomes the field of the spec of that name.
+PARAMETERS: Mapping[str, Any] = MappingProxyType({"byte_order": str})
+
+# RFC 9110, section 14.1.2: int-range and suffix-range. Optional white space around it, as section 5.6.1 has for lists.
+_RANGE_RE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
+
+# Two hexadecimal digits must follow every "%" (RFC 3986, section 2.1).
+_BROKEN_ESCAPE_RE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class ReductionPath(NamedTuple):
+    """A path in its three parts, each as it was sent. ``object_path`` is "/bucket/key"."""
+
+    reducer: str
+    segment: str
+    object_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query string, divided.
+
+    Attributes:
+        parameters: Ours, decoded.
+        own: Ours, as they were sent.
+        rest: The store's, as it was sent.
+    """
+
+    parameters: Mapping[str, str]
+    own: str
+    rest: str
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """The path and the query of a request target, each as it was sent.
+
+    Takes the absolute form too (RFC 9112, section 3.2.2), which proxies are sent.
+    """
+    if not target.startswith("/"):
+        _, _, after_scheme = target.partition("://")
+        target = "/" + after_scheme.partition("/")[2]
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def split_path(path: str) -> ReductionPath:
+    """The parts of a path that names a reduction, or the object itself by ``/obj/bucket/key`` with an empty segment.
+
+    Raises:
+        NoSuchDoor: The path has too few parts.
+        InvalidArgument: There is no bucket or no key in it.
+    """
+    first, _, rest = path.removeprefix("/").partition("/")
+    segment = ""
+    if first != OBJECT_DOOR:
+        segment, _, rest = rest.partition("/")
+        if not segment:
+            raise NoSuchDoor(f"nothing answers here; ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key")
+    bucket, _, key = rest.partition("/")
+    for name, value in (("bucket", bucket), ("key", key)):
+        if not value:
+            raise InvalidArgument(name, f"the path names no {name}")
+    return ReductionPath(first, segment, f"/{rest}")
+
+
+def split_query(query: str) -> Query:
+    """A raw query, divided into our parameters and the rest.
+
+    Raises:
+        InvalidArgument: One of ours stands there twice, or is not well encoded.
+    """
+    pairs = query.split("&")
+    own = [pair for pair in pairs if pair.partition("=")[0] in PARAMETERS]
+    rest = [pair for pair in pairs if pair.partition("=")[0] not in PARAMETERS]
+    named = (pair.partition("=") for pair in own)
+    parameters = _collect((name, decode(value, field=name)) for name, _, value in named)
+    return Query(parameters, "&".join(own), "&".join(rest))
+
+
+def parse_reduction(path: ReductionPath, query: Mapping[str, str], byte_range: ByteRange | None) -> ReductionSpec:
+    """The spec that a path, our parameters of its query and a byte range ask for.
+
+    Raises:
+        UnknownReducer: There is no reducer of that name.
+        InvalidArgument: A parameter is unknown, is given twice, differs between path and query, or has a value that
+            it cannot have.
+    """
+    dtype, parameters = parse_segment(decode(path.segment, field="dtype"))
+    for name, value in query.items():
+        if parameters.setdefault(name, value) != value:
+            raise InvalidArgument(name, f"is {shown(parameters[name])} in the path and {shown(value)} in the query")
+    fields = {name: PARAMETERS[name](value) for name, value in parameters.items()}
+    return ReductionSpec(decode(path.reducer, field="reducer"), dtype, **fields, range=byte_range)
+
+
+def parse_segment(segment: str) -> tuple[str, dict[str, str]]:
+    """The data type and the parameters of a decoded segment.
+
+    Raises:
+        InvalidArgument: A parameter is unknown, is given twice, or has no value.
+    """
+    dtype, *pairs = segment.split(";")
+    given: list[tuple[str, str]] = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if name not in PARAMETERS:
+            raise InvalidArgument(shown(name), f"is no parameter; there are {', '.join(PARAMETERS)}")
+        if not equals:
+            raise InvalidArgument(name, "has no value")
+        given.append((name, value))
+    return dtype, _collect(given)
+
+
+def format_segment(spec: ReductionSpec) -> str:
+    """The decoded segment that asks for ``spec``, whole and in one order: equal specs give equal text."""
+    parameters = (f";{name}={getattr(spec, name)}" for name in PARAMETERS)
+    return spec.dtype + "".join(parameters)
+
+
+def parse_range(header: str) -> ByteRange:
+    """The range that a ``Range`` header asks for.
+
+    Raises:
+        InvalidArgument: It is not a single range of bytes; RFC 9110 would have it ignored, and the answer would then
+            be of other bytes than were asked for.
+    """
+    if "," in header:
+        raise InvalidArgument("Range", "names several ranges; ask for one at a time")
+    match = _RANGE_RE.fullmatch(header)
+    if match is None:
+        raise InvalidArgument("Range", "is not of the form bytes=first-last, bytes=first- or bytes=-length")
+    first, last = (int(bound) if bound else None for bound in match.group("first", "last"))
+    return ByteRange(first, last)
+
+
+def format_range(byte_range: ByteRange) -> str:
+    """The value of the ``Range`` header that asks for ``byte_range``."""
+    first, last = ("" if bound is None else str(bound) for bound in (byte_range.first, byte_range.last))
+    return f"bytes={first}-{last}"
+
+
+def decode(text: str, field: str) -> str:
+    """``text`` with its percent-escapes undone. A plus is a plus, as everywhere in a path.
+
+    Raises:
+        InvalidArgument: An escape is broken, the bytes are not UTF-8, or there is a fragment, which no target has.
+    """
+    if _BROKEN_ESCAPE_RE.search(text):
+        raise InvalidArgument(field, "has a % that no two hexadecimal digits follow")
+    if "#" in text:
+        raise InvalidArgument(field, "has a # that is not percent-encoded")
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidArgument(field, "is not UTF-8 under its percent-encoding") from None
+
+
+def encode(text: str) -> str:
+    """``text`` as a part of a path, percent-encoded as SigV4 does it: all but unreserved characters and slashes."""
+    return quote(text, safe="/-_.~")
+
+
+def _collect(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    collected: dict[str, str] = {}
+    for name, value in pairs:
+        if name in collected:
+            raise InvalidArgument(name, "is given twice")
+        collected[name] = value
+    return collected

@@ -1,0 +1,99 @@
+"""What several doors share in dressing a result or an error: headers, ETags, S3's error document."""
+
+import hashlib
+import json
+import re
+from xml.sax.saxutils import escape
+
+from handler.core.reduce import ARITHMETIC_VERSION
+from handler.core.result import Result
+from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, SlowDown
+from handler.params import format_range, format_segment
+from handler.spec import ReductionSpec
+
+# Python's http.client, and boto3 with it, gives up on a header line of 64 KiB, and S3's metadata holds 2 KiB in all.
+_MAX_COUNT_HEADER_BYTES = 1024
+
+# RFC 9110, section 8.8.3.
+_ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
+
+
+def describe_result(result: Result) -> dict[str, str]:
+    """What is said of a result beside its bytes, by the last part of the header's name."""
+    facts = {
+        "dtype": result.dtype,
+        "shape": json.dumps(result.shape),
+        "count": json.dumps(result.counts),
+        "count-total": str(sum(result.counts)),
+        "byte-order": "little",
+    }
+    if len(facts["count"]) > _MAX_COUNT_HEADER_BYTES:
+        del facts["count"]
+    return facts
+
+
+def result_headers(result: Result) -> list[tuple[str, str]]:
+    """The headers of a result, once under our own names and once as object metadata, which boto3 shows."""
+    facts = describe_result(result).items()
+    return [
+        ("Content-Type", "application/octet-stream"),
+        ("Content-Length", str(result.length)),
+        *((f"x-activestorage-{name}", value) for name, value in facts),
+        *((f"x-amz-meta-activestorage-{name}", value) for name, value in facts),
+    ]
+
+
+def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
+    """The headers that HTTP wants beside some statuses (RFC 9110, sections 10.2.1, 10.2.3 and 14.4)."""
+    match error:
+        case MethodNotAllowed():
+            return [("Allow", ", ".join(error.allowed))]
+        case SlowDown():
+            return [("Retry-After", str(error.retry_after_seconds))]
+        case InvalidRange():
+            return [("Content-Range", f"bytes */{error.length}")]
+        case _:
+            return []
+
+
+def error_document(error: ActiveStorageError, resource: str, request_id: str) -> bytes:
+    """S3's XML for an error (Amazon S3 API Reference, "Error responses").
+
+    Args:
+        error: What went wrong.
+        resource: The path that was asked for, without its query.
+        request_id: The id of the request.
+    """
+    fields = {"Code": error.code, "Message": error.message, "Resource": resource, "RequestId": request_id}
+    content = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{content}</Error>'.encode()
+
+
+def format_result_etag(source_etag: str | None, spec: ReductionSpec) -> str | None:
+    """The ETag of what ``spec`` makes of the object with ``source_etag``: another for every other reduction.
+
+    The source's own is in it, and can be read back. It is never the same, since tools compare that with the body's MD5.
+    None where the source has none, or one that is not well formed.
+    """
+    match = _ETAG_RE.fullmatch(source_etag or "")
+    return None if match is None else f'{match["weak"] or ""}"{match["opaque"]}-{_digest(spec)}"'
+
+
+def parse_result_etag(result_etag: str, spec: ReductionSpec) -> str | None:
+    """The source's ETag, read back from that of a result of ``spec``; None where it is of something else."""
+    match = _ETAG_RE.fullmatch(result_etag)
+    if match is None:
+        return None
+    source, _, digest = match["opaque"].rpartition("-")
+    return f'{match["weak"] or ""}"{source}"' if digest == _digest(spec) else None
+
+
+def split_etags(header: str) -> list[str]:
+    """The entity tags that an ``If-Match`` or ``If-None-Match`` header lists."""
+    return [match[0] for match in _ETAG_RE.finditer(header)]
+
+
+def _digest(spec: ReductionSpec) -> str:
+    byte_range = format_range(spec.range) if spec.range else ""
+    reduction = f"{spec.reducer}/{format_segment(spec)}/{byte_range}/{ARITHMETIC_VERSION}"
+    return hashlib.sha256(reduction.encode()).hexdigest()[:12]

@@ -1,0 +1,152 @@
+"""The only reader of the environment: every setting, with its reason, as one frozen value.
+
+A value is checked here, once; the rest of the service is given plain values and trusts them. The README's reference
+lists the same names, and a test compares the two.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from handler.origins import Origin, OriginPattern
+
+ENV_PREFIX = "ACTIVE_STORAGE_"
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_DURATION_RE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m)", re.ASCII)
+_DOMAIN_RE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+_BIND_RE = re.compile(r"\S+:[0-9]{1,5}|unix:\S+", re.ASCII)
+
+
+class SettingsError(Exception):
+    """A setting has a value that it cannot have. The message names the setting, and never shows the value."""
+
+
+def _parse_seconds(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = _DURATION_RE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("a time is a number with ms, s or m, such as 500ms or 30s")
+    return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _parse_patterns(text: str) -> tuple[OriginPattern, ...]:
+    return tuple(OriginPattern.parse(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _ensure_endpoint(text: str) -> str:
+    return str(Origin.parse(text))
+
+
+def _ensure_patterns(text: str) -> str:
+    return ",".join(str(pattern) for pattern in _parse_patterns(text))
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+    def ensure(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(what)
+        return value
+
+    return AfterValidator(ensure)
+
+
+Bytes = Annotated[ByteSize, Field(ge=1)]
+Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
+Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
+Patterns = Annotated[str, AfterValidator(_ensure_patterns)]
+Domain = Annotated[str, _matching(_DOMAIN_RE, "a domain is a DNS name such as s3-proxy.example.org")]
+Address = Annotated[str, _matching(_BIND_RE, "an address is host:port or unix:path")]
+
+
+class Settings(BaseSettings):
+    """Every setting. Environment variables have the prefix ``ACTIVE_STORAGE_``; ``.env`` and flags give the same."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+    )
+
+    s3_endpoint: Endpoint = Field("http://localhost:9000", description="the store behind the direct proxy")
+    s3_public_endpoint: Endpoint | None = Field(
+        None, description="the address that clients sign for, where it is not S3_ENDPOINT"
+    )
+    allowed_origins: Patterns = Field(
+        "",
+        description="what any door may fetch from, comma-separated, * for whole labels; default the two endpoints",
+    )
+    base_domain: Domain | None = Field(
+        None, description="the domain of virtual-host style requests: reducer.base_domain/dtype/bucket/key"
+    )
+    bind: Address = Field("127.0.0.1:8000", description="where gunicorn listens")
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="gunicorn processes; default one a core",
+    )
+    # A thread waits for the store most of its time; sixteen keep a core busy and cost a block of memory each.
+    threads: int = Field(16, ge=1, description="threads in each process")
+    memory_limit: Bytes = Field(
+        ByteSize(1 << 30), description="bytes of request data that one process may hold; over it 503 SlowDown"
+    )
+    max_object_memory: Bytes = Field(
+        ByteSize(512 << 20), description="bytes that one request may hold; over it 400 EntityTooLarge"
+    )
+    connect_timeout: Seconds = Field(5.0, description="for a connection to the store")
+    read_timeout: Seconds = Field(30.0, description="for the store's next bytes")
+    # MinIO and AWS give up on an object lambda after 60 s: an answer that comes later is work for nobody.
+    deadline: Seconds = Field(55.0, description="for a request from beginning to end")
+    retries: int = Field(3, ge=1, description="tries for one range, resumed where it broke off")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level that is logged"
+    )
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+
+    @property
+    def store(self) -> Origin:
+        """Where the store of the direct proxy is connected to."""
+        return Origin.parse(self.s3_endpoint)
+
+    @property
+    def public_store(self) -> Origin:
+        """The same store as clients know it, whose host their signatures cover."""
+        return Origin.parse(self.s3_public_endpoint or self.s3_endpoint)
+
+    @property
+    def allow_list(self) -> tuple[OriginPattern, ...]:
+        """What may be fetched from: ``allowed_origins``, or the two endpoints where none is set."""
+        return _parse_patterns(self.allowed_origins or f"{self.store},{self.public_store}")
+
+
+def load_settings(flags: Sequence[str] = ()) -> Settings:
+    """The settings from command-line flags, then the environment, then ``.env``, then the defaults.
+
+    Raises:
+        SettingsError: One of them has a value that it cannot have; the message names it.
+    """
+    try:
+        # pydantic's mypy plugin would know these two; without it they are what its documentation says they are.
+        return Settings(_cli_parse_args=list(flags), _cli_prog_name="active-storage")  # type: ignore[call-arg]
+    except ValidationError as error:
+        faults = (
+            f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        raise SettingsError("\n".join(faults)) from None

@@ -1,0 +1,127 @@
+"""What counts as an answer: from a store's status and headers to facts that can be trusted, or to an error.
+
+Pure functions: no connection is opened or read here. A status or a header that does not fit what was asked for is an
+error, because numbers reduced from such an answer could be other numbers.
+"""
+
+import re
+from collections.abc import Mapping
+from xml.etree import ElementTree as ET
+
+from handler.errors import (
+    ActiveStorageError,
+    InvalidRange,
+    NotModified,
+    StoreError,
+    StoreProtocolError,
+)
+from handler.spec import ByteRange
+from handler.upstream.source import ObjectFacts
+
+_CONTENT_RANGE_RE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
+_UNSATISFIED_RANGE_RE = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
+_LENGTH_RE = re.compile(r"[0-9]{1,19}", re.ASCII)
+_CODE_RE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}", re.ASCII)
+
+# Where a store sends no error document, as to HEAD.
+_CODES = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    412: "PreconditionFailed",
+}
+
+_MAX_MESSAGE_CHARACTERS = 300
+
+# A signature, a token, a key: any long word of the request. A store's message that repeats one loses it.
+_LONG_WORD_RE = re.compile(r"[A-Za-z0-9+/=_%-]{20,}", re.ASCII)
+
+
+def read_facts(
+    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, names_part: bool
+) -> ObjectFacts:
+    """The facts of a successful answer.
+
+    Args:
+        method: GET or HEAD. Some stores leave ``Range`` out of account for HEAD: then the span is worked out here.
+        status: The answer's; 200 or 206.
+        headers: The answer's, names in lower case.
+        byte_range: What was asked for, None for the whole object.
+        names_part: A part was asked for by its number: a 206 with any range is the answer.
+
+    Raises:
+        StoreProtocolError: The answer is not one to what was asked.
+        InvalidRange: The range lies outside the object.
+    """
+    length = _read_length(headers)
+    wants_piece = byte_range is not None or names_part
+    if status == 206:
+        if not wants_piece:
+            raise StoreProtocolError("the store answered with a part of the object; the whole was asked for")
+        start, stop, total = _read_content_range(headers, byte_range)
+        if length != stop - start:
+            raise StoreProtocolError(f"the store says {length} bytes in one header and {stop - start} in another")
+    elif status == 200:
+        if wants_piece and (method != "HEAD" or byte_range is None):
+            raise StoreProtocolError("the store answered with the whole object; a part was asked for")
+        total = length
+        start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
+    else:
+        raise StoreProtocolError(f"the store answered {status}, which is no answer to {method}")
+    return ObjectFacts(status, start, stop, total, headers.get("etag"), headers)
+
+
+def read_failure(status: int, headers: Mapping[str, str], body: bytes, secrets: str) -> ActiveStorageError:
+    """The error that a refusal stands for: the store's own, or ours where following it would be wrong.
+
+    Args:
+        status: The answer's; 300 or above.
+        headers: The answer's, names in lower case.
+        body: S3's error document, or whatever there is.
+        secrets: What was sent: none of its long words will be in the message.
+    """
+    if status == 304:
+        return NotModified(headers.get("etag"))
+    if status < 400:
+        return StoreProtocolError(f"the store redirects ({status}); redirects are not followed")
+    code, message = _read_document(body)
+    if status == 416 and (match := _UNSATISFIED_RANGE_RE.fullmatch(headers.get("content-range", ""))):
+        return InvalidRange(f"the range selects no byte of an object of {match[1]} bytes", length=int(match[1]))
+    for word in set(_LONG_WORD_RE.findall(secrets)):
+        message = message.replace(word, "***")
+    return StoreError(status, code or _CODES.get(status, "StoreError"), message or f"the store answered {status}")
+
+
+def _read_length(headers: Mapping[str, str]) -> int:
+    text = headers.get("content-length", "")
+    if not _LENGTH_RE.fullmatch(text):
+        raise StoreProtocolError("the store does not say how many bytes it sends")
+    return int(text)
+
+
+def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None) -> tuple[int, int, int]:
+    match = _CONTENT_RANGE_RE.fullmatch(headers.get("content-range", ""))
+    if match is None:
+        raise StoreProtocolError("the store does not say which bytes it sends")
+    first, last, total = (int(group) for group in match.groups())
+    if not first <= last < total:
+        raise StoreProtocolError("the store names a range of bytes that cannot be")
+    try:
+        expected = (first, last + 1) if byte_range is None else byte_range.resolve(total)
+    except InvalidRange:
+        expected = None
+    if (first, last + 1) != expected:
+        raise StoreProtocolError(f"the store sends bytes {first} to {last}, which were not asked for")
+    return first, last + 1, total
+
+
+def _read_document(body: bytes) -> tuple[str, str]:
+    try:
+        # Expat bounds what entities may grow to (since 2.4.1), and the caller how much of a body is read.
+        document = ET.fromstring(body)  # noqa: S314
+    except ET.ParseError:
+        return "", ""
+    texts = {element.tag.rpartition("}")[2]: element.text or "" for element in document}
+    code, message = texts.get("Code", ""), " ".join(texts.get("Message", "").split())
+    return code if _CODE_RE.fullmatch(code) else "", message[:_MAX_MESSAGE_CHARACTERS]

@@ -1,0 +1,109 @@
+"""Sources and a store in memory, with which everything above the seam runs without a network.
+
+A test that needs trouble subclasses it in a few lines.
+"""
+
+from collections.abc import Mapping
+
+from handler.errors import NotModified, PreconditionFailed, StoreError, StoreTimeout
+from handler.origins import Origin
+from handler.spec import ByteRange
+from handler.upstream.deadline import Deadline
+from handler.upstream.source import ObjectFacts, Source, Stream
+from handler.upstream.transport import StoreRequest, Transport
+
+
+class FakeStream(Stream):
+    """The bytes of a ``FakeSource``, in reads of at most ``read_bytes``."""
+
+    def __init__(self, source: "FakeSource", facts: ObjectFacts) -> None:
+        self.facts = facts
+        self._source = source
+        self._position = facts.start
+        source.open_streams += 1
+        self._is_open = True
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        stop = min(self._position + min(len(buffer), self._source.read_bytes), self.facts.stop)
+        read = stop - self._position
+        buffer[:read] = self._source.data[self._position : stop]
+        self._position = stop
+        self._source.bytes_read += read
+        return read
+
+    def close(self) -> None:
+        self._source.open_streams -= self._is_open
+        self._is_open = False
+
+
+class FakeSource(Source):
+    """An object in memory.
+
+    Args:
+        data: Its bytes.
+        etag: Its ETag.
+        read_bytes: The largest piece that one read gives, so that a test can cut the data anywhere.
+        headers: What the store says beside.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        etag: str | None = '"fake"',
+        read_bytes: int = 1 << 30,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.data = data
+        self.etag = etag
+        self.read_bytes = read_bytes
+        self.headers = headers or {}
+        self.open_streams = 0
+
+    def __repr__(self) -> str:
+        return f"<FakeSource {len(self.data)} bytes>"
+
+    def open(self, byte_range: ByteRange | None) -> Stream:
+        return FakeStream(self, self.head(byte_range))
+
+    def head(self, byte_range: ByteRange | None) -> ObjectFacts:
+        total = len(self.data)
+        start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
+        return ObjectFacts(206 if byte_range else 200, start, stop, total, self.etag, self.headers)
+
+
+class FakeStore(Transport):
+    """A store in memory, in the place of the one behind the network.
+
+    Args:
+        objects: Bytes by path, "/bucket/key" as it is sent.
+
+    Attributes:
+        requests: What was asked for, in order.
+        sources: The objects, which count what is open and what was read.
+    """
+
+    def __init__(self, objects: Mapping[str, bytes]) -> None:
+        self.sources = {path: FakeSource(data, etag=f'"{len(data)}-fake"') for path, data in objects.items()}
+        self.requests: list[StoreRequest] = []
+
+    def open(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> Stream:
+        return self._find(request, deadline).open(byte_range)
+
+    def head(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> ObjectFacts:
+        return self._find(request, deadline).head(byte_range)
+
+    def ensure_answers(self, origin: Origin, deadline: Deadline) -> None:
+        pass
+
+    def _find(self, request: StoreRequest, deadline: Deadline) -> FakeSource:
+        self.requests.append(request)
+        if deadline.is_over:
+            raise StoreTimeout("the time for this request was over before the store was asked")
+        source = self.sources.get(request.target.partition("?")[0])
+        if source is None:
+            raise StoreError(404, "NoSuchKey", "The specified key does not exist.")
+        if request.headers.get("if-none-match") == source.etag:
+            raise NotModified(source.etag)
+        if request.headers.get("if-match", source.etag) not in (source.etag, "*"):
+            raise PreconditionFailed("the object has another ETag")
+        return source

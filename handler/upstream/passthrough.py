@@ -1,0 +1,132 @@
+"""A source that asks the store with the caller's own signature: what was signed goes on byte for byte.
+
+The caller signs for the store (header SigV4, a presigned query, or nothing at all); this service holds no key. It adds
+only what no signature covers: a range, conditions on the source's ETag.
+
+Sources: SigV4 with the Authorization header and with query parameters, Amazon S3 API Reference.
+"""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from handler.errors import InvalidArgument, shown
+from handler.origins import Origin
+from handler.spec import ByteRange
+from handler.upstream.deadline import Deadline
+from handler.upstream.source import ObjectFacts, Source, Stream
+from handler.upstream.transport import StoreRequest, Transport
+
+# RFC 9110, sections 13.1 and 14.2: what a caller says of the representation that it wants. They are the door's to
+# translate, unless a signature covers them.
+NEGOTIATED_HEADERS = frozenset(
+    {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
+)
+
+# Beside x-amz-*, what the older signature version 2 covers, and who signs.
+_AUTHENTICATION_HEADERS = frozenset({"authorization", "date", "content-md5", "content-type"})
+
+_SIGNED_HEADERS_RE = re.compile(r"SignedHeaders=([^,\s]+)")
+
+USER_AGENT = "s3-active-storage"
+
+
+def find_signed_names(query: str, headers: Mapping[str, str]) -> frozenset[str]:
+    """The headers that the caller's signature covers, in lower case, without ``host``; none where nothing is signed.
+
+    Args:
+        query: The request's, as it was sent: a presigned link names them in ``X-Amz-SignedHeaders``.
+        headers: The request's, names in lower case: else ``Authorization`` names them.
+
+    Raises:
+        InvalidArgument: One of them is not in the request: the store could not verify the signature.
+    """
+    match = _SIGNED_HEADERS_RE.search(headers.get("authorization", ""))
+    text = match[1] if match else dict(parse_qsl(query)).get("X-Amz-SignedHeaders", "")
+    names = frozenset(name for name in text.lower().split(";") if name) - {"host"}
+    for name in sorted(names):
+        if name not in headers:
+            raise InvalidArgument("SignedHeaders", f"the signature covers {shown(name)}, which was not sent")
+    return names
+
+
+class PassthroughSource(Source):
+    """An object of the store's, asked for as the caller signed it.
+
+    Args:
+        transport: What connects.
+        request: What to ask for.
+        deadline: When the answer must be there.
+    """
+
+    def __init__(self, transport: Transport, request: StoreRequest, deadline: Deadline) -> None:
+        self._transport = transport
+        self._request = request
+        self._deadline = deadline
+
+    def __repr__(self) -> str:
+        return f"<PassthroughSource {self._request!r}>"
+
+    def open(self, byte_range: ByteRange | None) -> Stream:
+        return CountedStream(self, self._transport.open(self._request, byte_range, self._deadline))
+
+    def head(self, byte_range: ByteRange | None) -> ObjectFacts:
+        return self._transport.head(self._request, byte_range, self._deadline)
+
+
+class CountedStream(Stream):
+    """A stream that tells its source how much was read."""
+
+    def __init__(self, source: Source, stream: Stream) -> None:
+        self.facts = stream.facts
+        self._source = source
+        self._stream = stream
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        read = self._stream.readinto(buffer)
+        self._source.bytes_read += read
+        return read
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def build_request(
+    store: Origin,
+    public_store: Origin,
+    target: str,
+    headers: Mapping[str, str],
+    conditions: Mapping[str, str],
+) -> StoreRequest:
+    """What to ask the store for on the caller's behalf.
+
+    Args:
+        store: Where to connect.
+        public_store: The store as the caller signed for it: its authority becomes ``Host``.
+        target: The object's, with the store's own query, both as they were sent.
+        headers: The caller's, names in lower case.
+        conditions: Conditional headers in the source's terms; those that are signed stay as they were sent.
+
+    Raises:
+        InvalidArgument: A header that the signature covers is missing.
+    """
+    query = target.partition("?")[2]
+    signed = find_signed_names(query, headers)
+    forwarded = {
+        name: value
+        for name, value in headers.items()
+        if name in signed or (name not in NEGOTIATED_HEADERS and _speaks_to_store(name))
+    }
+    own = {"host": public_store.authority, "user-agent": USER_AGENT, "accept-encoding": "identity"}
+    unsigned_conditions = {name: value for name, value in conditions.items() if name not in signed}
+    return StoreRequest(
+        origin=store,
+        target=target,
+        headers={**own, **unsigned_conditions, **forwarded},
+        has_fixed_range="range" in signed,
+        names_part=any(name == "partNumber" for name, _ in parse_qsl(query)),
+    )
+
+
+def _speaks_to_store(name: str) -> bool:
+    return name.startswith("x-amz-") or name in _AUTHENTICATION_HEADERS

@@ -1,0 +1,421 @@
+"""The one place that connects: what may be fetched, and when to try again.
+
+The origin is looked up on the allow-list before a socket is opened; redirects are refused, the environment's proxies
+and netrc are not asked. What counts as an answer is in ``answers.py``. A try that fails in passing (no connection,
+cut off, 500, 502, 503, 504) is made again, from where the bytes broke off and only if the ETag is still the same,
+until the tries or the time run out.
+"""
+
+import http.client
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import requests
+import urllib3.exceptions
+
+from handler.errors import (
+    ActiveStorageError,
+    ObjectChanged,
+    OriginNotAllowed,
+    StoreCutOff,
+    StoreError,
+    StoreTimeout,
+    StoreUnreachable,
+)
+from handler.origins import Origin, OriginPattern
+from handler.params import format_range
+from handler.spec import ByteRange
+from handler.upstream.answers import read_facts, read_failure
+from handler.upstream.deadline import Deadline, Watch, Watchdog
+from handler.upstream.source import ObjectFacts, Stream
+from handler.upstream.wire import Abort, Body, WireAdapter, WireHeaders
+
+# S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
+_MAX_ERROR_BYTES = 64 * 1024
+
+_PASSING_STATUSES = frozenset({500, 502, 503, 504})
+
+# The first pause is short, since most breaks are of one connection; each one after is twice as long.
+_FIRST_PAUSE_SECONDS = 0.05
+
+_LIBRARY_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    # What http.client makes of a socket that the watchdog closed while it read a line.
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What to ask a store for; its ``repr`` shows origin and path only.
+
+    Attributes:
+        origin: Where to connect.
+        target: The request target, as it is to be sent.
+        headers: As they are to be sent, ``Host`` among them.
+        has_fixed_range: A signature covers ``Range``: it is among the headers, and no other can be asked for.
+        names_part: The target asks for a part by its number, so that a 206 comes unasked.
+    """
+
+    origin: Origin
+    target: str
+    headers: Mapping[str, str]
+    has_fixed_range: bool = False
+    names_part: bool = False
+
+    def __repr__(self) -> str:
+        return f"<StoreRequest {self.origin}{self.target.partition('?')[0]}>"
+
+    @property
+    def takes_range(self) -> bool:
+        """Whether any range can be asked for, such as the rest of one that broke off."""
+        return not (self.has_fixed_range or self.names_part)
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """How long and how often: ``tries`` for one range, times in seconds, ``connections`` kept to one origin."""
+
+    connect_seconds: float
+    read_seconds: float
+    tries: int
+    connections: int
+
+
+class Transport:
+    """Connections to stores, shared by all requests of a process.
+
+    Args:
+        allowed: The origins that may be fetched from.
+        limits: How long and how often.
+        pause: Waits so many seconds between tries.
+    """
+
+    def __init__(
+        self,
+        allowed: tuple[OriginPattern, ...],
+        limits: TransportLimits,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._allowed = allowed
+        self._limits = limits
+        self._pause = pause
+        self._adapter = WireAdapter(limits.connections)
+        self._watchdog = Watchdog()
+
+    def open(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> Stream:
+        """The bytes of ``byte_range``, or of the whole object, resumed where they break off.
+
+        Raises:
+            ActiveStorageError: They cannot be had.
+        """
+        return HttpStream(partial(self._exchange, "GET", request, deadline), request, byte_range, self._tries(deadline))
+
+    def head(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> ObjectFacts:
+        """What ``open`` would find, without its bytes.
+
+        Raises:
+            ActiveStorageError: It cannot be had.
+        """
+        exchange = self._tries(deadline).make(lambda: self._exchange("HEAD", request, deadline, byte_range))
+        exchange.close()
+        return exchange.facts
+
+    def ensure_answers(self, origin: Origin, deadline: Deadline) -> None:
+        """Pass where something at ``origin`` speaks HTTP, whatever it says.
+
+        Raises:
+            ActiveStorageError: Nothing does.
+        """
+        self._send("HEAD", StoreRequest(origin, "/", {"Host": origin.authority}), deadline, {}).close()
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        self._adapter.close()
+
+    def _tries(self, deadline: Deadline) -> "Tries":
+        return Tries(self._limits.tries, deadline, self._pause)
+
+    def _exchange(
+        self,
+        method: str,
+        request: StoreRequest,
+        deadline: Deadline,
+        byte_range: ByteRange | None,
+        etag: str | None = None,
+    ) -> "Exchange":
+        extra = {}
+        if byte_range is not None and not request.has_fixed_range:
+            extra["Range"] = format_range(byte_range)
+        if etag is not None and "If-Match" not in request.headers:
+            extra["If-Match"] = etag
+        exchange = self._send(method, request, deadline, extra)
+        try:
+            exchange.take_facts(byte_range)
+        except ActiveStorageError:
+            exchange.close()
+            raise
+        return exchange
+
+    def _send(self, method: str, request: StoreRequest, deadline: Deadline, extra: Mapping[str, str]) -> "Exchange":
+        if not any(pattern.matches(request.origin) for pattern in self._allowed):
+            raise OriginNotAllowed(f"{request.origin} is not one of the origins that may be fetched from")
+        if deadline.is_over:
+            raise StoreTimeout("the time for this request was over before the store was asked")
+        watches: list[Watch] = []
+
+        def watch(abort: Abort) -> None:
+            watches.append(self._watchdog.watch(deadline, abort))
+
+        def release() -> None:
+            for entry in watches:
+                self._watchdog.release(entry)
+
+        try:
+            response = self._adapter.exchange(
+                method,
+                request.origin,
+                WireHeaders({**request.headers, **extra}, request.target, on_send=watch),
+                connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
+                read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
+            )
+        except _LIBRARY_ERRORS as error:
+            release()
+            raise _translate(error, request.origin, deadline) from None
+        return Exchange(method, request, response, deadline, release)
+
+
+class Exchange:
+    """One request and its answer. What is read from it is counted; a connection is kept only after the last byte.
+
+    Attributes:
+        facts: What the store says, once ``take_facts`` has found it fit.
+    """
+
+    facts: ObjectFacts
+
+    def __init__(
+        self,
+        method: str,
+        request: StoreRequest,
+        response: requests.Response,
+        deadline: Deadline,
+        release: Callable[[], None],
+    ) -> None:
+        self._method = method
+        self._request = request
+        self._response = response
+        self._deadline = deadline
+        self._release = release
+        self._body = Body(response)
+        self._missing: int | None = 0 if method == "HEAD" else None
+        self._is_open = True
+
+    def take_facts(self, byte_range: ByteRange | None) -> None:
+        """Find out what the answer holds.
+
+        Raises:
+            ActiveStorageError: It is a refusal, or not an answer to what was asked.
+        """
+        status = self._response.status_code
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        if status >= 300:
+            sent = " ".join((self._request.target, *self._request.headers.values()))
+            raise read_failure(status, headers, self._read_error_body(headers), secrets=sent)
+        self.facts = read_facts(self._method, status, headers, byte_range, self._request.names_part)
+        if self._missing is None:
+            self._missing = self.facts.length
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill some of ``buffer``, which is no longer than what is missing; how many bytes, at least 1.
+
+        Raises:
+            StoreCutOff: The connection ended before the last byte.
+            StoreTimeout: The next byte did not come in time.
+        """
+        try:
+            read = self._body.readinto(buffer)
+        except _LIBRARY_ERRORS as error:
+            raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
+        if not read:
+            raise _cut_off(self._deadline)
+        self._missing = (self._missing or 0) - read
+        return read
+
+    def skip(self, count: int) -> None:
+        """Read ``count`` bytes and drop them.
+
+        Raises:
+            StoreCutOff, StoreTimeout: As ``readinto``.
+        """
+        scratch = memoryview(bytearray(min(count, _MAX_ERROR_BYTES)))
+        while count:
+            count -= self.readinto(scratch[:count])
+
+    def close(self) -> None:
+        """Give the connection back where nothing more comes on it, else close it. Twice is once."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._release()
+        if self._missing == 0 and not self._deadline.is_over:
+            self._body.release()
+        else:
+            self._body.drop()
+
+    def _read_error_body(self, headers: Mapping[str, str]) -> bytes:
+        if self._method == "HEAD" or self._response.status_code == 304:
+            self._missing = 0
+            return b""
+        body = bytearray(_MAX_ERROR_BYTES)
+        filled = 0
+        try:
+            while filled < len(body) and (read := self._body.readinto(memoryview(body)[filled:])):
+                filled += read
+        except _LIBRARY_ERRORS as error:
+            raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
+        if headers.get("content-length") == str(filled):
+            self._missing = 0
+        return bytes(body[:filled])
+
+
+class HttpStream(Stream):
+    """The bytes of one range, resumed where they break off.
+
+    Args:
+        exchange: Asks for a range, of the object with an ETag if one is given.
+        request: What is asked for.
+        byte_range: The range, None for the whole object.
+        tries: How often it may be asked for.
+    """
+
+    def __init__(
+        self,
+        exchange: Callable[..., Exchange],
+        request: StoreRequest,
+        byte_range: ByteRange | None,
+        tries: "Tries",
+    ) -> None:
+        self._ask = exchange
+        self._request = request
+        self._byte_range = byte_range
+        self._tries = tries
+        self._exchange = tries.make(lambda: exchange(byte_range))
+        self.facts = self._exchange.facts
+        self._position = self.facts.start
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        window = buffer[: self.facts.stop - self._position]
+        if not window:
+            return 0
+        try:
+            read = self._exchange.readinto(window)
+        except ActiveStorageError as error:
+            self._tries.fail(error)
+            self._exchange.close()
+            self._exchange = self._tries.make(self._resume)
+            return self.readinto(buffer)
+        self._position += read
+        return read
+
+    def close(self) -> None:
+        self._exchange.close()
+
+    def _resume(self) -> Exchange:
+        done = self._position - self.facts.start
+        if done and self.facts.etag is None:
+            raise StoreCutOff("the store cut the object off, and gives no ETag by which to go on with the same")
+        whole_again = not self._request.takes_range
+        rest = self._byte_range if whole_again else ByteRange(self._position, self.facts.stop - 1)
+        try:
+            exchange = self._ask(rest, self.facts.etag)
+        except StoreError as error:
+            if error.status == 412:
+                raise _changed() from None
+            raise
+        try:
+            if (exchange.facts.etag, exchange.facts.total) != (self.facts.etag, self.facts.total):
+                raise _changed()
+            if whole_again:
+                exchange.skip(done)
+        except ActiveStorageError:
+            exchange.close()
+            raise
+        return exchange
+
+
+class Tries:
+    """How often one range is asked for, all in all.
+
+    Args:
+        limit: The number of tries.
+        deadline: After it there are none.
+        pause: Waits so many seconds.
+    """
+
+    def __init__(self, limit: int, deadline: Deadline, pause: Callable[[float], None]) -> None:
+        self._limit = limit
+        self._deadline = deadline
+        self._pause = pause
+        self._failed = 0
+
+    def make(self, attempt: Callable[[], Exchange]) -> Exchange:
+        """What ``attempt`` gives, tried again while it fails in passing.
+
+        Raises:
+            ActiveStorageError: The last failure.
+        """
+        while True:
+            try:
+                return attempt()
+            except ActiveStorageError as error:
+                self.fail(error)
+
+    def fail(self, error: ActiveStorageError) -> None:
+        """Count a failure and wait before the next try.
+
+        Raises:
+            ActiveStorageError: ``error``, where another try makes no sense or is not left.
+        """
+        self._failed += 1
+        # Full jitter, so that the many that one break hits do not come back together.
+        longest_seconds = _FIRST_PAUSE_SECONDS * 2 ** (self._failed - 1)
+        pause_seconds = random.uniform(0, longest_seconds)  # noqa: S311  # spreads load, hides nothing
+        is_last = self._failed >= self._limit or self._deadline.remaining_seconds <= longest_seconds
+        if is_last or not _is_passing(error):
+            raise error
+        self._pause(pause_seconds)
+
+
+def _is_passing(error: ActiveStorageError) -> bool:
+    if isinstance(error, StoreError):
+        return error.status in _PASSING_STATUSES
+    return isinstance(error, StoreUnreachable | StoreCutOff | StoreTimeout)
+
+
+def _changed() -> ObjectChanged:
+    return ObjectChanged("the object was replaced while it was being read")
+
+
+def _cut_off(deadline: Deadline) -> ActiveStorageError:
+    if deadline.is_over:
+        return StoreTimeout("the store had not sent everything when the time for this request was over")
+    return StoreCutOff("the store sent fewer bytes than it promised")
+
+
+def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bool = False) -> ActiveStorageError:
+    """What an error of the library's means. Its own text may hold a URL, so that none of it is used."""
+    timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+    if isinstance(error, timeouts) or deadline.is_over:
+        return StoreTimeout(f"the store at {origin} did not answer in time")
+    if is_body:
+        return _cut_off(deadline)
+    if isinstance(error, requests.exceptions.SSLError):
+        return StoreUnreachable(f"no trusted TLS connection to the store at {origin}")
+    return StoreUnreachable(f"no connection to the store at {origin}, or it broke before an answer came")

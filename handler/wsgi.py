@@ -1,0 +1,6 @@
+"""``handler.wsgi:app``, for any WSGI server that gives the request target as it was sent in ``RAW_URI``."""
+
+from handler.app import create_app
+from handler.settings import load_settings
+
+app = create_app(load_settings())

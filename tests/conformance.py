@@ -1,0 +1,122 @@
+"""One table of cases for every way in, with numpy as the judge of every answer.
+
+A case is a data type, a byte order, a size around the edges of blocks, and a range of the bytes; each is asked of every
+reducer. ``check`` compares an answer's bytes with what numpy says of the same bytes.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from handler.core.blocks import BLOCK_BYTES
+from handler.params import format_range
+from handler.spec import DTYPES, REDUCERS, ByteOrder, ByteRange, ReductionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One object, and the bytes of it that are reduced."""
+
+    dtype: str
+    byte_order: ByteOrder
+    elements: int
+    byte_range: ByteRange | None
+
+    @property
+    def key(self) -> str:
+        """The object's key: cases of the same data share it."""
+        return f"{self.dtype}-{self.byte_order}-{self.elements}.dat"
+
+    def data(self) -> bytes:
+        """The whole object."""
+        return sample(self.dtype, self.elements).astype(stored_dtype(self)).tobytes()
+
+    def selected(self) -> np.ndarray[Any, Any]:
+        """The elements that are reduced, as numpy reads them from the object's bytes."""
+        data = self.data()
+        start, stop = (0, len(data)) if self.byte_range is None else self.byte_range.resolve(len(data))
+        return np.frombuffer(data[start:stop], stored_dtype(self)).astype(self.dtype)
+
+    def spec(self, reducer: str) -> ReductionSpec:
+        """The reduction of this case."""
+        return ReductionSpec(reducer, self.dtype, self.byte_order, self.byte_range)
+
+    def range_header(self) -> dict[str, str]:
+        """The header that asks for the range."""
+        return {"Range": format_range(self.byte_range)} if self.byte_range else {}
+
+    def segment(self) -> str:
+        """The data type as it stands in a path."""
+        return f"{self.dtype};byte_order={self.byte_order}"
+
+
+def stored_dtype(case: Case) -> np.dtype[Any]:
+    """The data type as the object holds it."""
+    return np.dtype(case.dtype).newbyteorder(case.byte_order)
+
+
+def sample(dtype: str, elements: int) -> np.ndarray[Any, Any]:
+    """Numbers of both signs where there are some, over the whole range of integers, so that sums wrap."""
+    random = np.random.default_rng(elements)
+    if dtype == "bool":
+        return random.random(elements) < 0.5
+    if np.dtype(dtype).kind == "f":
+        return (random.standard_normal(elements) * 100).astype(dtype)
+    limits = np.iinfo(dtype)
+    return random.integers(limits.min, limits.max, elements, dtype, endpoint=True)
+
+
+def cases() -> Iterator[Case]:
+    """Every case, the cheap ones of many sizes, the ranges on one size."""
+    for dtype, numpy_dtype in DTYPES.items():
+        block = BLOCK_BYTES // numpy_dtype.itemsize
+        item = numpy_dtype.itemsize
+        for byte_order in ("little", "big"):
+            for elements in (1, 2, 7, 1000, block - 1, block, block + 1, 2 * block + 3):
+                yield Case(dtype, byte_order, elements, None)
+            for byte_range in (
+                ByteRange(0, item - 1),
+                ByteRange(3 * item, 90 * item - 1),
+                ByteRange(block * item, None),
+                ByteRange(None, 5 * item),
+                ByteRange(7 * item, (block * 9) * item - 1),
+                ByteRange(None, block * 9 * item),
+            ):
+                yield Case(dtype, byte_order, block + 1, byte_range)
+
+
+def questions() -> Iterator[tuple[Case, str]]:
+    """Every case with every reducer."""
+    return ((case, reducer) for case in cases() for reducer in REDUCERS)
+
+
+def check(case: Case, reducer: str, answer: bytes) -> None:
+    """Pass where numpy gives the same of the same bytes.
+
+    A sum of floats must be as near to the exact one as numpy's float64 sum of the whole array, or correctly rounded.
+    """
+    values = case.selected()
+    expected: Any
+    if reducer == "count":
+        expected = np.int64(values.size)
+    elif reducer == "sum" and values.dtype.kind == "f":
+        _check_float_sum(values, np.frombuffer(answer, np.dtype(case.dtype).newbyteorder("<"))[0])
+        return
+    elif reducer == "sum":
+        expected = values.sum(dtype=values.dtype)
+    else:
+        expected = getattr(np, reducer)(values)
+    wanted = np.asarray(expected)
+    assert answer == wanted.astype(wanted.dtype.newbyteorder("<")).tobytes(), f"{case} {reducer}"
+
+
+def _check_float_sum(values: np.ndarray[Any, Any], answer: Any) -> None:
+    exact = math.fsum(values.astype(np.float64).tolist())
+    if values.dtype == np.float64:
+        numpys_error = abs(float(values.sum()) - exact)
+        assert abs(float(answer) - exact) <= max(numpys_error, float(np.spacing(abs(exact))))
+    else:
+        assert answer == values.dtype.type(exact)

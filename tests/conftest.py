@@ -1,0 +1,38 @@
+"""Fixtures of all tests: settings, the store in memory, the application before it, nothing left behind."""
+
+from collections.abc import Callable, Iterator
+
+import flask
+import numpy as np
+import pytest
+
+from handler.app import create_app
+from handler.settings import Settings
+from handler.upstream.fake import FakeStore
+from tests.helpers import make_settings
+
+NUMBERS = np.arange(1, 11, dtype="<f4")
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return make_settings(s3_endpoint="http://store.test:9000")
+
+
+@pytest.fixture
+def store() -> Iterator[FakeStore]:
+    """Ten float32, an empty object, and one of an odd length. A test that leaks a stream fails."""
+    store = FakeStore({"/bucket/key": NUMBERS.tobytes(), "/bucket/empty": b"", "/bucket/odd": bytes(7)})
+    yield store
+    assert [path for path, source in store.sources.items() if source.open_streams] == []
+
+
+@pytest.fixture
+def app(settings: Settings, store: FakeStore) -> flask.Flask:
+    return create_app(settings, store)
+
+
+@pytest.fixture
+def make_app(store: FakeStore) -> Callable[..., flask.Flask]:
+    """The application before the same store, with other settings."""
+    return lambda **values: create_app(make_settings(s3_endpoint="http://store.test:9000", **values), store)

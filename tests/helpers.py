@@ -1,0 +1,69 @@
+"""What many tests do in the same way: feed a stream in every way, ask the application for a target as it is sent."""
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import flask
+import numpy as np
+from werkzeug.test import TestResponse
+
+from handler.core.result import Result
+from handler.memory import MemoryGate
+from handler.pipeline import run
+from handler.settings import Settings
+from handler.spec import ReductionSpec
+from handler.upstream.fake import FakeSource
+
+ROOMY = 1 << 30
+
+
+def make_settings(**values: Any) -> Settings:
+    """Settings from these values and the defaults; the environment and ``.env`` are not asked."""
+
+    class Bare(Settings):
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, *_: Any, **__: Any) -> Any:
+            return (init_settings,)
+
+    return Bare(**values)
+
+
+def reduce_bytes(spec: ReductionSpec, data: bytes, read_bytes: int = ROOMY) -> Result:
+    """The pipeline's result of ``data``, which comes in pieces of ``read_bytes``."""
+    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY)).result
+
+
+def check_stream(spec: ReductionSpec, data: bytes) -> Result:
+    """The same result, to the last bit, whatever pieces the bytes come in; that result."""
+    result = reduce_bytes(spec, data)
+    for read_bytes in (1, 3, spec.element_bytes + 1, 4093):
+        if len(data) // read_bytes < 5000:
+            assert reduce_bytes(spec, data, read_bytes) == result, f"in pieces of {read_bytes} bytes"
+    return result
+
+
+def value_of(result: Result) -> Any:
+    """The single value of a result, as numpy reads it."""
+    return np.frombuffer(result.data, np.dtype(result.dtype).newbyteorder("<"))[0]
+
+
+def ask(
+    app: flask.Flask, target: str, method: str = "GET", headers: Mapping[str, str] | None = None, **environ: Any
+) -> TestResponse:
+    """The application's answer to a request target, which arrives as it is written here."""
+    overrides = {"RAW_URI": target, **environ}
+    return app.test_client().open(
+        "/", method=method, headers=dict(headers or {}), environ_overrides=overrides, buffered=True
+    )
+
+
+def read_error(response: TestResponse) -> dict[str, str]:
+    """The fields of an S3 error document, having checked that it is one."""
+    assert response.headers["Content-Type"] == "application/xml"
+    document = ET.fromstring(response.data)
+    assert document.tag == "Error"
+    fields = {element.tag: element.text or "" for element in document}
+    assert list(fields) == ["Code", "Message", "Resource", "RequestId"]
+    assert fields["RequestId"] == response.headers["x-amz-request-id"]
+    return fields

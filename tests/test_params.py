@@ -1,0 +1,194 @@
+"""The grammar: what one function writes the other reads, and every slip is refused by name."""
+
+import contextlib
+import string
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.errors import InvalidArgument, InvalidRange, NoSuchDoor, UnknownReducer
+from handler.params import (
+    ReductionPath,
+    encode,
+    format_range,
+    format_segment,
+    parse_range,
+    parse_reduction,
+    split_path,
+    split_query,
+    split_target,
+)
+from handler.spec import DTYPES, REDUCERS, ByteRange, ReductionSpec
+
+specs = st.builds(
+    ReductionSpec,
+    reducer=st.sampled_from(list(REDUCERS)),
+    dtype=st.sampled_from(list(DTYPES)),
+    byte_order=st.sampled_from(["little", "big"]),
+)
+positions = st.integers(0, 2**62)
+ranges = st.one_of(
+    st.builds(lambda first, length: ByteRange(first, first + length), positions, st.integers(0, 2**62)),
+    st.builds(ByteRange, positions, st.none()),
+    st.builds(ByteRange, st.none(), positions),
+)
+keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)
+
+
+@given(specs, ranges | st.none(), keys)
+def test_decoding_what_was_encoded_gives_the_same_spec(
+    spec: ReductionSpec, byte_range: ByteRange | None, key: str
+) -> None:
+    target = f"/{spec.reducer}/{encode(format_segment(spec))}/bucket/{encode(key)}"
+    path = split_path(split_target(target)[0])
+    header = byte_range and parse_range(format_range(byte_range))
+    decoded = parse_reduction(path, {}, header)
+    assert decoded == ReductionSpec(spec.reducer, spec.dtype, spec.byte_order, byte_range)
+    assert path.object_path == f"/bucket/{encode(key)}"
+
+
+@given(ranges)
+def test_a_range_is_read_as_it_was_written(byte_range: ByteRange) -> None:
+    assert parse_range(format_range(byte_range)) == byte_range
+
+
+@given(ranges, st.integers(0, 2**63))
+def test_a_resolved_range_lies_in_the_object(byte_range: ByteRange, total: int) -> None:
+    with contextlib.suppress(InvalidRange):
+        start, stop = byte_range.resolve(total)
+        assert 0 <= start < stop <= total
+
+
+@pytest.mark.parametrize(
+    ("header", "total", "span"),
+    [
+        ("bytes=0-39", 100, (0, 40)),
+        ("bytes=40-", 100, (40, 100)),
+        ("bytes=-8", 100, (92, 100)),
+        ("bytes=90-200", 100, (90, 100)),
+        ("bytes=-200", 100, (0, 100)),
+        ("BYTES = 0-3", 100, (0, 4)),
+    ],
+)
+def test_ranges_select_the_bytes_that_s3_selects(header: str, total: int, span: tuple[int, int]) -> None:
+    assert parse_range(header).resolve(total) == span
+
+
+@pytest.mark.parametrize(("header", "total"), [("bytes=100-", 100), ("bytes=-0", 100), ("bytes=0-", 0)])
+def test_a_range_outside_the_object_is_refused(header: str, total: int) -> None:
+    with pytest.raises(InvalidRange):
+        parse_range(header).resolve(total)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "items=0-3", "bytes=0-1,5-6", "bytes=+1-2",
+     "bytes=0x1-2", "bytes=1-2-3", "bytes=٣-٤", "bytes=" + "9" * 30 + "-", "bytes=-1-"],
+)  # fmt: skip
+def test_what_is_no_single_range_is_refused_and_not_ignored(header: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"^[Rr]ange: "):
+        parse_range(header)
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/sum/int8/b/k", "/sum/int8/b/k", ""),
+        ("/sum/int8/b/k?a=b?c", "/sum/int8/b/k", "a=b?c"),
+        ("//sum?x", "//sum", "x"),
+        ("http://proxy:8000/sum/int8/b//k?x=1", "/sum/int8/b//k", "x=1"),
+        ("http://proxy:8000", "/", ""),
+    ],
+)
+def test_a_target_is_divided_and_otherwise_left_alone(target: str, path: str, query: str) -> None:
+    assert split_target(target) == (path, query)
+
+
+@pytest.mark.parametrize(
+    "object_path", ["/b/k", "/b//k", "/b/k/", "/b/../k", "/b/%2F%2f", "/b/a+b%20c", "/b/sum/int8/x", "/b/%C3%A9;x=1"]
+)
+def test_bucket_and_key_stay_as_they_were_sent(object_path: str) -> None:
+    assert split_path(f"/sum/float32{object_path}") == ReductionPath("sum", "float32", object_path)
+    assert split_path(f"/obj{object_path}") == ReductionPath("obj", "", object_path)
+
+
+@pytest.mark.parametrize("path", ["/", "", "/sum", "/sum/", "//int8/b/k"[:2]])
+def test_a_path_without_a_data_type_leads_nowhere(path: str) -> None:
+    with pytest.raises(NoSuchDoor):
+        split_path(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/sum/int8", "bucket"), ("/sum/int8/", "bucket"), ("/sum/int8/b", "key"), ("/sum/int8/b/", "key"),
+     ("/sum/int8//k", "bucket"), ("/obj", "bucket"), ("/obj/b", "key")],
+)  # fmt: skip
+def test_a_path_without_bucket_or_key_is_refused_by_name(path: str, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        split_path(path)
+    assert caught.value.field == field
+
+
+def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
+    query = split_query("versionId=a%2Bb&byte_order=b%69g&X-Amz-Signature=0f&flag")
+    assert query.parameters == {"byte_order": "big"}
+    assert query.own == "byte_order=b%69g"
+    assert query.rest == "versionId=a%2Bb&X-Amz-Signature=0f&flag"
+
+
+@pytest.mark.parametrize(
+    ("segment", "query", "field"),
+    [
+        ("float128", "", "dtype"),
+        ("", "", "dtype"),
+        ("FLOAT32", "", "dtype"),
+        ("float32 ", "", "dtype"),
+        ("float32;byte_order=middle", "", "byte_order"),
+        ("float32;byte_order", "", "byte_order"),
+        ("float32;byte_order=", "", "byte_order"),
+        ("float32;byte_order=big;byte_order=big", "", "byte_order"),
+        ("float32", "byte_order=big&byte_order=big", "byte_order"),
+        ("float32;byte_order=big", "byte_order=little", "byte_order"),
+        ("float32;", "", "''"),
+        ("float32;endian=big", "", "'endian'"),
+        ("float32;=big", "", "''"),
+        ("float32%", "", "dtype"),
+        ("float32%zz", "", "dtype"),
+        ("float32%FF", "", "dtype"),
+        ("float32", "byte_order=%FF", "byte_order"),
+    ],
+)
+def test_each_slip_is_refused_by_name(segment: str, query: str, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        parse_reduction(ReductionPath("sum", segment, "/b/k"), split_query(query).parameters, None)
+    assert caught.value.field == field
+
+
+def test_the_same_value_in_path_and_query_is_no_conflict() -> None:
+    path = ReductionPath("sum", "float32;byte_order=big", "/b/k")
+    assert parse_reduction(path, {"byte_order": "big"}, None).byte_order == "big"
+
+
+def test_what_clients_escape_in_reducer_and_segment_is_undone() -> None:
+    spec = parse_reduction(ReductionPath("s%75m", "float32%3Bbyte_order%3Dbig", "/b/k"), {}, None)
+    assert spec == ReductionSpec("sum", "float32", "big")
+
+
+def test_an_unknown_reducer_is_not_found_and_is_told_which_there_are() -> None:
+    with pytest.raises(UnknownReducer, match="no reducer 'median'; there are count, max, min, sum"):
+        parse_reduction(ReductionPath("median", "int8", "/b/k"), {}, None)
+
+
+def test_the_byte_order_is_the_machines_by_default() -> None:
+    assert ReductionSpec("sum", "int16").byte_order == sys.byteorder
+
+
+@given(st.text(string.printable, max_size=200))
+def test_a_message_quotes_a_caller_in_one_short_line_of_ascii(text: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ReductionSpec("sum", text + "?")
+    assert caught.value.message.isascii()
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 500

@@ -1,0 +1,96 @@
+"""Settings: one reader, every name in the reference, a bad one refused by name and never shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from handler.cli import main
+from handler.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+from tests.helpers import make_settings
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(ENV_PREFIX + name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_readme_lists_every_setting_and_no_other() -> None:
+    listed = re.findall(r"^\| `([A-Z0-9_]+)` \|", README.read_text(), re.MULTILINE)
+    assert listed == [name.upper() for name in Settings.model_fields]
+
+
+def test_flags_come_before_the_environment_before_the_file_before_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("ACTIVE_STORAGE_THREADS=2\nACTIVE_STORAGE_RETRIES=5\nACTIVE_STORAGE_WORKERS=3\n")
+    monkeypatch.setenv("ACTIVE_STORAGE_THREADS", "4")
+    monkeypatch.setenv("ACTIVE_STORAGE_RETRIES", "6")
+    settings = load_settings(["--threads", "8"])
+    assert (settings.threads, settings.retries, settings.workers, settings.deadline) == (8, 6, 3, 55.0)
+
+
+def test_sizes_and_times_take_their_units() -> None:
+    settings = make_settings(memory_limit="2MiB", max_object_memory="512 KiB", deadline="1.5m", read_timeout="250ms")
+    assert (settings.memory_limit, settings.max_object_memory) == (2 << 20, 512 << 10)
+    assert (settings.deadline, settings.read_timeout) == (90.0, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("S3_ENDPOINT", "ftp://store"),
+        ("S3_ENDPOINT", "http://user:canary@store"),
+        ("S3_ENDPOINT", "http://store/path"),
+        ("S3_ENDPOINT", "http://*.store"),
+        ("ALLOWED_ORIGINS", "https://*store.org"),
+        ("ALLOWED_ORIGINS", "store.org"),
+        ("BASE_DOMAIN", "http://proxy"),
+        ("BIND", "8000"),
+        ("WORKERS", "0"),
+        ("THREADS", "many"),
+        ("MEMORY_LIMIT", "0"),
+        ("MAX_OBJECT_MEMORY", "big"),
+        ("CONNECT_TIMEOUT", "5"),
+        ("DEADLINE", "-1s"),
+        ("DEADLINE", "0s"),
+        ("RETRIES", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name_and_not_shown(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(ENV_PREFIX + name, value)
+    with pytest.raises(SettingsError, match=f"^{ENV_PREFIX}{name}: "):
+        load_settings()
+    assert main(["check-config"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"{ENV_PREFIX}{name}: ")
+    assert "canary" not in shown
+
+
+def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check-config", "--s3-endpoint", "http://store:9000", "--threads", "4"]) == 0
+    lines = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["ACTIVE_STORAGE_S3_ENDPOINT"] == "http://store:9000"
+    assert lines["ACTIVE_STORAGE_THREADS"] == "4"
+    assert lines["ACTIVE_STORAGE_DEADLINE"] == "55.0"
+    assert len(lines) == len(Settings.model_fields)
+
+
+def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == main(["dance"]) == 2
+    assert "active-storage serve" in capsys.readouterr().err
+
+
+def test_both_endpoints_are_allowed_where_nothing_else_is_said() -> None:
+    settings = make_settings(s3_endpoint="http://minio:9000", s3_public_endpoint="https://s3.example.org")
+    assert [str(pattern) for pattern in settings.allow_list] == ["http://minio:9000", "https://s3.example.org"]
+    narrowed = make_settings(allowed_origins="https://*.s3.amazonaws.com, http://minio:9000")
+    assert [str(pattern) for pattern in narrowed.allow_list] == ["https://*.s3.amazonaws.com", "http://minio:9000"]
