@@ -28,6 +28,9 @@ PARAMETERS: Mapping[str, Any] = MappingProxyType({"byte_order": str})
 # RFC 9110, section 14.1.2: int-range and suffix-range. Optional white space around it, as section 5.6.1 has for lists.
 _RANGE_RE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
 
+# What stands in no request target but percent-encoded: white space, controls, "#", all beyond ASCII (RFC 3986, 2).
+_UNENCODED_RE = re.compile(r'[^!-"$-~]')
+
 # Two hexadecimal digits must follow every "%" (RFC 3986, section 2.1).
 _BROKEN_ESCAPE_RE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -167,12 +170,12 @@ def decode(text: str, field: str) -> str:
     """``text`` with its percent-escapes undone. A plus is a plus, as everywhere in a path.
 
     Raises:
-        InvalidArgument: An escape is broken, the bytes are not UTF-8, or there is a fragment, which no target has.
+        InvalidArgument: An escape is broken or missing, or the bytes are not UTF-8.
     """
     if _BROKEN_ESCAPE_RE.search(text):
         raise InvalidArgument(field, "has a % that no two hexadecimal digits follow")
-    if "#" in text:
-        raise InvalidArgument(field, "has a # that is not percent-encoded")
+    if _UNENCODED_RE.search(text):
+        raise InvalidArgument(field, "has a character that must be percent-encoded")
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -70,7 +70,8 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "limit_request_line": MAX_REQUEST_LINE_BYTES,
         # The application's own line stands for each request.
         "accesslog": None,
-        "loglevel": settings.log_level,
+        # gunicorn's debug lines hold paths; the application has none of that level of its own.
+        "loglevel": "info" if settings.log_level == "debug" else settings.log_level,
         # Nobody manages this server through a socket in its home folder.
         "control_socket_disable": True,
         "proc_name": "active-storage",

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from handler.errors import ActiveStorageError, NotModified
 from handler.memory import MemoryGate
@@ -11,8 +10,6 @@ from handler.render import error_document, error_headers
 from handler.settings import Settings
 from handler.upstream.deadline import Deadline
 from handler.upstream.transport import Transport
-
-_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +58,14 @@ class Reply:
 
 
 def locate_target(raw_target: str, host: str, base_domain: str | None) -> tuple[str, str]:
-    """The path, in path style, and the query of a request target.
-
-    Bytes outside ASCII, which some clients send as they are, become percent-escapes; all else stays as it was sent.
+    """The path, in path style, and the query of a request target, both as they were sent.
 
     Args:
-        raw_target: As it was sent, a character a byte.
+        raw_target: As it was sent.
         host: The request's ``Host``.
         base_domain: In a virtual-host style request, the host is a bucket (to us, the reducer) under this domain.
     """
-    path, query = split_target(quote(raw_target.encode("latin-1"), safe=_PRINTABLE))
+    path, query = split_target(raw_target)
     name = host.lower().partition(":")[0]
     if base_domain and name.endswith(f".{base_domain.lower()}"):
         path = f"/{name.removesuffix(base_domain.lower())[:-1]}{path}"
