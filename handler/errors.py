@@ -104,10 +104,14 @@ class OriginNotAllowed(ActiveStorageError):
 
 
 class NoSuchDoor(ActiveStorageError):
-    """Nothing answers at that path."""
+    """Nothing answers at that path.
+
+    To an S3 client the path's first part is a bucket. s3fs, which looks for a folder where it finds no object, takes
+    this code for "there is none", and one that it does not know for an error.
+    """
 
     status = 404
-    code = "NoSuchResource"
+    code = "NoSuchBucket"
 
 
 class MethodNotAllowed(ActiveStorageError):

@@ -78,11 +78,11 @@ def split_path(path: str) -> ReductionPath:
         InvalidArgument: There is no bucket or no key in it.
     """
     first, _, rest = path.removeprefix("/").partition("/")
+    if not rest or (first != OBJECT_DOOR and rest.startswith("/")):
+        raise NoSuchDoor(f"nothing answers here; ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key")
     segment = ""
     if first != OBJECT_DOOR:
         segment, _, rest = rest.partition("/")
-        if not segment:
-            raise NoSuchDoor(f"nothing answers here; ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key")
     bucket, _, key = rest.partition("/")
     for name, value in (("bucket", bucket), ("key", key)):
         if not value:

@@ -135,10 +135,11 @@ _CONTEXT_KEY = "active_storage_signs_for_store"
 def _fetch(url: str, config: Config | None) -> tuple[int, bytes]:
     # botocore's own session: its errors for an endpoint that is down, its proxies and certificates. A client's
     # ``verify`` never comes to its signer, but the variables that stand for it are for every client.
+    ca_bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     proxies = getattr(config, "proxies", None)
     session = URLLib3Session(
         timeout=DISCOVERY_TIMEOUT_SECONDS,
-        verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,  # type: ignore[arg-type]  # a path will do, as in Config
+        verify=ca_bundle or True,  # type: ignore[arg-type]  # a path will do, as in Config
         proxies=get_environ_proxies(url) if proxies is None else proxies,
         proxies_config=getattr(config, "proxies_config", None),
         client_cert=getattr(config, "client_cert", None),

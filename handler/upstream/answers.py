@@ -6,6 +6,7 @@ error, because numbers reduced from such an answer could be other numbers.
 
 import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from handler.errors import (
@@ -34,8 +35,9 @@ _CODES = {
 
 _MAX_MESSAGE_CHARACTERS = 300
 
-# A signature, a token, a key: any long word of the request. A store's message that repeats one loses it.
-_LONG_WORD_RE = re.compile(r"[A-Za-z0-9+/=_%-]{20,}", re.ASCII)
+# A signature, a token, a key: any long word of the request. A store's message that repeats one loses it. A slash may
+# be a letter of base64 or stand between two words, as in Credential=key/date/region.
+_LONG_WORD_RES = (re.compile(r"[A-Za-z0-9+/_%-]{20,}", re.ASCII), re.compile(r"[A-Za-z0-9+_%-]{20,}", re.ASCII))
 
 
 def read_facts(
@@ -54,6 +56,8 @@ def read_facts(
         StoreProtocolError: The answer is not one to what was asked.
         InvalidRange: The range lies outside the object.
     """
+    if status not in (200, 206):
+        raise StoreProtocolError(f"the store answered {status}, which is no answer to {method}")
     length = _read_length(headers)
     wants_piece = byte_range is not None or names_part
     if status == 206:
@@ -62,38 +66,42 @@ def read_facts(
         start, stop, total = _read_content_range(headers, byte_range)
         if length != stop - start:
             raise StoreProtocolError(f"the store says {length} bytes in one header and {stop - start} in another")
-    elif status == 200:
+    else:
         if wants_piece and (method != "HEAD" or byte_range is None):
             raise StoreProtocolError("the store answered with the whole object; a part was asked for")
         total = length
         start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
-    else:
-        raise StoreProtocolError(f"the store answered {status}, which is no answer to {method}")
     return ObjectFacts(status, start, stop, total, headers.get("etag"), headers)
 
 
-def read_failure(status: int, headers: Mapping[str, str], body: bytes, secrets: str) -> ActiveStorageError:
+def read_failure(
+    status: int, headers: Mapping[str, str], body: bytes, secrets: str, is_conditional: bool
+) -> ActiveStorageError:
     """The error that a refusal stands for: the store's own, or ours where following it would be wrong.
 
     Args:
         status: The answer's; 300 or above.
         headers: The answer's, names in lower case.
         body: S3's error document, or whatever there is.
-        secrets: What was sent: none of its long words will be in the message.
+        secrets: What was sent: none of its long words will be in the error.
+        is_conditional: What was sent allows 304 for an answer.
     """
-    if status == 304:
+    if status == 304 and is_conditional:
         return NotModified(headers.get("etag"))
+    if status == 304 or status > 599:
+        return StoreProtocolError(f"the store answered {status}, which is no answer to what it was asked")
     if status < 400:
         return StoreProtocolError(f"the store redirects ({status}); redirects are not followed")
-    code, message = _read_document(body)
+    code, message = _read_document(body, _find_secrets(secrets))
     if status == 416 and (match := _UNSATISFIED_RANGE_RE.fullmatch(headers.get("content-range", ""))):
         return InvalidRange(f"the range selects no byte of an object of {match[1]} bytes", length=int(match[1]))
-    for word in set(_LONG_WORD_RE.findall(secrets)):
-        message = message.replace(word, "***")
     return StoreError(status, code or _CODES.get(status, "StoreError"), message or f"the store answered {status}")
 
 
 def _read_length(headers: Mapping[str, str]) -> int:
+    if "transfer-encoding" in headers:
+        # RFC 9112, section 6.1: beside it, a length is not to be trusted.
+        raise StoreProtocolError("the store sends the object in a transfer coding, so that its length is not known")
     text = headers.get("content-length", "")
     if not _LENGTH_RE.fullmatch(text):
         raise StoreProtocolError("the store does not say how many bytes it sends")
@@ -116,12 +124,23 @@ def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None
     return first, last + 1, total
 
 
-def _read_document(body: bytes) -> tuple[str, str]:
+def _read_document(body: bytes, secrets: list[str]) -> tuple[str, str]:
     try:
         # Expat bounds what entities may grow to (since 2.4.1), and the caller how much of a body is read.
         document = ET.fromstring(body)  # noqa: S314
-    except ET.ParseError:
+    except (ET.ParseError, LookupError, ValueError):
+        # The last two: its encoding is unknown, or not one of those that expat takes.
         return "", ""
     texts = {element.tag.rpartition("}")[2]: element.text or "" for element in document}
     code, message = texts.get("Code", ""), " ".join(texts.get("Message", "").split())
+    for secret in secrets:
+        code, message = code.replace(secret, "***"), message.replace(secret, "***")
     return code if _CODE_RE.fullmatch(code) else "", message[:_MAX_MESSAGE_CHARACTERS]
+
+
+def _find_secrets(sent: str) -> list[str]:
+    """The long words of what was sent, the longest first, since one may be a part of another."""
+    # A store repeats a query with its escapes undone.
+    text = f"{sent} {unquote(sent)}"
+    words = {word for pattern in _LONG_WORD_RES for word in pattern.findall(text)}
+    return sorted(words, key=len, reverse=True)

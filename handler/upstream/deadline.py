@@ -57,6 +57,7 @@ class Watchdog:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _wakes_at: float = float("inf")
     _thread: threading.Thread | None = None
+    _is_closed: bool = False
 
     def watch(self, deadline: Deadline, abort: Callable[[], None]) -> Watch:
         """Put ``abort`` on the list until it is released."""
@@ -76,8 +77,16 @@ class Watchdog:
         with self._changed:
             self._watches.discard(entry)
 
+    def close(self) -> None:
+        """End the thread. Nothing is broken off any more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
     def _run(self) -> None:
-        while True:
+        while not self._is_closed:
             for entry in self._wait_for_overdue():
                 entry.abort()
 
@@ -85,7 +94,8 @@ class Watchdog:
         with self._changed:
             self._wakes_at = min((entry.deadline.expires_at for entry in self._watches), default=float("inf"))
             wait_seconds = self._wakes_at - time.monotonic()
-            self._changed.wait(None if wait_seconds == float("inf") else max(0.0, wait_seconds))
+            if not self._is_closed:
+                self._changed.wait(None if wait_seconds == float("inf") else max(0.0, wait_seconds))
             overdue = [entry for entry in self._watches if entry.deadline.is_over]
             self._watches.difference_update(overdue)
         return overdue

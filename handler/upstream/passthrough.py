@@ -26,6 +26,12 @@ NEGOTIATED_HEADERS = frozenset(
 # Beside x-amz-*, what the older signature version 2 covers, and who signs.
 _AUTHENTICATION_HEADERS = frozenset({"authorization", "date", "content-md5", "content-type"})
 
+# RFC 9110, section 7.6.1, and what says where a request ends: they are true of the caller's connection only. Sent to the
+# store, where no body follows, they would make it take the next caller's request for one.
+_CONNECTION_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
 _SIGNED_HEADERS_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
 USER_AGENT = "s3-active-storage"
@@ -39,7 +45,8 @@ def find_signed_names(query: str, headers: Mapping[str, str]) -> frozenset[str]:
         headers: The request's, names in lower case: else ``Authorization`` names them.
 
     Raises:
-        InvalidArgument: One of them is not in the request: the store could not verify the signature.
+        InvalidArgument: One of them is not in the request, or not one that can be sent on: the store could not verify
+            the signature.
     """
     match = _SIGNED_HEADERS_RE.search(headers.get("authorization", ""))
     text = match[1] if match else dict(parse_qsl(query)).get("X-Amz-SignedHeaders", "")
@@ -47,6 +54,8 @@ def find_signed_names(query: str, headers: Mapping[str, str]) -> frozenset[str]:
     for name in sorted(names):
         if name not in headers:
             raise InvalidArgument("SignedHeaders", f"the signature covers {shown(name)}, which was not sent")
+        if name in _CONNECTION_HEADERS and not (name == "content-length" and headers[name] == "0"):
+            raise InvalidArgument("SignedHeaders", f"the signature covers {name}, which cannot be sent on")
     return names
 
 

@@ -18,10 +18,12 @@ import urllib3.exceptions
 
 from handler.errors import (
     ActiveStorageError,
+    InvalidRange,
     ObjectChanged,
     OriginNotAllowed,
     StoreCutOff,
     StoreError,
+    StoreProtocolError,
     StoreTimeout,
     StoreUnreachable,
 )
@@ -37,6 +39,9 @@ from handler.upstream.wire import Abort, Body, WireAdapter, WireHeaders
 _MAX_ERROR_BYTES = 64 * 1024
 
 _PASSING_STATUSES = frozenset({500, 502, 503, 504})
+
+# The conditions that 304 is an answer to (RFC 9110, section 15.4.5).
+_UNLESS_MODIFIED_HEADERS = frozenset({"if-none-match", "if-modified-since"})
 
 # The first pause is short, since most breaks are of one connection; each one after is twice as long.
 _FIRST_PAUSE_SECONDS = 0.05
@@ -136,8 +141,9 @@ class Transport:
         self._send("HEAD", StoreRequest(origin, "/", {"Host": origin.authority}), deadline, {}).close()
 
     def close(self) -> None:
-        """Close the connections that are kept."""
+        """Close the connections that are kept, and end the thread that watches over deadlines."""
         self._adapter.close()
+        self._watchdog.close()
 
     def _tries(self, deadline: Deadline) -> "Tries":
         return Tries(self._limits.tries, deadline, self._pause)
@@ -153,7 +159,7 @@ class Transport:
         extra = {}
         if byte_range is not None and not request.has_fixed_range:
             extra["Range"] = format_range(byte_range)
-        if etag is not None and "If-Match" not in request.headers:
+        if etag is not None and "if-match" not in request.headers:
             extra["If-Match"] = etag
         exchange = self._send(method, request, deadline, extra)
         try:
@@ -227,7 +233,13 @@ class Exchange:
         headers = {name.lower(): value for name, value in self._response.headers.items()}
         if status >= 300:
             sent = " ".join((self._request.target, *self._request.headers.values()))
-            raise read_failure(status, headers, self._read_error_body(headers), secrets=sent)
+            raise read_failure(
+                status,
+                headers,
+                self._read_error_body(headers),
+                secrets=sent,
+                is_conditional=not _UNLESS_MODIFIED_HEADERS.isdisjoint(self._request.headers),
+            )
         self.facts = read_facts(self._method, status, headers, byte_range, self._request.names_part)
         if self._missing is None:
             self._missing = self.facts.length
@@ -280,7 +292,7 @@ class Exchange:
                 filled += read
         except _LIBRARY_ERRORS as error:
             raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
-        if headers.get("content-length") == str(filled):
+        if headers.get("content-length") == str(filled) and "transfer-encoding" not in headers:
             self._missing = 0
         return bytes(body[:filled])
 
@@ -339,6 +351,8 @@ class HttpStream(Stream):
             if error.status == 412:
                 raise _changed() from None
             raise
+        except InvalidRange:
+            raise _changed() from None
         try:
             if (exchange.facts.etag, exchange.facts.total) != (self.facts.etag, self.facts.total):
                 raise _changed()
@@ -411,11 +425,24 @@ def _cut_off(deadline: Deadline) -> ActiveStorageError:
 
 def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bool = False) -> ActiveStorageError:
     """What an error of the library's means. Its own text may hold a URL, so that none of it is used."""
+    if is_body and deadline.is_over:
+        return _cut_off(deadline)
     timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
     if isinstance(error, timeouts) or deadline.is_over:
         return StoreTimeout(f"the store at {origin} did not answer in time")
     if is_body:
         return _cut_off(deadline)
+    if _is_malformed(error):
+        return StoreProtocolError(f"what the store at {origin} sent is not well-formed HTTP/1.1")
     if isinstance(error, requests.exceptions.SSLError):
         return StoreUnreachable(f"no trusted TLS connection to the store at {origin}")
     return StoreUnreachable(f"no connection to the store at {origin}, or it broke before an answer came")
+
+
+def _is_malformed(error: BaseException | None) -> bool:
+    """Whether something came that cannot be parsed. The libraries wrap what they raise, once or twice."""
+    if isinstance(error, http.client.HTTPException):
+        return not isinstance(error, ConnectionError)
+    return isinstance(error, requests.exceptions.InvalidHeader) or (
+        error is not None and _is_malformed(error.__context__)
+    )

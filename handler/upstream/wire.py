@@ -1,6 +1,7 @@
-"""The HTTP library, taught three things.
+"""The HTTP library, taught four things.
 
-Targets go out as they came in, connections can be broken off, and bodies are read into a given buffer.
+Targets go out as they came in, requests can be broken off, headers are taken whole or not at all, and bodies are read
+into a given buffer.
 
 requests and urllib3 normalise a target (the case of escapes, characters they would rather see escaped), and a client's
 signature may cover it as it was. So the target travels beside the URL, in ``WireHeaders``, and is put back at the one
@@ -8,6 +9,8 @@ place where a request is written to the socket. Everything else is the library's
 """
 
 import contextlib
+import http.client
+import re
 import socket
 from collections.abc import Callable
 from typing import Any, Self
@@ -22,6 +25,10 @@ from handler.origins import Origin
 
 Abort = Callable[[], None]
 
+# RFC 9110, sections 5.1, 5.5 and 5.6.2: field-name is a token, field-value holds no control characters. A folded line
+# (RFC 9112, section 5.2), which a gateway may refuse, is none.
+_HEADER_LINE_RE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r?\n")
+
 
 class WireHeaders(dict[str, str]):
     """The headers of a request, and what goes with them to the socket.
@@ -29,7 +36,7 @@ class WireHeaders(dict[str, str]):
     Args:
         headers: Names and values, as they are to be sent.
         target: The request target, as it is to be sent.
-        on_send: Called with what breaks the connection off, before anything is written.
+        on_send: Called with what breaks the request off, before anything is written.
     """
 
     def __init__(self, headers: dict[str, str], target: str, on_send: Callable[[Abort], None]) -> None:
@@ -42,18 +49,98 @@ class WireHeaders(dict[str, str]):
         return type(self)(self, self.target, self.on_send)
 
 
+class _Breaker:
+    """Breaks one request off, from any thread, before or after it has a socket."""
+
+    def __init__(self, connected: socket.socket | None) -> None:
+        self._socket = connected
+        self._is_pulled = False
+
+    def attach(self, connected: socket.socket) -> None:
+        """This is the request's socket; shut it down at once if the time for that has come."""
+        self._socket = connected
+        if self._is_pulled:
+            self.pull()
+
+    def pull(self) -> None:
+        """Shut the socket down: whoever reads from it finds the end of the data."""
+        self._is_pulled = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                # A TLS socket's own method takes the decryption away with it, so that a thread which goes on reading
+                # gets the ciphertext that has come so far.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+class _Lines:
+    """The lines of an answer's head, each of them whole and a header: else there is no answer.
+
+    http.client takes the end of the connection, or a line that is no header, for the end of the headers: what is left
+    of a length would be believed, and an encoding after it not seen.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self._is_status_next = True
+
+    def readline(self, limit: int) -> bytes:
+        """The next line, or as much of it as ``limit`` allows.
+
+        Raises:
+            http.client.HTTPException: It is not one of HTTP/1.1.
+        """
+        line: bytes = self._reader.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit:
+            raise http.client.RemoteDisconnected("the connection ended before the headers did")
+        is_last = line in (b"\r\n", b"\n")
+        if not (self._is_status_next or is_last or _HEADER_LINE_RE.fullmatch(line)):
+            raise http.client.HTTPException("a line of the headers is none")
+        # After a 100 Continue, the head of the answer proper.
+        self._is_status_next = is_last
+        return line
+
+    def close(self) -> None:
+        """Close what the lines come from."""
+        self._reader.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def begin(self) -> None:
+        reader: Any = self.fp
+        lines: Any = _Lines(reader)
+        self.fp = lines
+        try:
+            super().begin()
+        finally:
+            # None, where http.client has closed it.
+            self.fp = self.fp and reader
+
+
 class _Wire(HTTPConnection):
+    # Where http.client looks for it.
+    response_class = _Answer
+
+    _target: str
+    _breaker: _Breaker | None = None
+
     def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+        self._target = url
+        self._breaker = None
         if isinstance(headers, WireHeaders):
-            url = headers.target
-            headers.on_send(self.abort)
+            self._target = headers.target
+            self._breaker = _Breaker(self.sock)
+            headers.on_send(self._breaker.pull)
         super().request(method, url, body, headers, **options)
 
-    def abort(self) -> None:
-        """Shut the socket down, from any thread: whoever reads from it finds the end of the data."""
-        if self.sock is not None:
-            with contextlib.suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
+    def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:  # noqa: ARG002
+        """Write the request line, with the target as it is to be sent; the library knows the URL only."""
+        super().putrequest(method, self._target, *args, **options)
+
+    def connect(self) -> None:
+        """Connect, so that the request can be broken off even when http.client has let go of the socket."""
+        super().connect()
+        if self._breaker is not None:
+            self._breaker.attach(self.sock)
 
 
 class _SecureWire(_Wire, HTTPSConnection):

@@ -81,8 +81,8 @@ def test_a_range_selects_the_input(app: flask.Flask) -> None:
     ("target", "headers", "status", "code", "part"),
     [
         ("/median/float32/bucket/key", {}, 404, "NoSuchReducer", "'median'"),
-        ("/sum", {}, 404, "NoSuchResource", "/reducer/dtype/bucket/key"),
-        ("/", {}, 404, "NoSuchResource", "/reducer/dtype/bucket/key"),
+        ("/sum", {}, 404, "NoSuchBucket", "/reducer/dtype/bucket/key"),
+        ("/", {}, 404, "NoSuchBucket", "/reducer/dtype/bucket/key"),
         ("/sum/float32/bucket", {}, 400, "InvalidArgument", "key"),
         ("/sum/float31/bucket/key", {}, 400, "InvalidArgument", "'float31'"),
         ("/sum/float32;byte_order=odd/bucket/key", {}, 400, "InvalidArgument", "byte_order"),

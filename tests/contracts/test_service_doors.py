@@ -25,7 +25,7 @@ def test_the_document_has_what_clients_rely_on(make_app: Callable[..., flask.Fla
 
 def test_other_well_known_documents_are_not_found(app: flask.Flask) -> None:
     response = ask(app, "/.well-known/security.txt")
-    assert (response.status_code, read_error(response)["Code"]) == (404, "NoSuchResource")
+    assert (response.status_code, read_error(response)["Code"]) == (404, "NoSuchBucket")
 
 
 @pytest.mark.parametrize("target", [DISCOVERY, "/healthz", "/readyz"])

@@ -1,0 +1,484 @@
+"""The boto3 plugin, both ends at once: it signs, the service answers in process, and the store verifies what arrived.
+
+Every request goes over loopback, through the real application where a proxy is meant, to a store that answers only
+where the signature is the one that botocore makes of the request as that store sees it.
+"""
+
+import datetime as dt
+import logging
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import botocore.auth
+import numpy as np
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+
+import active_storage.client.boto3 as plugin
+from active_storage.client.boto3 import Proxy, S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth
+from handler.spec import REDUCERS
+from tests.client.conftest import NUMBERS, PUBLIC_HOST
+from tests.client.signed_store import KEYS, REGION, Seen, Served, SignedStore, Wsgi, is_well_signed
+
+MakeClient = Callable[..., Any]
+
+VERSION = S3ActiveStorageV4Auth.SIGNATURE_VERSION
+
+SUM = NUMBERS.sum(dtype="<f4").tobytes()
+
+SESSION_KEYS = Credentials(KEYS.access_key, KEYS.secret_key, token="the token of a session/+=")
+
+AWKWARD_KEYS = [
+    "a key with spaces",
+    "zażółć/ключ/鍵/😀",
+    "a+b",
+    "100%",
+    "%2F%zz",
+    "a//b",
+    "/a",
+    "a/",
+    "a/../b",
+    "..",
+    "./a",
+    "a;b=c,d",
+    "~a",
+    "it's(*)!",
+    "a&b=c?d#e@f:g$",
+    'a\\b|c^d`e{f}<g>"h"',
+]
+
+CONDITIONS = {
+    "Range": "bytes=4-11",
+    "IfMatch": '"etag"',
+    "IfNoneMatch": '"other"',
+    "IfModifiedSince": dt.datetime(2020, 1, 1, tzinfo=dt.UTC),
+    "IfUnmodifiedSince": dt.datetime(2030, 1, 1, tzinfo=dt.UTC),
+}
+CONDITION_NAMES = {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
+
+
+# At a proxy
+
+
+@pytest.mark.parametrize("key", AWKWARD_KEYS)
+def test_any_key_reaches_the_store_under_a_good_signature(
+    key: str, serve: Callable[..., Served], make_proxy: Callable[[Served], Served], make_client: MakeClient
+) -> None:
+    """By GET and HEAD with the signature in the header, by a link with it in the query, and for the object itself."""
+    store = serve(SignedStore({f"/bucket/{key}": NUMBERS.tobytes()}))
+    s3 = make_client(make_proxy(store).endpoint)
+    reduction = {"Bucket": "sum", "Key": f"float32/bucket/{key}"}
+    assert s3.get_object(**reduction)["Body"].read() == SUM
+    assert s3.head_object(**reduction)["ContentLength"] == len(SUM)
+    assert fetch(s3.generate_presigned_url("get_object", Params=reduction)) == SUM
+    assert read(s3, "obj", f"bucket/{key}") == NUMBERS.tobytes()
+    assert {seen.headers["host"] for seen in store.requests} == {PUBLIC_HOST}
+
+
+@pytest.mark.parametrize("reducer", REDUCERS)
+def test_every_reducer_is_signed_for(reducer: str, proxy: Served, make_client: MakeClient) -> None:
+    body = read(make_client(proxy.endpoint), reducer, "float32/bucket/key")
+    expected = np.int64(NUMBERS.size) if reducer == "count" else getattr(np, reducer)(NUMBERS)
+    assert body == expected.tobytes()
+
+
+def test_parameters_on_the_segment_are_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    s3 = make_client(proxy.endpoint)
+    reduction = {"Bucket": "max", "Key": "int32;byte_order=big/bucket/key"}
+    expected = NUMBERS.view(">i4").max().astype("<i4").tobytes()
+    assert s3.get_object(**reduction)["Body"].read() == expected
+    assert fetch(s3.generate_presigned_url("get_object", Params=reduction)) == expected
+    assert {seen.path for seen in plain.requests} == {"/bucket/key"}
+
+
+@pytest.mark.parametrize("signer", [S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth])
+def test_the_proxys_own_query_is_sent_and_not_signed(signer: Any, proxy: Served, plain: Served) -> None:
+    """The store never sees it, so that no signature may cover it; its own query stays."""
+    url = f"{proxy.endpoint}/max/int32/bucket/key?versionId=a%2Fb&byte_order=big"
+    request = AWSRequest("GET", url)
+    signer(KEYS, "s3", REGION).add_auth(request)
+    assert fetch(request.url, request.headers) == NUMBERS.view(">i4").max().astype("<i4").tobytes()
+    assert proxy.requests[-1].query.startswith("byte_order=big&versionId=a%2Fb")
+    assert "byte_order" not in plain.requests[-1].query
+    assert "versionId=a%2Fb" in plain.requests[-1].query
+
+
+def test_a_version_is_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    s3 = make_client(proxy.endpoint)
+    reduction = {"Bucket": "sum", "Key": "float32/bucket/key", "VersionId": "a version/+="}
+    assert s3.get_object(**reduction)["Body"].read() == SUM
+    assert plain.requests[-1].query == "versionId=a%20version%2F%2B%3D"
+    assert fetch(s3.generate_presigned_url("get_object", Params=reduction)) == SUM
+    assert plain.requests[-1].query.startswith("versionId=a%20version%2F%2B%3D&")
+
+
+def test_keys_of_a_session_are_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    s3 = make_client(proxy.endpoint, SESSION_KEYS)
+    assert read(s3, "sum", "float32/bucket/key") == SUM
+    assert plain.requests[-1].headers["x-amz-security-token"] == SESSION_KEYS.token
+    assert "x-amz-security-token" in plain.requests[-1].signed_names
+    link = s3.generate_presigned_url("get_object", Params={"Bucket": "sum", "Key": "float32/bucket/key"})
+    assert fetch(link) == SUM
+    assert "X-Amz-Security-Token=" in plain.requests[-1].query
+
+
+def test_a_customers_encryption_key_is_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    customers = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
+    assert read(make_client(proxy.endpoint), "sum", "float32/bucket/key", Range="bytes=4-11", **customers) == (
+        NUMBERS[1:3].sum(dtype="<f4").tobytes()
+    )
+    names = {name for name in plain.requests[-1].headers if "customer" in name}
+    assert len(names) == 3
+    assert names <= plain.requests[-1].signed_names
+
+
+def test_a_range_selects_numbers_and_is_not_signed(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    s3 = make_client(proxy.endpoint)
+    assert read(s3, "max", "float32/bucket/key", Range="bytes=4-11") == NUMBERS[2].tobytes()
+    assert read(s3, "obj", "bucket/key", Range="bytes=4-11") == NUMBERS[1:3].tobytes()
+    assert [seen.headers["range"] for seen in plain.requests] == ["bytes=4-11"] * 2
+    assert not any("range" in seen.signed_names for seen in plain.requests)
+
+
+def test_conditions_stay_out_of_the_signature_at_a_proxy(proxy: Served, make_client: MakeClient) -> None:
+    """The proxy answers them against the result, and asks the store in the source's terms."""
+    s3 = make_client(proxy.endpoint)
+    read(s3, "obj", "bucket/key", **CONDITIONS)
+    assert proxy.requests[-1].headers.keys() >= CONDITION_NAMES
+    assert not CONDITION_NAMES & proxy.requests[-1].signed_names
+    link = s3.generate_presigned_url("get_object", Params={"Bucket": "obj", "Key": "bucket/key", **CONDITIONS})
+    assert fetch(link) == NUMBERS.tobytes()
+    assert proxy.requests[-1].signed_names == {"host"}
+
+
+def test_conditions_are_signed_as_usual_at_a_plain_s3(plain: Served, make_client: MakeClient) -> None:
+    s3 = make_client(plain.endpoint)
+    assert read(s3, "bucket", "key", **CONDITIONS) == NUMBERS[1:3].tobytes()
+    assert plain.requests[-1].signed_names >= CONDITION_NAMES
+
+
+def test_the_etag_of_a_result_is_a_condition_that_holds(proxy: Served, make_client: MakeClient) -> None:
+    s3 = make_client(proxy.endpoint)
+    etag = s3.head_object(Bucket="sum", Key="float32/bucket/key")["ETag"]
+    assert read(s3, "sum", "float32/bucket/key", IfMatch=etag) == SUM
+
+
+def test_wrong_keys_are_found_out(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    """The exam is worth something: with a wrong secret none of the tests here would pass, at a proxy or without."""
+    keys = Credentials(KEYS.access_key, "another secret")
+    for endpoint, bucket, key in ((proxy.endpoint, "sum", "float32/bucket/key"), (plain.endpoint, "bucket", "key")):
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            make_client(endpoint, keys).get_object(Bucket=bucket, Key=key)
+
+
+def test_what_names_no_object_is_the_proxys_to_refuse(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    s3 = make_client(proxy.endpoint)
+    for bucket, key, code in (
+        ("nonsense", "float32/bucket/key", "NoSuchReducer"),
+        ("sum", "float32", "InvalidArgument"),
+        ("sum", "float32/bucket", "InvalidArgument"),
+    ):
+        with pytest.raises(ClientError, match=code):
+            s3.get_object(Bucket=bucket, Key=key)
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        s3.list_objects_v2(Bucket="sum")
+    assert plain.requests == []
+    # Signed for the endpoint itself: it may be one that serves more than reductions.
+    assert all(is_well_signed(seen) for seen in proxy.requests)
+
+
+def test_a_resource_signs_as_a_client_does(proxy: Served) -> None:
+    s3 = boto3.resource(
+        "s3",
+        endpoint_url=proxy.endpoint,
+        aws_access_key_id=KEYS.access_key,
+        aws_secret_access_key=KEYS.secret_key,
+        config=Config(signature_version=VERSION),
+    )
+    assert s3.Object("sum", "float32/bucket/key").get()["Body"].read() == SUM
+    s3.meta.client.close()
+
+
+# Virtual-host style
+
+
+def test_virtual_style_goes_to_a_proxy_in_path_style(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    """No ``sum.proxy`` needs to be in anyone's DNS, and none is asked for."""
+    endpoint = with_host(proxy, "localhost")
+    s3 = make_client(endpoint, s3={"addressing_style": "virtual"})
+    reduction = {"Bucket": "sum", "Key": "float32/bucket/key"}
+    assert s3.get_object(**reduction)["Body"].read() == SUM
+    link = s3.generate_presigned_url("get_object", Params=reduction)
+    assert link.startswith(f"{endpoint}/sum/float32/bucket/key?")
+    assert fetch(link) == SUM
+    with pytest.raises(ClientError, match="NoSuchReducer"):
+        s3.get_object(Bucket="nonsense", Key="float32/bucket/key")
+    assert {seen.path.partition("/float32")[0] for seen in proxy.requests} == {"/sum", "/nonsense"}
+    assert proxy.discoveries == 1
+
+
+def test_virtual_style_stays_at_a_plain_s3(
+    plain: Served, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_on_loopback(monkeypatch, "store.test", "bucket.store.test")
+    s3 = make_client(with_host(plain, "store.test"), s3={"addressing_style": "virtual"})
+    # The store of these tests knows paths only; what counts is where it was asked, with a signature for that place.
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        s3.get_object(Bucket="bucket", Key="key")
+    assert plain.requests[-1].path == "/key"
+    assert plain.requests[-1].headers["host"].startswith("bucket.store.test:")
+    assert plain.discoveries == 1
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_an_endpoint_whose_name_begins_like_the_bucket_is_no_virtual_host(
+    style: str, proxy: Served, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve_on_loopback(monkeypatch, "sum.proxy.test")
+    s3 = make_client(with_host(proxy, "sum.proxy.test"), s3={"addressing_style": style})
+    assert read(s3, "sum", "float32/bucket/key") == SUM
+    assert proxy.requests[-1].path == "/sum/float32/bucket/key"
+
+
+# Discovery
+
+
+def test_an_endpoint_is_asked_once(proxy: Served, make_client: MakeClient) -> None:
+    for s3 in (make_client(proxy.endpoint), make_client(proxy.endpoint)):
+        read(s3, "sum", "float32/bucket/key")
+        s3.generate_presigned_url("get_object", Params={"Bucket": "sum", "Key": "float32/bucket/key"})
+        read(s3, "obj", "bucket/key")
+    assert proxy.discoveries == 1
+
+
+def test_an_endpoint_is_asked_once_by_many_threads(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    clients = [make_client(served.endpoint) for served in (proxy, plain)]
+    targets = [("sum", "float32/bucket/key"), ("bucket", "key")]
+    together = threading.Barrier(16)
+
+    def ask(number: int) -> bytes:
+        together.wait()
+        return read(clients[number % 2], *targets[number % 2])
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(ask, range(16))) == [SUM, NUMBERS.tobytes()] * 8
+    assert (proxy.discoveries, plain.discoveries) == (1, 1)
+
+
+NO_DOCUMENTS = {
+    "refused": ("403 Forbidden", b"<Error><Code>AccessDenied</Code></Error>"),
+    "missing": ("404 Not Found", b"<Error><Code>NoSuchBucket</Code></Error>"),
+    "missing, with a document": (
+        "404 Not Found",
+        b'{"active_storage_version": "v1", "s3_endpoint": "http://s", "available_reducers": ["bucket"]}',
+    ),
+    "elsewhere": ("302 Found", b""),
+    "empty": ("200 OK", b""),
+    "website": ("200 OK", b"<!doctype html><title>It works!</title>"),
+    "other object": ("200 OK", b'{"issuer": "https://login.example.org"}'),
+    "array": ("200 OK", b'["active_storage_version", "v1"]'),
+    "text": ("200 OK", b'"v1"'),
+    "null": ("200 OK", b"null"),
+    "not UTF-8": ("200 OK", b'{"active_storage_version": "\xff"}'),
+    "very deep": ("200 OK", b"[" * 100_000),
+    "other version": (
+        "200 OK",
+        b'{"active_storage_version": "v2", "s3_endpoint": "http://s", "available_reducers": []}',
+    ),
+    "no store": ("200 OK", b'{"active_storage_version": "v1", "available_reducers": ["sum"]}'),
+    "store without a scheme": (
+        "200 OK",
+        b'{"active_storage_version": "v1", "s3_endpoint": "store:9000", "available_reducers": ["bucket"]}',
+    ),
+    "store is a number": (
+        "200 OK",
+        b'{"active_storage_version": "v1", "s3_endpoint": 9000, "available_reducers": ["bucket"]}',
+    ),
+    "store is null": (
+        "200 OK",
+        b'{"active_storage_version": "v1", "s3_endpoint": null, "available_reducers": ["bucket"]}',
+    ),
+    "reducers are nested": (
+        "200 OK",
+        b'{"active_storage_version": "v1", "s3_endpoint": "http://s", "available_reducers": [["bucket"]]}',
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", NO_DOCUMENTS.values(), ids=NO_DOCUMENTS)
+def test_without_a_document_the_signature_is_the_standard_one(
+    answer: tuple[str, bytes],
+    serve: Callable[..., Served],
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Byte for byte that of s3v4 at the same time, without a word, and after a single question."""
+    stop_the_clock(monkeypatch)
+    # With awscrt, botocore would take another signer, which has a clock of its own.
+    monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, "s3v4", botocore.auth.S3SigV4Auth)
+    monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, "s3v4-query", botocore.auth.S3SigV4QueryAuth)
+    objects = SignedStore({"/bucket/a/b c": NUMBERS.tobytes()})
+    store = serve(answering_discovery(objects, *answer))
+    usual, ours = make_client(store.endpoint, version="s3v4"), make_client(store.endpoint)
+    what: dict[str, Any] = {"Bucket": "bucket", "Key": "a/b c", "VersionId": "v", **CONDITIONS}
+    with caplog.at_level(logging.INFO, "active_storage"):
+        for s3 in (usual, ours, ours):
+            s3.head_object(**what)
+        links = {s3.generate_presigned_url("get_object", Params=what) for s3 in (usual, ours)}
+        forms = [s3.generate_presigned_post("bucket", "key") for s3 in (usual, ours)]
+    requests = [comparable(seen) for seen in store.requests]
+    assert requests[0] == requests[1] == requests[2]
+    assert len(links) == 1
+    assert forms[0] == forms[1]
+    assert store.discoveries == 1
+    assert caplog.records == []
+
+
+def test_a_server_error_is_not_remembered(proxy: Served, make_client: MakeClient) -> None:
+    app = proxy.recorder.app
+    s3 = make_client(proxy.endpoint)
+    proxy.recorder.app = answering_discovery(app, "503 Service Unavailable", b"{}")
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        read(s3, "sum", "float32/bucket/key")
+    proxy.recorder.app = app
+    assert read(s3, "sum", "float32/bucket/key") == SUM
+    assert read(s3, "sum", "float32/bucket/key") == SUM
+    assert proxy.discoveries == 2
+
+
+def test_an_endpoint_that_is_down_is_asked_again(serve: Callable[..., Served], make_client: MakeClient) -> None:
+    """The error is boto3's own, as if the plugin were not there."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        s3 = make_client(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for ask in (s3.get_object, s3.head_object):
+            with pytest.raises(EndpointConnectionError):
+                ask(Bucket="bucket", Key="key")
+        listener.listen()
+        store = serve(SignedStore({"/bucket/key": NUMBERS.tobytes()}), listener.fileno())
+        assert read(s3, "bucket", "key") == NUMBERS.tobytes()
+        assert read(s3, "bucket", "key") == NUMBERS.tobytes()
+        assert store.discoveries == 1
+
+
+def test_discovery_takes_the_clients_way(
+    proxy: Served, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that is told to use no network proxy does not find the endpoint through the environment's either."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        assert read(make_client(proxy.endpoint, proxies={}), "sum", "float32/bucket/key") == SUM
+    far = make_client("http://nowhere.invalid", proxies={"http": proxy.endpoint})
+    assert read(far, "sum", "float32/bucket/key") == SUM
+    assert f"http://nowhere.invalid{plugin.DISCOVERY_PATH}" in [seen.target for seen in proxy.recorder.seen]
+
+
+# The rest
+
+
+def test_registering_twice_is_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = dict.fromkeys(botocore.auth.AUTH_TYPE_MAPS)
+    monkeypatch.setattr(botocore.auth, "AUTH_TYPE_MAPS", {"s3v4": botocore.auth.S3SigV4Auth})
+    S3ActiveStorageV4Auth.register()
+    once = dict(botocore.auth.AUTH_TYPE_MAPS)
+    S3ActiveStorageV4Auth.register()
+    assert once == botocore.auth.AUTH_TYPE_MAPS
+    assert once.pop("s3v4") is botocore.auth.S3SigV4Auth
+    assert once.keys() == {VERSION, f"{VERSION}-query", f"{VERSION}-presign-post"}
+    assert once.keys() <= types.keys()
+
+
+def test_without_credentials_boto3s_own_error_is_raised(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    for endpoint in (proxy.endpoint, plain.endpoint):
+        s3 = make_client(endpoint, keys=None)
+        with pytest.raises(NoCredentialsError):
+            s3.get_object(Bucket="sum", Key="float32/bucket/key")
+        with pytest.raises(NoCredentialsError):
+            s3.generate_presigned_url("get_object", Params={"Bucket": "sum", "Key": "float32/bucket/key"})
+
+
+def test_no_repr_holds_a_secret(proxy: Served, make_client: MakeClient) -> None:
+    read(make_client(proxy.endpoint, SESSION_KEYS), "sum", "float32/bucket/key")
+    signers = [signer(SESSION_KEYS, "s3", REGION) for signer in (S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth)]
+    known = plugin.DISCOVERY.find(proxy.endpoint)
+    assert isinstance(known, Proxy)
+    assert known.store == f"https://{PUBLIC_HOST}"
+    shown = repr([*signers, plugin.DISCOVERY, known])
+    assert KEYS.secret_key not in shown
+    assert str(SESSION_KEYS.token) not in shown
+
+
+# What the tests share
+
+
+def read(client: Any, bucket: str, key: str, **more: Any) -> bytes:
+    """The body of an object."""
+    body: bytes = client.get_object(Bucket=bucket, Key=key, **more)["Body"].read()
+    return body
+
+
+def fetch(url: Any, headers: Any = None) -> bytes:
+    """What a link gives to whoever has no keys."""
+    request = urllib.request.Request(str(url), headers=dict(headers or {}))  # noqa: S310  # loopback, by our own link
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+        body: bytes = response.read()
+    return body
+
+
+def with_host(served: Served, host: str) -> str:
+    """The endpoint under another name."""
+    return served.endpoint.replace("127.0.0.1", host)
+
+
+def resolve_on_loopback(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """Let these names, and no other, stand for this machine."""
+    resolve = socket.getaddrinfo
+
+    def resolve_ours(host: Any, *rest: Any, **more: Any) -> Any:
+        return resolve("127.0.0.1" if host in hosts else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_ours)
+
+
+def answering_discovery(app: Wsgi, status: str, body: bytes) -> Wsgi:
+    """``app``, but discovery is answered with this."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["RAW_URI"] != plugin.DISCOVERY_PATH:
+            return app(environ, start_response)
+        start_response(status, [("Content-Length", str(len(body))), ("Location", "/elsewhere")])
+        return [body]
+
+    return answer
+
+
+def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore sign everything at one moment; its older versions read the clock in another way."""
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  # botocore signs with naive UTC
+
+    class Stopped(dt.datetime):
+        @classmethod
+        def utcnow(cls) -> Any:
+            return moment
+
+    if hasattr(botocore.auth, "get_current_datetime"):
+        monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: moment)
+    clock = SimpleNamespace(datetime=Stopped, timedelta=dt.timedelta)
+    monkeypatch.setattr(botocore.auth, "datetime", clock)
+
+
+def comparable(seen: Seen) -> Seen:
+    """The request without what botocore makes up for each one."""
+    made_up = {"amz-sdk-invocation-id", "amz-sdk-request", "user-agent"}
+    return Seen(seen.method, seen.target, {name: seen.headers[name] for name in seen.headers.keys() - made_up})
