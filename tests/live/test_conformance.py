@@ -1,0 +1,84 @@
+"""The table of cases, asked of the real service before a real store, by the clients that people have."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+import requests
+import s3fs
+from botocore.config import Config
+
+from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from deploy.local.store import Store
+from handler.spec import DTYPES
+from tests.conformance import Case, cases, check, questions
+
+pytestmark = pytest.mark.live
+
+BUCKET = "conformance"
+
+Ask = Callable[[Case, str], bytes]
+
+
+@pytest.fixture(scope="session")
+def objects(live_store: Store) -> None:
+    """Every case's object, in the store."""
+    client = live_store.client()
+    client.create_bucket(Bucket=BUCKET)
+    for case in {case.key: case for case in cases()}.values():
+        client.put_object(Bucket=BUCKET, Key=case.key, Body=case.data())
+
+
+@pytest.fixture(scope="session", params=["boto3", "s3fs", "requests"])
+def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, objects: None) -> Iterator[Ask]:
+    """Asks for a reduction with one of the clients."""
+    S3ActiveStorageV4Auth.register()
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=live_store.access_key,
+        aws_secret_access_key=live_store.secret_key,
+        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
+    )
+
+    def key(case: Case) -> str:
+        return f"{case.segment()}/{BUCKET}/{case.key}"
+
+    def with_boto3(case: Case, reducer: str) -> bytes:
+        body: Any = client.get_object(Bucket=reducer, Key=key(case), **case.range_header())["Body"]
+        return bytes(body.read())
+
+    def with_requests(case: Case, reducer: str) -> bytes:
+        link = client.generate_presigned_url("get_object", Params={"Bucket": reducer, "Key": key(case)})
+        response = session.get(link, headers=case.range_header())
+        response.raise_for_status()
+        return response.content
+
+    def with_s3fs(case: Case, reducer: str) -> bytes:
+        path = f"{reducer}/{key(case)}"
+        if case.byte_range is None:
+            return bytes(filesystem.cat_file(path))
+        answer = filesystem.call_s3("get_object", Bucket=reducer, Key=key(case), **case.range_header())
+        return bytes(s3fs.core.sync(filesystem.loop, answer["Body"].read))
+
+    filesystem = s3fs.S3FileSystem(
+        endpoint_url=endpoint,
+        key=live_store.access_key,
+        secret=live_store.secret_key,
+        config_kwargs={"signature_version": S3ActiveStorageV4Auth.SIGNATURE_VERSION},
+        skip_instance_cache=True,
+    )
+    with requests.Session() as session:
+        session.trust_env = False
+        yield {"boto3": with_boto3, "requests": with_requests, "s3fs": with_s3fs}[request.param]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_client_agrees_with_numpy(ask: Ask, dtype: str) -> None:
+    """boto3 asks every question, the others every fifth: they send what it sends."""
+    mine = [question for question in questions() if question[0].dtype == dtype]
+    step = 1 if ask.__name__ == "with_boto3" else 5
+    for case, reducer in mine[::step]:
+        check(case, reducer, ask(case, reducer))

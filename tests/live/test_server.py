@@ -1,0 +1,149 @@
+"""The real server: what it makes of requests that no library sends, what it logs, what it keeps."""
+
+import http.client
+import json
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import psutil
+import pytest
+
+from deploy.local.samples import sample_array
+from deploy.local.service import service
+from deploy.local.store import Store
+
+pytestmark = pytest.mark.live
+
+CANARY = "0123456789canary0123456789"
+KEY = "/sum/float32/sample-data/data-float32.dat"
+
+
+def send(endpoint: str, *lines: str, body: bytes = b"") -> tuple[int, bytes]:
+    """Send a request as it is written here; the status and the body of the answer."""
+    parts = urlsplit(endpoint)
+    head = "\r\n".join([*lines, "Host: proxy", "Connection: close", "", ""])
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
+        connection.sendall(head.encode("latin-1") + body)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        return response.status, response.read()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "code"),
+    [
+        ([f"GET /sum/float32/b/{'k' * 8192}?X-Amz-Signature={CANARY} HTTP/1.1"], 414, "RequestURITooLong"),
+        ([f"GARBAGE {CANARY}"], 400, "InvalidArgument"),
+        ([f"GET /sum/{CANARY} x HTTP/1.1"], 400, "InvalidArgument"),
+        ([f"GET /sum?{CANARY} HTTP/9.9"], 400, "InvalidArgument"),
+        (["GET /sum/float32/bucket/\xe9 HTTP/1.1"], 400, "InvalidArgument"),
+        (["GET /sum/float32/bucket/\x01 HTTP/1.1"], 400, "InvalidArgument"),
+        (["GET /sum/float32/bucket/k HTTP/1.1", f"Authori zation: {CANARY}"], 400, "InvalidArgument"),
+        (["GET /sum/float32/bucket/k HTTP/1.1", f"Authorization: {CANARY * 400}"], 400, "InvalidArgument"),
+        (["GET /sum/float32/bucket/k HTTP/1.1", *(f"h{n}: {CANARY}" for n in range(200))], 400, "InvalidArgument"),
+        (["GET /sum/float32/bucket/k HTTP/1.1", f"Transfer-Encoding: {CANARY}"], 400, "InvalidArgument"),
+        (["PROPFIND /sum/float32/bucket/k HTTP/1.1"], 405, "MethodNotAllowed"),
+        (["OPTIONS * HTTP/1.1"], 405, "MethodNotAllowed"),
+    ],
+)
+def test_what_cannot_be_parsed_is_refused_in_s3s_xml(endpoint: str, lines: list[str], status: int, code: str) -> None:
+    answered, body = send(endpoint, *lines)
+    assert (answered, ET.fromstring(body).findtext("Code")) == (status, code)
+    assert CANARY.encode() not in body
+
+
+def test_a_key_of_1024_bytes_that_are_all_escaped_reaches_the_store(endpoint: str) -> None:
+    status, body = send(endpoint, f"GET /sum/float32/sample-data/{'%E2%82%AC' * 341} HTTP/1.1")
+    assert (status, ET.fromstring(body).findtext("Code")) == (403, "AccessDenied")
+
+
+def test_a_body_that_nobody_reads_does_not_end_the_connection(endpoint: str) -> None:
+    parts = urlsplit(endpoint)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    for _ in range(2):
+        connection.request("POST", KEY, body=b"x" * 1000)
+        response = connection.getresponse()
+        assert (response.status, response.getheader("Allow")) == (405, "GET, HEAD")
+        response.read()
+    connection.close()
+
+
+def test_the_absolute_form_of_a_target_is_the_same_target(endpoint: str) -> None:
+    assert send(endpoint, f"GET {endpoint}/healthz HTTP/1.1") == (200, b"ok\n")
+
+
+@pytest.fixture
+def logged(live_store: Store, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A service that logs all it can, and its log."""
+    log = tmp_path / "log"
+    settings = {"ACTIVE_STORAGE_WORKERS": "1", "ACTIVE_STORAGE_LOG_LEVEL": "debug"}
+    with service(live_store, settings, log=log) as url:
+        yield url, log
+
+
+def test_the_log_is_a_line_a_request_and_holds_no_secret(logged: tuple[str, Path], live_store: Store) -> None:
+    url, log = logged
+    link = live_store.client().generate_presigned_url(
+        "get_object", Params={"Bucket": "sample-data", "Key": "data-float32.dat"}
+    )
+    path, query = link.removeprefix(live_store.endpoint).split("?", 1)
+    status, body = send(url, f"GET /sum/float32{path}?{query} HTTP/1.1", "x-request: 1")
+    assert (status, body) == (200, sample_array("float32").sum(dtype=np.float64).astype("<f4").tobytes())
+    authorization = f"Authorization: AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature={CANARY}"
+    for lines in (
+        [f"GET {KEY} HTTP/1.1", authorization, f"x-amz-security-token: {CANARY}"],
+        [f"GET {KEY}?X-Amz-Signature={CANARY}&X-Amz-Security-Token={CANARY} HTTP/1.1"],
+        [f"GET /sum/{CANARY}/sample-data/{CANARY} HTTP/1.1"],
+        [f"GET /sum/float32/sample-data/{CANARY}?{CANARY}=1 HTTP/1.1"],
+        [f"NONSENSE {CANARY}"],
+    ):
+        assert send(url, *lines)[0] >= 400
+    text = log.read_text()
+    signature = re.search("X-Amz-Signature=([0-9a-f]+)", query)
+    assert signature
+    assert CANARY not in text
+    assert signature[1] not in text
+    assert "data-float32" not in text
+    assert "Traceback" not in text
+    lines_logged = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    reductions = [line for line in lines_logged if line["door"] == "proxy"]
+    assert len(reductions) == 5
+    first = reductions[0]
+    assert {"id", "milliseconds", "status"} <= first.keys()
+    assert (first["reducer"], first["dtype"], first["outcome"]) == ("sum", "float32", "ok")
+    assert (first["bytes_read"], first["bytes_sent"]) == (sample_array("float32").nbytes, 4)
+
+
+def test_summing_a_large_object_takes_no_more_memory_than_a_small_one(live_store: Store) -> None:
+    """The bound is the issue's, 16 MiB over idle for 1 GiB; here 256 MiB must do, which would not fit by far."""
+    client = live_store.client()
+    client.create_bucket(Bucket="memory")
+    block = np.random.default_rng(3).random(1 << 20, np.float32).tobytes()
+    client.put_object(Bucket="memory", Key="large", Body=block * 64)
+    with service(live_store, {"ACTIVE_STORAGE_WORKERS": "1"}) as url:
+        links = [
+            client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+            for bucket, key in (("sample-data", "data-float32.dat"), ("memory", "large"))
+        ]
+        small, large = (f"GET /sum/float32{link.removeprefix(live_store.endpoint)} HTTP/1.1" for link in links)
+        assert send(url, small)[0] == 200
+        worker = _worker_of(url)
+        before = worker.memory_info().rss
+        assert send(url, large)[0] == 200
+        assert worker.memory_info().rss - before < 16 << 20
+
+
+def _worker_of(url: str) -> psutil.Process:
+    port = urlsplit(url).port
+    listening = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    ]
+    return max(listening, key=lambda process: process.create_time())
