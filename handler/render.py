@@ -14,6 +14,9 @@ from handler.spec import ReductionSpec
 # Python's http.client, and boto3 with it, gives up on a header line of 64 KiB, and S3's metadata holds 2 KiB in all.
 _MAX_COUNT_HEADER_BYTES = 1024
 
+# All but the characters of XML 1.0, section 2.2: a path may hold others, and no parser takes a document with one.
+_NOT_XML_RE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
 # RFC 9110, section 8.8.3.
 _ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 
@@ -65,7 +68,8 @@ def error_document(error: ActiveStorageError, resource: str, request_id: str) ->
         request_id: The id of the request.
     """
     fields = {"Code": error.code, "Message": error.message, "Resource": resource, "RequestId": request_id}
-    content = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in fields.items())
+    texts = {name: escape(_NOT_XML_RE.sub("\N{REPLACEMENT CHARACTER}", value)) for name, value in fields.items()}
+    content = "".join(f"<{name}>{text}</{name}>" for name, text in texts.items())
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{content}</Error>'.encode()
 
 

@@ -26,8 +26,8 @@ NEGOTIATED_HEADERS = frozenset(
 # Beside x-amz-*, what the older signature version 2 covers, and who signs.
 _AUTHENTICATION_HEADERS = frozenset({"authorization", "date", "content-md5", "content-type"})
 
-# RFC 9110, section 7.6.1, and what says where a request ends: they are true of the caller's connection only. Sent to the
-# store, where no body follows, they would make it take the next caller's request for one.
+# RFC 9110, section 7.6.1, and what says where a request ends: true of the caller's connection only. Sent to the store,
+# where no body follows, they would make it take the next caller's request for one.
 _CONNECTION_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )

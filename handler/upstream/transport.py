@@ -6,6 +6,7 @@ cut off, 500, 502, 503, 504) is made again, from where the bytes broke off and o
 until the tries or the time run out.
 """
 
+import contextlib
 import http.client
 import random
 import time
@@ -287,11 +288,10 @@ class Exchange:
             return b""
         body = bytearray(_MAX_ERROR_BYTES)
         filled = 0
-        try:
+        # A refusal is one, whatever becomes of its document.
+        with contextlib.suppress(*_LIBRARY_ERRORS):
             while filled < len(body) and (read := self._body.readinto(memoryview(body)[filled:])):
                 filled += read
-        except _LIBRARY_ERRORS as error:
-            raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
         if headers.get("content-length") == str(filled) and "transfer-encoding" not in headers:
             self._missing = 0
         return bytes(body[:filled])
@@ -441,8 +441,12 @@ def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bo
 
 def _is_malformed(error: BaseException | None) -> bool:
     """Whether something came that cannot be parsed. The libraries wrap what they raise, once or twice."""
-    if isinstance(error, http.client.HTTPException):
-        return not isinstance(error, ConnectionError)
-    return isinstance(error, requests.exceptions.InvalidHeader) or (
-        error is not None and _is_malformed(error.__context__)
-    )
+    # One of ours is what became of an earlier try.
+    while error is not None and not isinstance(error, ActiveStorageError):
+        if isinstance(error, http.client.HTTPException):
+            # RemoteDisconnected is both.
+            return not isinstance(error, ConnectionError)
+        if isinstance(error, requests.exceptions.InvalidHeader):
+            return True
+        error = error.__context__
+    return False

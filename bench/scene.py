@@ -1,0 +1,116 @@
+"""Where it is measured: a store on loopback, the objects in it, the service before it.
+
+The objects hold temperatures in kelvin, the same numbers as those of ``tests/core/test_reduce.py``: each is a beginning
+of one long array. Their sums are numpy's, in float64, rounded to float32.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.cases import MIB
+from deploy.local.service import service
+from deploy.local.store import Store, seaweedfs
+
+BUCKET = "bench"
+DTYPE = np.dtype("<f4")
+
+# 32 GiB at a time take longer than the service would give any caller; all its other settings are the defaults.
+SETTINGS: Mapping[str, str] = {"ACTIVE_STORAGE_DEADLINE": "10m"}
+
+# One a core, as the service has by default.
+WORKERS = os.cpu_count() or 1
+
+_SEED = 42
+_MEAN_KELVIN = 285
+_DEVIATION_KELVIN = 12
+
+# numpy's generator makes float64, twice as large as what is kept of it.
+_PIECE_ELEMENTS = 4 * MIB
+
+_LINK_SECONDS = 12 * 3600
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object in the store.
+
+    Attributes:
+        key: Its name in the bucket.
+        size: Its bytes.
+        total: The sum of its numbers, as the service must answer it.
+        target: Path and query of a presigned link to it.
+    """
+
+    key: str
+    size: int
+    total: bytes
+    target: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a client must know.
+
+    Attributes:
+        store: The store, with its keys.
+        service: The endpoint of the service before it.
+        objects: What lies in the store, by size.
+    """
+
+    store: Store
+    service: str
+    objects: Mapping[int, StoredObject]
+
+    @property
+    def smallest(self) -> StoredObject:
+        """The object to warm up with."""
+        return self.objects[min(self.objects)]
+
+
+@contextmanager
+def open_scene(sizes: Iterable[int]) -> Iterator[Scene]:
+    """A store with an object of each size, and the service, while the context lasts.
+
+    Raises:
+        RuntimeError: One of the two does not start.
+    """
+    with seaweedfs() as store:
+        objects = _write_objects(store, sorted(set(sizes)))
+        with service(store, SETTINGS) as endpoint:
+            yield Scene(store, endpoint, objects)
+
+
+def make_temperatures(size: int) -> npt.NDArray[np.float32]:
+    """The numbers of the object of ``size`` bytes."""
+    values = np.empty(size // DTYPE.itemsize, DTYPE)
+    generator = np.random.default_rng(_SEED)
+    for start in range(0, len(values), _PIECE_ELEMENTS):
+        piece = values[start : start + _PIECE_ELEMENTS]
+        piece[:] = generator.normal(_MEAN_KELVIN, _DEVIATION_KELVIN, len(piece))
+    return values
+
+
+def _write_objects(store: Store, sizes: list[int]) -> dict[int, StoredObject]:
+    client = store.client()
+    client.create_bucket(Bucket=BUCKET)
+    temperatures = make_temperatures(sizes[-1])
+    objects = {}
+    for size in sizes:
+        values = temperatures[: size // DTYPE.itemsize]
+        key = f"temperatures-{size}.dat"
+        client.put_object(Bucket=BUCKET, Key=key, Body=values.tobytes())
+        link = client.generate_presigned_url(
+            "get_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=_LINK_SECONDS
+        )
+        objects[size] = StoredObject(key, size, format_total(values), link.removeprefix(store.endpoint))
+    return objects
+
+
+def format_total(values: npt.NDArray[np.float32]) -> bytes:
+    """The sum of ``values``, added up in float64, as the four bytes that stand for it."""
+    return np.asarray(values.sum(dtype=np.float64), DTYPE).tobytes()
