@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import kernels
 from bench.contenders import WrongReply
 from bench.page import render, render_summary
 from bench.run import PLAN, QUICK_PLAN, run
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (WrongReply, RuntimeError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    files = render(results)
+    tell("kernels")
+    seconds = kernels.measure(kernels.QUICK_ROUNDS if options.quick else kernels.ROUNDS)
+    files = {**render(results), "kernels.md": kernels.render(seconds).encode()}
     print(render_summary(results))
     if options.quick:
         return 0

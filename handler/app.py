@@ -13,9 +13,9 @@ from typing import Any
 import flask
 
 from handler import logs
-from handler.contracts import discovery, health, proxy, stored
+from handler.contracts import discovery, health, json_v1, json_v2, proxy, stored
 from handler.contracts.door import Reply, Request, Service, locate_target
-from handler.errors import ActiveStorageError, InternalError, MethodNotAllowed, shown
+from handler.errors import ActiveStorageError, InternalError, InvalidArgument, MethodNotAllowed, shown
 from handler.memory import MemoryGate
 from handler.params import OBJECT_DOOR
 from handler.settings import Settings
@@ -30,6 +30,9 @@ DOORS: dict[str, ModuleType] = {
     "readyz": health,
 }
 
+# The same, but for slashes before it: clients join an endpoint that ends in one with "/v2/sum/".
+JSON_DOORS: dict[str, ModuleType] = {"v1": json_v1, "v2": json_v2}
+
 
 def create_app(settings: Settings, transport: Transport | None = None) -> flask.Flask:
     """The application for these settings. Nothing is read or connected to before the first request.
@@ -39,7 +42,7 @@ def create_app(settings: Settings, transport: Transport | None = None) -> flask.
         transport: What connects to stores; by default what the settings say.
     """
     logs.configure(settings)
-    gate = MemoryGate(settings.memory_limit, settings.max_object_memory)
+    gate = MemoryGate(settings.memory_limit, settings.max_object_memory, settings.max_expansion)
     service = Service(settings, transport or _create_transport(settings), gate)
     app = flask.Flask(__name__, static_folder=None)
     # Whatever this returns is the reply, before Flask comes to its router.
@@ -60,11 +63,16 @@ def _create_transport(settings: Settings) -> Transport:
 def _serve(service: Service) -> flask.Response:
     started = time.monotonic()
     request = _read_request(flask.request.environ, service.settings)
-    door = DOORS.get(request.path.split("/", 2)[1], proxy)
+    door = _find_door(request.path)
     logs.begin(request.id)
     logs.note(door=door.__name__.rpartition(".")[2], method=request.method)
     reply = _answer(door, request, service)
     return _to_flask(reply, request, started)
+
+
+def _find_door(path: str) -> ModuleType:
+    json_door = JSON_DOORS.get(path.lstrip("/").partition("/")[0])
+    return json_door or DOORS.get(path.split("/", 2)[1], proxy)
 
 
 def _answer(door: ModuleType, request: Request, service: Service) -> Reply:
@@ -102,7 +110,16 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
         query=query,
         headers=headers,
         deadline=Deadline.after(settings.deadline),
+        read_body=lambda most: _read_body(environ, most),
     )
+
+
+def _read_body(environ: dict[str, Any], most: int) -> bytes:
+    try:
+        body: bytes = environ["wsgi.input"].read(most)
+    except Exception:  # noqa: BLE001  # the server's own classes: a chunk that is none, a connection that broke
+        raise InvalidArgument("body", "could not be read to its end") from None
+    return body
 
 
 def _to_flask(reply: Reply, request: Request, started: float) -> flask.Response:

@@ -47,6 +47,13 @@ class InvalidArgument(ActiveStorageError):
         self.field = field
 
 
+class BadCredentials(ActiveStorageError):
+    """The header that says who asks is of a form that nothing can be read from."""
+
+    status = 401
+    code = "InvalidCredentials"
+
+
 class UnknownReducer(ActiveStorageError):
     """There is no reduction of that name."""
 
@@ -59,6 +66,17 @@ class IncompleteElement(ActiveStorageError):
 
     status = 400
     code = "IncompleteElement"
+
+
+class UndecodableData(ActiveStorageError):
+    """The bytes as stored are not what ``codec`` writes: cut short, followed by others, or damaged."""
+
+    status = 400
+    code = "UndecodableData"
+
+    def __init__(self, codec: str, message: str) -> None:
+        super().__init__(f"{codec}: {message}")
+        self.codec = codec
 
 
 class NothingToReduce(ActiveStorageError):

@@ -1,8 +1,8 @@
 """The gate for memory: what requests may hold at once, so that load is refused rather than the process killed."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
 
 from handler.errors import EntityTooLarge, SlowDown
 
@@ -16,31 +16,66 @@ class MemoryGate:
     Args:
         limit_bytes: What all requests may hold at once.
         request_limit_bytes: What one may hold.
+        max_expansion: How many bytes a codec may make of one.
     """
 
-    def __init__(self, limit_bytes: int, request_limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._request_limit_bytes = request_limit_bytes
-        self._lock = threading.Lock()
+    def __init__(self, limit_bytes: int, request_limit_bytes: int, max_expansion: int) -> None:
+        self.request_limit_bytes = min(limit_bytes, request_limit_bytes)
         self.held_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._max_expansion = max_expansion
+        self._lock = threading.Lock()
 
-    @contextmanager
-    def hold(self, count_bytes: int) -> Iterator[None]:
-        """Let a request hold ``count_bytes`` while the context lasts.
+    def account(self) -> "Account":
+        """What one request holds, from now to the end of the context."""
+        return Account(self)
+
+    def decoded_limit(self, stored_bytes: int) -> int:
+        """How many bytes so many compressed ones may become."""
+        return min(self.request_limit_bytes, stored_bytes * self._max_expansion)
+
+    def take(self, count_bytes: int) -> None:
+        """Count what a request begins to hold.
+
+        Raises:
+            SlowDown: There is room for it, but not now.
+        """
+        with self._lock:
+            if self.held_bytes + count_bytes > self._limit_bytes:
+                raise SlowDown("the memory for requests is all in use; try again", _RETRY_AFTER_SECONDS)
+            self.held_bytes += count_bytes
+
+    def give_back(self, count_bytes: int) -> None:
+        """Count what a request no longer holds."""
+        with self._lock:
+            self.held_bytes -= count_bytes
+
+
+class Account:
+    """What one request holds. A context manager: leaving it gives everything back."""
+
+    def __init__(self, gate: MemoryGate) -> None:
+        self._gate = gate
+        self._held_bytes = 0
+
+    def hold(self, count_bytes: int) -> None:
+        """Hold so many bytes more.
 
         Raises:
             EntityTooLarge: No request may ever hold as much.
             SlowDown: There is room for it, but not now.
         """
-        most = min(self._limit_bytes, self._request_limit_bytes)
-        if count_bytes > most:
-            raise EntityTooLarge(f"the request needs {count_bytes} bytes of memory; it may have {most}")
-        with self._lock:
-            if self.held_bytes + count_bytes > self._limit_bytes:
-                raise SlowDown("the memory for requests is all in use; try again", _RETRY_AFTER_SECONDS)
-            self.held_bytes += count_bytes
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.held_bytes -= count_bytes
+        needed, most = self._held_bytes + count_bytes, self._gate.request_limit_bytes
+        if needed > most:
+            raise EntityTooLarge(f"the request needs {needed} bytes of memory; it may have {most}")
+        self._gate.take(count_bytes)
+        self._held_bytes = needed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._gate.give_back(self._held_bytes)
+        self._held_bytes = 0

@@ -11,19 +11,16 @@ are pairs: what one writes the other reads. Standard library, ``spec`` and ``err
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from handler.errors import InvalidArgument, NoSuchDoor, shown
-from handler.spec import ByteRange, ReductionSpec
+from handler.spec import MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpec, Slice
 
 OBJECT_DOOR = "obj"
-
-# Parameters that ride on the segment or in the query, by name: how the text becomes the field of the spec of that name.
-PARAMETERS: Mapping[str, Any] = MappingProxyType({"byte_order": str})
 
 # RFC 9110, section 14.1.2: int-range and suffix-range. Optional white space around it, as section 5.6.1 has for lists.
 _RANGE_RE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
@@ -33,6 +30,11 @@ _UNENCODED_RE = re.compile(r'[^!-"$-~]')
 
 # Two hexadecimal digits must follow every "%" (RFC 3986, section 2.1).
 _BROKEN_ESCAPE_RE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+# What C's strtod and numpy write and read, without Python's underscores and white space.
+_NUMBER_RE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
+_INTEGER_RE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 
 
 class ReductionPath(NamedTuple):
@@ -116,7 +118,12 @@ def parse_reduction(path: ReductionPath, query: Mapping[str, str], byte_range: B
     for name, value in query.items():
         if parameters.setdefault(name, value) != value:
             raise InvalidArgument(name, f"is {shown(parameters[name])} in the path and {shown(value)} in the query")
-    fields = {name: PARAMETERS[name](value) for name, value in parameters.items()}
+    fields: dict[str, Any] = {}
+    for name, value in parameters.items():
+        field = PARAMETERS[name].field
+        if field in fields:
+            raise InvalidArgument(name, "is given beside another rule for missing data; one at a time")
+        fields[field] = PARAMETERS[name].parse(name, value)
     return ReductionSpec(decode(path.reducer, field="reducer"), dtype, **fields, range=byte_range)
 
 
@@ -140,8 +147,12 @@ def parse_segment(segment: str) -> tuple[str, dict[str, str]]:
 
 def format_segment(spec: ReductionSpec) -> str:
     """The decoded segment that asks for ``spec``, whole and in one order: equal specs give equal text."""
-    parameters = (f";{name}={getattr(spec, name)}" for name in PARAMETERS)
-    return spec.dtype + "".join(parameters)
+    parameters = [spec.dtype]
+    for name, parameter in PARAMETERS.items():
+        text = parameter.format(name, getattr(spec, parameter.field))
+        if text is not None:
+            parameters.append(f"{name}={text}")
+    return ";".join(parameters)
 
 
 def parse_range(header: str) -> ByteRange:
@@ -185,6 +196,116 @@ def decode(text: str, field: str) -> str:
 def encode(text: str) -> str:
     """``text`` as a part of a path, percent-encoded as SigV4 does it: all but unreserved characters and slashes."""
     return quote(text, safe="/-_.~")
+
+
+# Parameters
+
+
+def _split(text: str) -> list[str]:
+    return text.split(",") if text else []
+
+
+def _parse_integer(name: str, text: str) -> int:
+    if not _INTEGER_RE.fullmatch(text):
+        raise InvalidArgument(name, f"{shown(text)} is not a whole number")
+    return int(text)
+
+
+def _parse_integers(name: str, text: str) -> tuple[int, ...]:
+    return tuple(_parse_integer(name, part) for part in _split(text))
+
+
+def _parse_number(name: str, text: str) -> int | float:
+    if _INTEGER_RE.fullmatch(text):
+        return int(text)
+    if not _NUMBER_RE.fullmatch(text):
+        raise InvalidArgument(name, f"{shown(text)} is not a number")
+    return float(text)
+
+
+def _parse_slice(text: str) -> Slice:
+    parts = text.split(":")
+    if not 2 <= len(parts) <= 3:
+        raise InvalidArgument("selection", f"{shown(text)} is not of the form start:stop or start:stop:step")
+    return Slice(*(_parse_integer("selection", part) if part else None for part in parts))
+
+
+def _format_slice(chosen: Slice) -> str:
+    start, stop, step = ("" if part is None else str(part) for part in (chosen.start, chosen.stop, chosen.step))
+    return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
+
+
+def _parse_filter(text: str) -> Filter:
+    name, colon, size = text.partition(":")
+    return Filter(name, _parse_integer("filters", size) if colon else None)
+
+
+def _format_filter(each: Filter) -> str:
+    return each.id if each.element_size is None else f"{each.id}:{each.element_size}"
+
+
+def _parse_missing(name: str, text: str) -> Missing:
+    return Missing(name, tuple(_parse_number(name, part) for part in _split(text)))
+
+
+def _format_missing(name: str, missing: Missing | None) -> str | None:
+    if missing is None or missing.kind != name:
+        return None
+    return ",".join(repr(value) for value in missing.values)
+
+
+def _format_joined(_: str, parts: Iterable[Any] | None) -> str | None:
+    return None if parts is None else ",".join(str(part) for part in parts)
+
+
+def _format_plain(_: str, value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _unless_default(default: object) -> Callable[[str, Any], str | None]:
+    return lambda _, value: None if value == default else str(value)
+
+
+class Parameter(NamedTuple):
+    """How a parameter is written.
+
+    Attributes:
+        field: The field of the spec that it becomes.
+        parse: The value from name and text.
+        format: The text from name and value; None where the default says it.
+    """
+
+    field: str
+    parse: Callable[[str, str], Any]
+    format: Callable[[str, Any], str | None]
+
+
+_MISSING = Parameter("missing", _parse_missing, _format_missing)
+
+# Parameters that ride on the segment or in the query, by name.
+PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
+    {
+        "byte_order": Parameter("byte_order", lambda _, text: text, _format_plain),
+        "shape": Parameter("shape", _parse_integers, _format_joined),
+        "order": Parameter("order", lambda _, text: text, _unless_default("C")),
+        "selection": Parameter(
+            "selection",
+            lambda _, text: tuple(_parse_slice(part) for part in _split(text)),
+            lambda name, chosen: chosen and _format_joined(name, map(_format_slice, chosen)),
+        ),
+        "axis": Parameter("axis", _parse_integers, _format_joined),
+        "offset": Parameter("offset", _parse_integer, _unless_default(0)),
+        "size": Parameter("size", _parse_integer, _format_plain),
+        "compression": Parameter("compression", lambda _, text: text, _format_plain),
+        "filters": Parameter(
+            "filters",
+            lambda _, text: tuple(_parse_filter(part) for part in _split(text)),
+            lambda name, filters: _format_joined(name, map(_format_filter, filters)) or None,
+        ),
+        **dict.fromkeys(MISSING_KINDS, _MISSING),
+        "ddof": Parameter("ddof", _parse_integer, _unless_default(0)),
+    }
+)
 
 
 def _collect(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from handler.core.blocks import BLOCK_BYTES, count_elements, read_blocks
-from handler.core.reduce import Reducer, ensure_reducible
+from handler.core.blocks import BLOCK_BYTES, BlockReader
+from handler.core.decode import Budget, open_decoded
+from handler.core.extent import Extent
+from handler.core.reduce import Reducer, state_bytes
 from handler.core.result import Result
+from handler.core.select import Plan
+from handler.errors import InvalidArgument, InvalidRange, NothingToReduce
 from handler.logs import note
-from handler.memory import MemoryGate
+from handler.memory import Account, MemoryGate
 from handler.spec import ReductionSpec
-from handler.upstream.source import ObjectFacts, Source
+from handler.upstream.source import ObjectFacts, Source, Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,14 @@ class Answer:
     facts: ObjectFacts
 
 
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """The elements to walk through: a reader of them, and the shape that they are an array of."""
+
+    reader: BlockReader
+    shape: tuple[int, ...]
+
+
 def run(spec: ReductionSpec, source: Source, gate: MemoryGate) -> Answer:
     """Reduce the bytes of the source while they stream.
 
@@ -32,18 +44,24 @@ def run(spec: ReductionSpec, source: Source, gate: MemoryGate) -> Answer:
     """
     try:
         with ExitStack() as held:
+            account = held.enter_context(gate.account())
             with _stage("admit"):
-                held.enter_context(gate.hold(BLOCK_BYTES))
+                account.hold(BLOCK_BYTES)
             with _stage("open"):
-                stream = held.enter_context(source.open(spec.range))
-            with _stage("check"):
-                ensure_reducible(spec, _count(spec, stream.facts))
+                extent = Extent.of(spec, source.takes_range)
+                stream = held.enter_context(_open(extent, source))
+            with _stage("decode"):
+                data = _decode(extent, stream, account, gate)
             with _stage("reduce"):
-                reducer = Reducer(spec)
-                for block in read_blocks(stream, spec):
-                    reducer.update(block)
+                plan = Plan.of(spec, data.shape)
+                account.hold(state_bytes(spec, plan))
+                reducer = Reducer(spec, plan)
+                for slab in plan.walk(spec.element_bytes):
+                    reducer.update(slab, data.reader.read(slab.start, slab.shape))
+                if spec.is_encoded:
+                    data.reader.finish()
             with _stage("result"):
-                return Answer(Result.of(spec, reducer.result()), stream.facts)
+                return Answer(Result.of(spec, plan, reducer.result()), stream.facts)
     finally:
         note(bytes_read=source.bytes_read)
 
@@ -55,14 +73,45 @@ def describe(spec: ReductionSpec, source: Source) -> Answer:
         ActiveStorageError: ``run`` would have no result, as far as can be told without the bytes.
     """
     with _stage("open"):
-        facts = source.head(spec.range)
-    with _stage("check"):
-        return Answer(Result.describe(spec, _count(spec, facts)), facts)
+        extent = Extent.of(spec, source.takes_range)
+        facts = source.head(extent.byte_range)
+        facts.ensure_plain(spec.compression)
+    with _stage("decode"):
+        first, last = extent.locate(facts.start, facts.stop, facts.total)
+        if spec.shape is None and spec.is_encoded:
+            raise InvalidArgument("shape", "is needed to tell what encoded data is without reading it")
+        return Answer(Result.describe(spec, Plan.of(spec, spec.shape or (last - first,))), facts)
 
 
-def _count(spec: ReductionSpec, facts: ObjectFacts) -> int:
-    facts.ensure_plain()
-    return count_elements(spec, facts.start, facts.stop)
+def ensure_no_gaps(spec: ReductionSpec, result: Result) -> None:
+    """Pass where every value has elements behind it, or is a value all the same: for doors without a word for nothing.
+
+    Raises:
+        NothingToReduce: A maximum, say, is of no elements.
+    """
+    if result.has_gaps:
+        raise NothingToReduce(f"there is no {spec.reducer} of no elements")
+
+
+def _open(extent: Extent, source: Source) -> Stream:
+    try:
+        return source.open(extent.byte_range)
+    except InvalidRange as outside:
+        if extent.is_placed and extent.byte_range is not None:
+            raise InvalidArgument("offset", f"lies outside the object, which has {outside.length} bytes") from None
+        raise
+
+
+def _decode(extent: Extent, stream: Stream, account: Account, gate: MemoryGate) -> _Data:
+    spec, facts = extent.spec, stream.facts
+    facts.ensure_plain(spec.compression)
+    start, stop = extent.locate(facts.start, facts.stop, facts.total)
+    if not spec.is_encoded:
+        return _Data(BlockReader(stream, spec, start, stop), spec.shape or (stop - start,))
+    stored_bytes = stop - start
+    budget = Budget(gate.decoded_limit(stored_bytes), account.hold)
+    decoded, elements = open_decoded(stream, stored_bytes, spec, budget)
+    return _Data(BlockReader(decoded, spec, 0, elements), spec.shape or (elements,))
 
 
 @contextmanager

@@ -23,15 +23,12 @@ _ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 
 def describe_result(result: Result) -> dict[str, str]:
     """What is said of a result beside its bytes, by the last part of the header's name."""
-    facts = {
-        "dtype": result.dtype,
-        "shape": json.dumps(result.shape),
-        "count": json.dumps(result.counts),
-        "count-total": str(sum(result.counts)),
-        "byte-order": "little",
-    }
-    if len(facts["count"]) > _MAX_COUNT_HEADER_BYTES:
-        del facts["count"]
+    facts = {"dtype": result.dtype, "shape": json.dumps(result.shape), "byte-order": "little"}
+    if result.counts is not None:
+        facts["count-total"] = str(sum(result.counts))
+        counts = json.dumps(result.counts)
+        if len(counts) <= _MAX_COUNT_HEADER_BYTES:
+            facts["count"] = counts
     return facts
 
 

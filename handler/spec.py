@@ -1,13 +1,13 @@
 """What is asked for: a reduction and its parts. To build one is to validate it.
 
-A ``ReductionSpec`` that exists is valid, so nothing below the doors checks again. The tables of data types and
-reducers stand here; what computes a reducer stands in ``core/reduce.py``. Standard library and numpy only: the
-client shares this file.
+A ``ReductionSpec`` that exists is valid, so nothing below the doors checks again. The tables of data types, reducers
+and codecs stand here; what computes them stands in ``core/``. Standard library and numpy only: the client shares it.
 """
 
+import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
@@ -16,6 +16,7 @@ import numpy as np
 from handler.errors import InvalidArgument, InvalidRange, UnknownReducer, shown
 
 ByteOrder = Literal["little", "big"]
+Order = Literal["C", "F"]
 
 # The data types, in the machine's byte order.
 DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
@@ -25,10 +26,13 @@ DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
             "int8", "int16", "int32", "int64",
             "uint8", "uint16", "uint32", "uint64",
             "float16", "float32", "float64",
-            "bool",
+            "bool", "complex64", "complex128",
         )
     }
 )  # fmt: skip
+
+# Kinds of numpy's data types: b bool, i and u integers, f floats, c complex.
+_REAL = "biuf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +41,56 @@ class ReducerRule:
 
     Attributes:
         result_dtype: The result's data type, None where it is the request's.
+        widens: Where True, integers and bools give float64.
+        kinds: The kinds of data types that it takes.
+        leading: A further first dimension of the result, of that size; 0 for none.
+        one_axis: Whether it reduces along one axis or all, nothing between.
+        takes_ddof: Whether ``ddof`` means something to it.
+        needs_elements: Whether it has no value for no elements at all.
     """
 
     result_dtype: str | None = None
+    widens: bool = False
+    kinds: str = _REAL
+    leading: int = 0
+    one_axis: bool = False
+    takes_ddof: bool = False
+    needs_elements: bool = False
 
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
     {
-        "count": ReducerRule(result_dtype="int64"),
-        "max": ReducerRule(),
-        "min": ReducerRule(),
-        "sum": ReducerRule(),
+        "count": ReducerRule(result_dtype="int64", kinds=_REAL + "c"),
+        "max": ReducerRule(needs_elements=True),
+        "min": ReducerRule(needs_elements=True),
+        "sum": ReducerRule(kinds=_REAL + "c"),
+        "select": ReducerRule(kinds=_REAL + "c"),
+        "mean": ReducerRule(widens=True, kinds=_REAL + "c"),
+        "var": ReducerRule(widens=True, takes_ddof=True),
+        "std": ReducerRule(widens=True, takes_ddof=True),
+        "argmax": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
+        "argmin": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
+        "any": ReducerRule(result_dtype="bool"),
+        "all": ReducerRule(result_dtype="bool"),
+        "stats": ReducerRule(result_dtype="float64", leading=5),
     }
 )
+
+# What data can be decompressed with, by the name on the wire.
+COMPRESSIONS = ("gzip", "zlib", "zstd", "lz4", "blosc", "blosc2", "bz2", "lzma")
+
+# What is undone after it, in reverse order of writing. A codec may stand among them: h5py writes checksums of what is
+# compressed already.
+FILTERS = ("shuffle", "bitshuffle", "fletcher32", "delta")
+
+# The same under the names of HDF5, Zarr and the reference service.
+ALIASES: Mapping[str, str] = MappingProxyType({"deflate": "zlib", "shuffle_simd": "shuffle", "xz": "lzma"})
+
+# The largest array whose bytes S3 and a 64-bit machine can count.
+_MAX_BYTES = 2**63 - 1
+
+# numpy's own limit.
+MAX_DIMENSIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +132,133 @@ class ByteRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """numpy's ``start:stop:step`` of one dimension; any part may be None.
+
+    Raises:
+        InvalidArgument: The step is 0.
+    """
+
+    start: int | None = None
+    stop: int | None = None
+    step: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.step == 0:
+            raise InvalidArgument("selection", "a step cannot be 0")
+
+    def resolve(self, size: int) -> range:
+        """The indices that it selects of a dimension of ``size``, clamped and counted from the end as in Python."""
+        return range(*slice(self.start, self.stop, self.step).indices(size))
+
+
+MISSING_KINDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "missing_value": (1, 1),
+        "missing_values": (1, 1024),
+        "valid_min": (1, 1),
+        "valid_max": (1, 1),
+        "valid_range": (2, 2),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Which elements are missing: those equal to a value, or those outside what is valid.
+
+    Attributes:
+        kind: A name in ``MISSING_KINDS``.
+        values: One value, or some, or (min, max).
+
+    Raises:
+        InvalidArgument: The values are not those of the kind.
+    """
+
+    kind: str
+    values: tuple[int | float, ...]
+
+    def __post_init__(self) -> None:
+        least, most = MISSING_KINDS[self.kind]
+        if not least <= len(self.values) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            raise InvalidArgument(self.kind, f"takes {wanted} values, not {len(self.values)}")
+        # One NaN, so that equal rules are equal.
+        values = tuple(math.nan if value != value else value for value in self.values)  # noqa: PLR0124
+        object.__setattr__(self, "values", values)
+        if self.kind == "valid_range" and not self.values[0] < self.values[1]:
+            raise InvalidArgument(self.kind, "its minimum is not below its maximum")
+
+    def ensure_fits(self, dtype: str) -> None:
+        """Pass where every value is one that the data type has.
+
+        Raises:
+            InvalidArgument: One is not.
+        """
+        kind = DTYPES[dtype].kind
+        if kind == "c":
+            raise InvalidArgument(self.kind, f"is not known of {dtype}")
+        for value in self.values:
+            if not _fits(value, dtype):
+                raise InvalidArgument(self.kind, f"{value!r} is no {dtype}")
+
+
+def _fits(value: float, dtype: str) -> bool:
+    kind = DTYPES[dtype].kind
+    if kind == "f":
+        try:
+            largest = float(np.finfo(dtype).max)
+            return not math.isfinite(value) or abs(float(value)) <= largest
+        except OverflowError:
+            return False
+    if not isinstance(value, int):
+        return False
+    if kind == "b":
+        return value in (0, 1)
+    limits = np.iinfo(dtype)
+    return int(limits.min) <= value <= int(limits.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter that is undone: an ``id`` of ``FILTERS`` or ``COMPRESSIONS``; ``element_size`` None for the dtype's.
+
+    Raises:
+        InvalidArgument: There is no such filter, or elements of that size do not exist.
+    """
+
+    id: str
+    element_size: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", ALIASES.get(self.id, self.id))
+        if self.id not in FILTERS + COMPRESSIONS:
+            raise InvalidArgument(
+                "filters", f"no filter {shown(self.id)}; there are {', '.join(FILTERS + COMPRESSIONS)}"
+            )
+        if self.element_size is not None and not 1 <= self.element_size <= 4096:
+            raise InvalidArgument("filters", f"an element of {self.element_size} bytes does not exist")
+
+
+@dataclass(frozen=True, slots=True)
 class ReductionSpec:
-    """A reduction: what to compute, of numbers of which type, in which bytes.
+    """A reduction: what to compute, of numbers of which type, in which bytes, arranged how.
 
     Attributes:
         reducer: A name in ``REDUCERS``.
         dtype: A name in ``DTYPES``.
         byte_order: The source's; a result is always little-endian.
-        range: The bytes of the object that hold the data, None for all of it.
+        shape: The array's; None for one dimension, as long as there are elements.
+        order: Of the source in memory, and of a result that is not reduced.
+        selection: A slice a dimension, applied before the reduction; None for everything.
+        axis: The axes that are reduced over, ascending, from the front; None for all, () for none.
+        offset: Where the data begins in the object, in bytes.
+        size: How many bytes of the object it takes, as stored; None for the rest.
+        compression: What it is decompressed with, a name in ``COMPRESSIONS``; None for nothing.
+        filters: What was done before compressing it, in that order; undone in reverse.
+        missing: Which elements are missing; None for none.
+        ddof: Of ``var`` and ``std``: what is taken from the number of elements to divide by.
+        range: The bytes of the object that hold the data, in place of ``offset`` and ``size``.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
@@ -108,15 +268,29 @@ class ReductionSpec:
     reducer: str
     dtype: str
     byte_order: ByteOrder = sys.byteorder
+    _: KW_ONLY
+    shape: tuple[int, ...] | None = None
+    order: Order = "C"
+    selection: tuple[Slice, ...] | None = None
+    axis: tuple[int, ...] | None = None
+    offset: int = 0
+    size: int | None = None
+    compression: str | None = None
+    filters: tuple[Filter, ...] = ()
+    missing: Missing | None = None
+    ddof: int = 0
     range: ByteRange | None = None
 
     def __post_init__(self) -> None:
-        if self.reducer not in REDUCERS:
-            raise UnknownReducer(f"no reducer {shown(self.reducer)}; there are {', '.join(REDUCERS)}")
-        if self.dtype not in DTYPES:
-            raise InvalidArgument("dtype", f"no data type {shown(self.dtype)}; there are {', '.join(DTYPES)}")
-        if self.byte_order not in get_args(ByteOrder):
-            raise InvalidArgument("byte_order", f"is {shown(self.byte_order)}, not 'little' or 'big'")
+        _ensure_kind(self)
+        _ensure_bytes(self)
+        _ensure_arrangement(self)
+        object.__setattr__(self, "axis", _normal_axis(self))
+        object.__setattr__(self, "compression", _normal_compression(self))
+        if self.missing is not None:
+            self.missing.ensure_fits(self.dtype)
+        if self.ddof and not REDUCERS[self.reducer].takes_ddof:
+            raise InvalidArgument("ddof", f"means nothing to {self.reducer}")
 
     @property
     def element_bytes(self) -> int:
@@ -124,6 +298,79 @@ class ReductionSpec:
         return DTYPES[self.dtype].itemsize
 
     @property
+    def dimensions(self) -> int:
+        """How many dimensions the array has."""
+        return 1 if self.shape is None else len(self.shape)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether the bytes as stored are not the elements."""
+        return self.compression is not None or bool(self.filters)
+
+    @property
     def result_dtype(self) -> str:
         """The result's data type, a name in ``DTYPES``."""
-        return REDUCERS[self.reducer].result_dtype or self.dtype
+        rule = REDUCERS[self.reducer]
+        if rule.widens and DTYPES[self.dtype].kind in "biu":
+            return "float64"
+        return rule.result_dtype or self.dtype
+
+
+def _ensure_kind(spec: ReductionSpec) -> None:
+    if spec.reducer not in REDUCERS:
+        raise UnknownReducer(f"no reducer {shown(spec.reducer)}; there are {', '.join(REDUCERS)}")
+    if spec.dtype not in DTYPES:
+        raise InvalidArgument("dtype", f"no data type {shown(spec.dtype)}; there are {', '.join(DTYPES)}")
+    if DTYPES[spec.dtype].kind not in REDUCERS[spec.reducer].kinds:
+        raise InvalidArgument("dtype", f"{spec.reducer} is not known of {spec.dtype}")
+    if spec.byte_order not in get_args(ByteOrder):
+        raise InvalidArgument("byte_order", f"is {shown(spec.byte_order)}, not 'little' or 'big'")
+    if spec.order not in get_args(Order):
+        raise InvalidArgument("order", f"is {shown(spec.order)}, not 'C' or 'F'")
+
+
+def _ensure_bytes(spec: ReductionSpec) -> None:
+    if not 0 <= spec.offset <= _MAX_BYTES:
+        raise InvalidArgument("offset", "is not a position in an object")
+    if spec.size is not None and not 1 <= spec.size <= _MAX_BYTES:
+        raise InvalidArgument("size", "is not a number of bytes above 0")
+    if spec.range is not None and (spec.offset or spec.size is not None):
+        raise InvalidArgument("Range", "cannot be given together with offset or size")
+
+
+def _ensure_arrangement(spec: ReductionSpec) -> None:
+    if spec.shape is not None:
+        if not 1 <= len(spec.shape) <= MAX_DIMENSIONS:
+            raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions, not 1 to {MAX_DIMENSIONS}")
+        if any(size < 1 for size in spec.shape):
+            raise InvalidArgument("shape", "has a size that is not above 0")
+        data_bytes = math.prod(spec.shape) * spec.element_bytes
+        if data_bytes > _MAX_BYTES:
+            raise InvalidArgument("shape", "is of more bytes than can be counted")
+        if spec.size is not None and not spec.is_encoded and spec.size != data_bytes:
+            raise InvalidArgument("size", f"is {spec.size} bytes, the shape's elements are {data_bytes}")
+    if spec.selection is not None and len(spec.selection) != spec.dimensions:
+        raise InvalidArgument("selection", f"is of {len(spec.selection)} dimensions, the shape of {spec.dimensions}")
+
+
+def _normal_axis(spec: ReductionSpec) -> tuple[int, ...] | None:
+    if spec.axis is None:
+        return None
+    count = spec.dimensions
+    if any(not -count <= axis < count for axis in spec.axis):
+        raise InvalidArgument("axis", f"names an axis that an array of {count} dimensions does not have")
+    normal = tuple(sorted(axis % count for axis in spec.axis))
+    if len(set(normal)) != len(normal):
+        raise InvalidArgument("axis", "names an axis twice")
+    if REDUCERS[spec.reducer].one_axis and len(normal) != 1:
+        raise InvalidArgument("axis", f"of {spec.reducer} is one, or left out")
+    return normal
+
+
+def _normal_compression(spec: ReductionSpec) -> str | None:
+    if spec.compression is None:
+        return None
+    name = ALIASES.get(spec.compression, spec.compression)
+    if name not in COMPRESSIONS:
+        raise InvalidArgument("compression", f"no codec {shown(name)}; there are {', '.join(COMPRESSIONS)}")
+    return name

@@ -44,6 +44,9 @@ CUTS = (0, 1, 3, 262_144, 300_001, len(RANGE) - 1)
 _DRIP_SECONDS = 0.005
 _RANGE_RE = re.compile(r"bytes=(\d*)-(\d*)")
 
+# A block, and the few bytes of a single result.
+_ONE_REQUEST = BLOCK_BYTES + 1024
+
 
 class HangUp(Exception):
     """How a behaviour says that the connection is to be closed."""
@@ -893,7 +896,7 @@ def service(store: FaultyStore, **settings: Any) -> Iterator[tuple[flask.Flask, 
     It has memory for one request at a time, so that one that lets go of nothing makes the next one fail.
     """
     values = make_settings(
-        **{"s3_endpoint": store.url, "memory_limit": BLOCK_BYTES, "max_object_memory": BLOCK_BYTES, **settings}
+        **{"s3_endpoint": store.url, "memory_limit": _ONE_REQUEST, "max_object_memory": _ONE_REQUEST, **settings}
     )
     limits = TransportLimits(values.connect_timeout, values.read_timeout, values.retries, connections=2)
     transport = Transport(values.allow_list, limits, pause=lambda _: None)

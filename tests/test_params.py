@@ -20,15 +20,66 @@ from handler.params import (
     split_query,
     split_target,
 )
-from handler.spec import DTYPES, REDUCERS, ByteRange, ReductionSpec
-
-specs = st.builds(
+from handler.spec import (
+    COMPRESSIONS,
+    DTYPES,
+    FILTERS,
+    REDUCERS,
+    ByteRange,
+    Filter,
+    Missing,
     ReductionSpec,
-    reducer=st.sampled_from(list(REDUCERS)),
-    dtype=st.sampled_from(list(DTYPES)),
-    byte_order=st.sampled_from(["little", "big"]),
+    Slice,
 )
+
 positions = st.integers(0, 2**62)
+slices = st.builds(
+    Slice,
+    st.none() | positions,
+    st.none() | positions.map(lambda place: -place),
+    st.none() | st.integers(-5, 5).filter(bool),
+)
+filters = st.builds(Filter, st.sampled_from(FILTERS), st.none() | st.integers(1, 4096))
+small = st.integers(0, 1)
+rules = st.one_of(
+    st.builds(Missing, st.sampled_from(["missing_value", "valid_min", "valid_max"]), st.tuples(small)),
+    st.builds(Missing, st.just("missing_values"), st.lists(small, min_size=1, max_size=9).map(tuple)),
+    st.just(Missing("valid_range", (0, 1))),
+)
+float_rules = st.builds(
+    Missing, st.just("missing_values"), st.lists(st.floats(width=32), min_size=1, max_size=5).map(tuple)
+)
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> ReductionSpec:
+    """Any reduction that there is."""
+    reducer = draw(st.sampled_from(list(REDUCERS)))
+    rule = REDUCERS[reducer]
+    dtype = draw(st.sampled_from([name for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]))
+    shape = draw(st.none() | st.lists(st.integers(1, 1000), min_size=1, max_size=5).map(tuple))
+    dimensions = 1 if shape is None else len(shape)
+    some_axes = st.sets(st.integers(0, dimensions - 1), max_size=dimensions).map(tuple)
+    one_axis = st.integers(0, dimensions - 1).map(lambda axis: (axis,))
+    kind = DTYPES[dtype].kind
+    encoding = draw(st.none() | st.sampled_from(COMPRESSIONS))
+    return ReductionSpec(
+        reducer,
+        dtype,
+        draw(st.sampled_from(["little", "big"])),
+        shape=shape,
+        order=draw(st.sampled_from(["C", "F"])),
+        selection=draw(st.none() | st.tuples(*[slices] * dimensions)),
+        axis=draw(st.none() | (one_axis if rule.one_axis else some_axes)),
+        offset=draw(st.integers(0, 2**62)),
+        size=draw(st.none() | st.integers(1, 2**62)) if encoding else None,
+        compression=encoding,
+        filters=tuple(draw(st.lists(filters, max_size=3))),
+        missing=None if kind == "c" else draw(st.none() | rules | (float_rules if dtype == "float64" else rules)),
+        ddof=draw(st.integers(-2, 5)) if rule.takes_ddof else 0,
+    )
+
+
 ranges = st.one_of(
     st.builds(lambda first, length: ByteRange(first, first + length), positions, st.integers(0, 2**62)),
     st.builds(ByteRange, positions, st.none()),
@@ -37,16 +88,19 @@ ranges = st.one_of(
 keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
-@given(specs, ranges | st.none(), keys)
-def test_decoding_what_was_encoded_gives_the_same_spec(
-    spec: ReductionSpec, byte_range: ByteRange | None, key: str
-) -> None:
+@given(specs(), keys)
+def test_decoding_what_was_encoded_gives_the_same_spec(spec: ReductionSpec, key: str) -> None:
     target = f"/{spec.reducer}/{encode(format_segment(spec))}/bucket/{encode(key)}"
     path = split_path(split_target(target)[0])
-    header = byte_range and parse_range(format_range(byte_range))
-    decoded = parse_reduction(path, {}, header)
-    assert decoded == ReductionSpec(spec.reducer, spec.dtype, spec.byte_order, byte_range)
+    assert parse_reduction(path, {}, None) == spec
     assert path.object_path == f"/bucket/{encode(key)}"
+
+
+@given(specs())
+def test_the_query_says_the_same_as_the_path(spec: ReductionSpec) -> None:
+    dtype, _, parameters = format_segment(spec).partition(";")
+    query = split_query("&".join(encode(pair).replace("%3D", "=", 1) for pair in parameters.split(";")))
+    assert parse_reduction(ReductionPath(spec.reducer, dtype, "/b/k"), query.parameters, None) == spec
 
 
 @given(ranges)
@@ -154,6 +208,27 @@ def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
         ("float32;", "", "''"),
         ("float32;endian=big", "", "'endian'"),
         ("float32;=big", "", "''"),
+        ("float32;shape=2,x", "", "shape"),
+        ("float32;shape=", "", "shape"),
+        ("float32;shape=2,,3", "", "shape"),
+        ("float32;shape=1e3", "", "shape"),
+        ("float32;selection=1", "", "selection"),
+        ("float32;selection=1:2:3:4", "", "selection"),
+        ("float32;selection=::0", "", "selection"),
+        ("float32;selection=:,:", "", "selection"),
+        ("float32;axis=1", "", "axis"),
+        ("float32;axis=x", "", "axis"),
+        ("float32;missing_value=x", "", "missing_value"),
+        ("float32;missing_value=1_0", "", "missing_value"),
+        ("float32;missing_value=1,2", "", "missing_value"),
+        ("int8;missing_value=300", "", "missing_value"),
+        ("float32;missing_value=1;valid_min=0", "", "valid_min"),
+        ("float32;valid_range=2,1", "", "valid_range"),
+        ("float32;compression=rar", "", "compression"),
+        ("float32;filters=shuffle:0", "", "filters"),
+        ("float32;filters=sort", "", "filters"),
+        ("float32;ddof=1", "", "ddof"),
+        ("float32;offset=-1", "", "offset"),
         ("float32%", "", "dtype"),
         ("float32%zz", "", "dtype"),
         ("float32%FF", "", "dtype"),
@@ -177,7 +252,7 @@ def test_what_clients_escape_in_reducer_and_segment_is_undone() -> None:
 
 
 def test_an_unknown_reducer_is_not_found_and_is_told_which_there_are() -> None:
-    with pytest.raises(UnknownReducer, match="no reducer 'median'; there are count, max, min, sum"):
+    with pytest.raises(UnknownReducer, match="no reducer 'median'; there are count, max, min, sum, "):
         parse_reduction(ReductionPath("median", "int8", "/b/k"), {}, None)
 
 

@@ -1,6 +1,6 @@
 """What every door is made of: a request, a reply, the service behind it, and errors in S3's XML."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from handler.errors import ActiveStorageError, NotModified
@@ -9,6 +9,7 @@ from handler.params import split_target
 from handler.render import error_document, error_headers
 from handler.settings import Settings
 from handler.upstream.deadline import Deadline
+from handler.upstream.signed import SigningKeys
 from handler.upstream.transport import Transport
 
 
@@ -19,6 +20,7 @@ class Service:
     settings: Settings
     transport: Transport
     gate: MemoryGate
+    signing_keys: SigningKeys = field(default_factory=SigningKeys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Request:
         query: As it was sent.
         headers: Names in lower case.
         deadline: When the reply must be there.
+        read_body: Reads so many bytes of the body, fewer only where it ends.
     """
 
     id: str
@@ -40,6 +43,7 @@ class Request:
     query: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     deadline: Deadline = field(repr=False)
+    read_body: Callable[[int], bytes] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

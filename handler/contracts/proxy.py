@@ -70,8 +70,11 @@ def answer(request: Request, service: Service) -> Reply:
     note(reducer=wanted.spec.reducer, dtype=wanted.spec.dtype)
     try:
         if request.method == "HEAD":
-            return write(pipeline.describe(wanted.spec, wanted.source), wanted)
-        return write(pipeline.run(wanted.spec, wanted.source, service.gate), wanted)
+            given = pipeline.describe(wanted.spec, wanted.source)
+        else:
+            given = pipeline.run(wanted.spec, wanted.source, service.gate)
+        pipeline.ensure_no_gaps(wanted.spec, given.result)
+        return write(given, wanted)
     except NotModified as unchanged:
         raise NotModified(format_result_etag(unchanged.etag, wanted.spec)) from None
 

@@ -44,7 +44,7 @@ def answer(request: Request, service: Service) -> Reply:
         return Reply(facts.status, _object_headers(facts))
     held = ExitStack()
     with held:
-        held.enter_context(service.gate.hold(BLOCK_BYTES))
+        held.enter_context(service.gate.account()).hold(BLOCK_BYTES)
         stream = held.enter_context(source.open(byte_range))
         # What is held stays held until the last piece is sent.
         return Reply(stream.facts.status, _object_headers(stream.facts), _Pieces(stream, held.pop_all()))

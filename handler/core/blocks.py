@@ -1,16 +1,16 @@
-"""Bytes that arrive become blocks of numbers: whole elements, in the machine's byte order.
+"""Bytes that arrive become numbers: whole elements, in the machine's byte order, a block at a time.
 
 One buffer is filled, handed out and filled again, so that it stays in the CPU's cache and memory does not grow with the
-object. A block is always filled to the end before it is handed out, except the last: what the network's reads were
-cut into never reaches the arithmetic, and the same bytes give the same result to the last bit.
+object. A block is always filled to its end before it is handed out: what the network's reads were cut into never
+reaches the arithmetic, and the same bytes give the same result to the last bit.
 """
 
-from collections.abc import Iterator
+import math
 from typing import Any, Protocol
 
 import numpy as np
 
-from handler.errors import IncompleteElement, InvalidArgument
+from handler.errors import IncompleteElement
 from handler.spec import DTYPES, ReductionSpec
 
 # Large enough that a block's fixed costs (some 10 µs of Python) vanish beside its bytes, small enough for the L2 cache
@@ -27,48 +27,77 @@ class Readable(Protocol):
         """Fill some of ``buffer``; how many bytes, 0 only where the data ends."""
 
 
-def read_blocks(stream: Readable, spec: ReductionSpec) -> Iterator[Block]:
-    """The stream's elements as one-dimensional blocks in native byte order.
-
-    Each block is a view of the same memory, good until the next one is asked for. Swaps bytes in place; copies nothing.
+class BlockReader:
+    """The elements of an array, read front to back.
 
     Args:
-        stream: Whole elements; its length was checked when it was opened.
+        stream: The bytes of the elements from ``start`` to ``stop``.
         spec: Gives the data type and the byte order of the source.
+        start: The first element that the stream holds, counted from the beginning of the array.
+        stop: The first that it no longer holds.
     """
-    buffer = bytearray(BLOCK_BYTES)
-    elements = np.frombuffer(buffer, dtype=_storage_dtype(spec))
-    is_swapped = not _storage_dtype(spec).newbyteorder(spec.byte_order).isnative
-    while filled := _fill(stream, memoryview(buffer)):
-        block: Block = elements[: filled // spec.element_bytes]
-        if is_swapped:
-            block.byteswap(inplace=True)
-        yield block != 0 if spec.dtype == "bool" else block
 
+    def __init__(self, stream: Readable, spec: ReductionSpec, start: int, stop: int) -> None:
+        self._stream = stream
+        self._dtype = _storage_dtype(spec)
+        self._is_swapped = not self._dtype.newbyteorder(spec.byte_order).isnative
+        self._is_bool = spec.dtype == "bool"
+        self._position = start
+        self._stop = stop
+        self._buffer = memoryview(bytearray(min(BLOCK_BYTES, max(stop - start, 1) * spec.element_bytes)))
 
-def count_elements(spec: ReductionSpec, start: int, stop: int) -> int:
-    """How many elements lie in the bytes from ``start`` to ``stop``, excluded, of an object.
+    def read(self, first: int, shape: tuple[int, ...]) -> Block:
+        """The elements from ``first`` on, in native byte order; those that the stream does not hold are anything.
 
-    Raises:
-        InvalidArgument: A range begins or ends inside an element.
-        IncompleteElement: The bytes are not a whole number of elements.
-    """
-    element = f"{spec.dtype} elements are {spec.element_bytes} bytes"
-    if spec.range is not None and (start % spec.element_bytes or stop % spec.element_bytes):
-        raise InvalidArgument("Range", f"bytes {start} to {stop - 1} begin or end inside an element; {element}")
-    if (stop - start) % spec.element_bytes:
-        raise IncompleteElement(f"{stop - start} bytes are no whole number of elements; {element}")
-    return (stop - start) // spec.element_bytes
+        The block is a view of the same memory as the last one. Swaps bytes in place; copies nothing, but bools.
+
+        Args:
+            first: Where to begin, not before the end of the last block.
+            shape: Of the block, which fits ``BLOCK_BYTES``.
+
+        Raises:
+            IncompleteElement: The stream ends before the elements that it should hold.
+        """
+        count = math.prod(shape)
+        size = self._dtype.itemsize
+        begin, end = max(first, self._position), min(first + count, self._stop)
+        self._skip((begin - self._position) * size)
+        if len(self._buffer) < count * size:
+            self._buffer = memoryview(bytearray(count * size))
+        self._fill(self._buffer[(begin - first) * size : (end - first) * size])
+        self._position = end
+        elements = np.frombuffer(self._buffer, self._dtype, count)
+        if self._is_swapped:
+            elements[begin - first : end - first].byteswap(inplace=True)
+        block: Block = elements.reshape(shape)
+        return block != 0 if self._is_bool else block
+
+    def finish(self) -> None:
+        """Read to the end of the stream, so that whatever is checked there is checked.
+
+        Raises:
+            IncompleteElement: There is more than the elements, or less.
+        """
+        self._skip((self._stop - self._position) * self._dtype.itemsize)
+        if self._stream.readinto(memoryview(bytearray(1))):
+            raise IncompleteElement("there is more data than the shape has elements")
+
+    def _skip(self, count: int) -> None:
+        while count:
+            piece = self._buffer[: min(count, len(self._buffer))]
+            self._fill(piece)
+            count -= len(piece)
+
+    def _fill(self, buffer: memoryview) -> None:
+        filled = 0
+        while filled < len(buffer):
+            read = self._stream.readinto(buffer[filled:])
+            if not read:
+                raise IncompleteElement("there is less data than the shape has elements")
+            filled += read
 
 
 def _storage_dtype(spec: ReductionSpec) -> np.dtype[Any]:
     # A byte other than 0 and 1 is no bool to numpy's kernels (some pass it through, some do not), so that bytes are
     # read as numbers, and every one that is not 0 is true, as in C and HDF5.
     return np.dtype(np.uint8) if spec.dtype == "bool" else DTYPES[spec.dtype]
-
-
-def _fill(stream: Readable, buffer: memoryview) -> int:
-    filled = 0
-    while filled < len(buffer) and (received := stream.readinto(buffer[filled:])):
-        filled += received
-    return filled

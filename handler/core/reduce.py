@@ -1,26 +1,30 @@
-"""The algebra of reductions: blocks become partial results, partial results join, the last one is the result.
+"""The algebra of reductions: pieces become partial results, partial results join, the last one is the result.
 
-A *block* is a piece of the data that fits the cache. A *state* is what a reducer knows of some of the data: a tuple of
-small arrays. A ``Partial`` is a state with the number of elements behind it. Two partials join into the partial of both
-their data; joining is associative, and nothing joined with a partial leaves it as it is. So blocks of one stream,
-parallel ranges of one object, and one day the answers of several machines are combined by the same function.
+A *piece* is a part of the selected data that fits the cache. A *state* is what a reducer knows of some of the data: a
+tuple of arrays, each with an element for every *cell* of the result. A ``Partial`` is a state with the number of
+elements behind each cell. Two partials join into the partial of both their data; joining is associative, and a partial
+of nothing changes none. So pieces of one stream, parallel ranges of one object, and one day the answers of several
+machines are combined by the same function.
 
-A *kernel* is a row of ``KERNELS``: how a block becomes a state, how two states join, how the last one becomes the
-result. A new reducer is mostly a row.
+A *kernel* is a row of ``KERNELS``: the state of nothing, how a piece becomes a state, how two states join, how the last
+one becomes the result. A new reducer is mostly a row.
 
 What holds of every row:
 
-- NaN propagates, as in numpy: a NaN anywhere in the data makes sum, max and min NaN.
+- NaN propagates, as in numpy: a NaN that is not missing makes sum, mean, max and min NaN, and argmax finds the first.
 - Integers wrap in their own type: the sum of int8 is an int8, modulo 256. The sum of bool is bool, whether any is true.
-- No elements: count and sum are 0; max and min have no result, and ``NothingToReduce`` says so.
-- Floats are summed in float64, and the sums of blocks in twice that: ``TwoSum`` keeps the error of every addition
-  (Knuth, TAOCP vol. 2, 4.2.2, theorem B) and it is added at the end. So float32 and float16 results are correct to
-  the last bit but for ties, and a float64 sum is at least as good as numpy's pairwise sum of the whole array, however
-  many blocks there were. Whoever needs only speed would sum float32 in float32 and be 5 % wrong on 64 MiB of it.
+- A cell of no elements has the value of nothing: 0 for sums, the lowest value of the type for max, the highest for min,
+  NaN for a mean. Its count is 0, and whether it is an error is for the doors to say.
+- Floats are summed in float64, and the sums of pieces in twice that: ``_two_sum`` keeps the error of every addition
+  (Knuth, TAOCP vol. 2, 4.2.2, theorem B) and it is added at the end. So float32 and float16 sums are correct to the
+  last bit but for ties, and a float64 sum is at least as good as numpy's pairwise sum of the whole array, however many
+  pieces there were. Whoever needs only speed would sum float32 in float32 and be 5 % wrong on 64 MiB of it.
+- Variances join by the pairwise update of Chan, Golub and LeVeque (1979), in which nothing large is cancelled.
 
 Warnings of numpy's (an overflow to infinity on the way) are no concern here: the result shows what happened.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -28,15 +32,47 @@ from typing import Any
 
 import numpy as np
 
-from handler.core.blocks import Block
-from handler.errors import NothingToReduce
-from handler.spec import DTYPES, ReductionSpec
+from handler.core.missing import make_marker, overwrite
+from handler.core.select import Index, Plan, Slab
+from handler.spec import DTYPES, REDUCERS, ReductionSpec
 
 # Raised whenever the same data could give other bytes than before; part of a result's ETag.
-ARITHMETIC_VERSION = 1
+ARITHMETIC_VERSION = 2
 
 Array = np.ndarray[Any, np.dtype[Any]]
-State = tuple[Any, ...]
+State = tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the selected data, in the caller's direction.
+
+    Attributes:
+        values: The elements; the memory is the piece's to overwrite.
+        mask: Which of them are missing, None where none is.
+        axes: The axes that are reduced.
+        slab: Where it lies.
+        plan: What it is a part of.
+    """
+
+    values: Array
+    mask: Array | None
+    axes: tuple[int, ...]
+    slab: Slab
+    plan: Plan
+
+    @property
+    def counts(self) -> Any:
+        """How many elements that are not missing each cell has."""
+        if self.mask is None:
+            return math.prod(self.values.shape[axis] for axis in self.axes)
+        return np.add.reduce(np.logical_not(self.mask), axis=self.axes, dtype=np.int64)
+
+    def filled(self, value: Any) -> Array:
+        """The values, with ``value`` for those that are missing."""
+        if self.mask is not None:
+            overwrite(self.values, self.mask, value)
+        return self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +80,29 @@ class Kernel:
     """One row of the table.
 
     Attributes:
-        reduce: The state of a block of at least one element.
-        join: The state of the data of both states, the first's coming first.
-        finish: The result, from the last state and the number of elements, before the cast to the result's data type.
-        nothing: The state of no elements, None where a reducer has no result for none.
+        nothing: The state of no elements of a data type, a value for each array of the state.
+        reduce: The state of a piece.
+        join: The state of the data of both, the first's coming first, from states and counts.
+        finish: The values of the cells from the last state, counts and the spec, before the cast to the result's type.
     """
 
-    reduce: Callable[[Block], State]
-    join: Callable[[State, State], State]
-    finish: Callable[[State, int], Any]
-    nothing: State | None
+    nothing: Callable[[np.dtype[Any]], tuple[Any, ...]]
+    reduce: Callable[[Piece], tuple[Any, ...]]
+    join: Callable[[State, Array, State, Any], tuple[Any, ...]]
+    finish: Callable[[State, Array, ReductionSpec], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Partial:
-    """What is known of ``count`` elements: a kernel's state, or None where it has none for no elements."""
+    """What is known of some of the data.
 
-    count: int
-    state: State | None
+    Attributes:
+        counts: How many elements are behind each cell, in int64.
+        state: The kernel's, arrays of the cells' shape.
+    """
+
+    counts: Array
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +110,8 @@ class Reduced:
     """A result as numbers.
 
     Attributes:
-        values: In the result's data type; a single value has shape ().
-        counts: How many elements each value stands for, in int64, of the same shape.
+        values: In the result's data type, in the caller's arrangement; a single value has shape ().
+        counts: How many elements each cell stands for, in int64; of ``select``, all that are not missing.
     """
 
     values: Array
@@ -81,60 +122,68 @@ class Reducer:
     """Takes in data as it comes, and tells the result when asked.
 
     Args:
-        spec: What to compute, of which data type.
+        spec: What to compute.
+        plan: The walk through the data.
 
     Attributes:
-        partial: What is known so far; another reducer of the same spec can ``join`` it.
+        partial: What is known so far; another reducer of the same spec and plan can ``join`` it.
     """
 
-    def __init__(self, spec: ReductionSpec) -> None:
+    def __init__(self, spec: ReductionSpec, plan: Plan) -> None:
         self._spec = spec
+        self._plan = plan
         self._kernel = _find_kernel(spec)
-        self.partial = Partial(0, self._kernel.nothing)
+        self._mark = make_marker(spec.missing, spec.dtype) if spec.missing else None
+        cells = plan.cells
+        state = tuple(np.full(cells, value) for value in self._kernel.nothing(DTYPES[spec.dtype]))
+        counts_shape = () if spec.reducer == "select" else cells
+        self.partial = Partial(np.zeros(counts_shape, np.int64), state)
 
-    def update(self, block: Block) -> None:
-        """Take in the elements of ``block``, of any shape, in native byte order. Keeps no reference to it."""
-        if block.size:
-            with np.errstate(all="ignore"):
-                self.join(Partial(block.size, self._kernel.reduce(block)))
+    def update(self, slab: Slab, block: Array) -> None:
+        """Take in a stop of the walk.
+
+        Args:
+            slab: Where the block lies.
+            block: The elements of ``slab.shape``, whose memory is overwritten where elements are missing.
+        """
+        values = block[slab.selected]
+        mask = self._mark(values) if self._mark else None
+        if mask is not None and not mask.any():
+            mask = None
+        piece = Piece(values, mask, slab.axes, slab, self._plan)
+        if self._spec.reducer == "select":
+            # Each cell is one element, and the walk comes to it once; what is counted are all that are not missing.
+            self.partial.state[0][slab.cells] = values
+            self.partial.counts += values.size - (0 if mask is None else np.count_nonzero(mask))
+            return
+        with np.errstate(all="ignore"):
+            self._join_at(slab.cells, piece.counts, self._kernel.reduce(piece))
 
     def join(self, other: Partial) -> None:
         """Take in what ``other`` knows: data that comes after the data so far."""
-        mine = self.partial
-        if mine.state is None:
-            state = other.state
-        elif other.state is None:
-            state = mine.state
-        else:
-            state = self._kernel.join(mine.state, other.state)
-        self.partial = Partial(mine.count + other.count, state)
+        with np.errstate(all="ignore"):
+            self._join_at((), other.counts, other.state)
 
     def result(self) -> Reduced:
-        """The result of all the data so far.
-
-        Raises:
-            NothingToReduce: There was no data, and the reducer has no result for none.
-        """
-        count, state = self.partial.count, self.partial.state
-        if state is None:
-            raise _nothing_to_reduce(self._spec)
+        """The result of all the data so far."""
+        dtype = DTYPES[self._spec.result_dtype]
         with np.errstate(all="ignore"):
-            values = np.asarray(self._kernel.finish(state, count)).astype(DTYPES[self._spec.result_dtype])
-        return Reduced(values, np.asarray(count, np.int64))
+            values = np.asarray(self._kernel.finish(self.partial.state, self.partial.counts, self._spec)).astype(dtype)
+        return Reduced(values, self.partial.counts)
+
+    def _join_at(self, cells: Index, counts: Any, state: tuple[Any, ...]) -> None:
+        mine = tuple(array[cells] for array in self.partial.state)
+        joined = self._kernel.join(mine, self.partial.counts[cells], state, counts)
+        for array, value in zip(self.partial.state, joined, strict=True):
+            array[cells] = value
+        self.partial.counts[cells] += counts
 
 
-def ensure_reducible(spec: ReductionSpec, count: int) -> None:
-    """Pass where the reducer has a result for ``count`` elements: what can be told before any data is read.
-
-    Raises:
-        NothingToReduce: There are none, and the reducer has no result for none.
-    """
-    if not count and _find_kernel(spec).nothing is None:
-        raise _nothing_to_reduce(spec)
-
-
-def _nothing_to_reduce(spec: ReductionSpec) -> NothingToReduce:
-    return NothingToReduce(f"there is no {spec.reducer} of no elements")
+def state_bytes(spec: ReductionSpec, plan: Plan) -> int:
+    """What a reducer of these holds, and what its result takes beside it."""
+    state = sum(np.asarray(value).itemsize for value in _find_kernel(spec).nothing(DTYPES[spec.dtype]))
+    result = DTYPES[spec.result_dtype].itemsize * (REDUCERS[spec.reducer].leading or 1)
+    return math.prod(plan.cells) * (state + 8 + 2 * result)
 
 
 def _find_kernel(spec: ReductionSpec) -> Kernel:
@@ -142,60 +191,249 @@ def _find_kernel(spec: ReductionSpec) -> Kernel:
     return next(kernel for kinds, kernel in KERNELS[spec.reducer].items() if kind in kinds)
 
 
-# Kernels
+# What kernels are made of
 
 
-def _count() -> Kernel:
-    return Kernel(reduce=lambda _: (), join=lambda *_: (), finish=lambda _, count: count, nothing=())
+def lowest(dtype: np.dtype[Any]) -> Any:
+    """The lowest value of a data type that is a number."""
+    return _limit(dtype, "min")
 
 
-def _extremum(ufunc: np.ufunc) -> Kernel:
-    return Kernel(
-        reduce=lambda block: (ufunc.reduce(block, axis=None),),
-        join=lambda mine, other: (ufunc(mine[0], other[0]),),
-        finish=lambda state, _: state[0],
-        nothing=None,
-    )
+def highest(dtype: np.dtype[Any]) -> Any:
+    """The highest value of a data type that is a number."""
+    return _limit(dtype, "max")
 
 
-def _wrapping_sum() -> Kernel:
-    return Kernel(
-        # Without dtype numpy widens small integers to 64 bits.
-        reduce=lambda block: (np.add.reduce(block, axis=None, dtype=block.dtype),),
-        join=lambda mine, other: (np.add(mine[0], other[0]),),
-        finish=lambda state, _: state[0],
-        nothing=(np.False_,),
-    )
+def _limit(dtype: np.dtype[Any], side: str) -> Any:
+    if dtype.kind == "b":
+        return np.bool_(side == "max")
+    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return dtype.type(getattr(limits, side))
 
 
-def _float_sum() -> Kernel:
-    return Kernel(
-        reduce=lambda block: (np.add.reduce(block, axis=None, dtype=np.float64), np.float64(0)),
-        join=_two_sum,
-        finish=_rounded_sum,
-        nothing=(np.float64(0), np.float64(0)),
-    )
+def _least(dtype: np.dtype[Any]) -> Any:
+    """What no element is below: for floats beyond the lowest number."""
+    return dtype.type(-np.inf) if dtype.kind == "f" else lowest(dtype)
 
 
-def _two_sum(mine: State, other: State) -> State:
+def _greatest(dtype: np.dtype[Any]) -> Any:
+    return dtype.type(np.inf) if dtype.kind == "f" else highest(dtype)
+
+
+def _two_sum(mine: State, other: State) -> tuple[Any, Any]:
     total = mine[0] + other[0]
     taken = total - mine[0]
     error = (mine[0] - (total - taken)) + (other[0] - taken)
     return total, mine[1] + other[1] + error
 
 
-def _rounded_sum(state: State, _: int) -> Any:
-    total, error = state
+def _rounded(state: State) -> Any:
+    total, error = state[:2]
     # Where the total is infinite or NaN, the error of getting there is NaN and says nothing.
     return np.where(np.isfinite(total), total + error, total)
 
 
-# Reducer, then the kinds of numpy's data types: b bool, i and u integers, f floats.
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+
+
+# Kernels
+
+
+def _count() -> Kernel:
+    return Kernel(
+        nothing=lambda _: (),
+        reduce=lambda _: (),
+        join=lambda *_: (),
+        finish=lambda _, counts, __: counts,
+    )
+
+
+def _select() -> Kernel:
+    def join(mine: State, _: Array, other: State, __: Any) -> tuple[Any, ...]:
+        # What one of them has not come to is 0 there, bit for bit.
+        return (np.bitwise_or(mine[0].view(np.uint8), other[0].view(np.uint8)).view(mine[0].dtype),)
+
+    return Kernel(
+        nothing=lambda dtype: (dtype.type(0),),
+        reduce=lambda piece: (piece.values,),
+        join=join,
+        finish=lambda state, _, __: state[0],
+    )
+
+
+def _extremum(ufunc: np.ufunc, nothing: Callable[..., Any], shown: Callable[..., Any]) -> Kernel:
+    return Kernel(
+        nothing=lambda dtype: (nothing(dtype),),
+        reduce=lambda piece: (ufunc.reduce(piece.filled(nothing(piece.values.dtype)), axis=piece.axes),),
+        join=lambda mine, _, other, __: (ufunc(mine[0], other[0]),),
+        finish=lambda state, counts, spec: np.where(counts > 0, state[0], shown(DTYPES[spec.dtype])),
+    )
+
+
+def _wrapping_sum() -> Kernel:
+    return Kernel(
+        nothing=lambda dtype: (dtype.type(0),),
+        # Without dtype numpy widens small integers to 64 bits.
+        reduce=lambda piece: (np.add.reduce(piece.filled(0), axis=piece.axes, dtype=piece.values.dtype),),
+        join=lambda mine, _, other, __: (np.add(mine[0], other[0]),),
+        finish=lambda state, _, __: state[0],
+    )
+
+
+def _float_sum(finish: Callable[[State, Array], Any]) -> Kernel:
+    def reduce(piece: Piece) -> tuple[Any, Any]:
+        total = np.add.reduce(piece.filled(0), axis=piece.axes, dtype=_wide(piece.values.dtype))
+        return total, 0.0
+
+    return Kernel(
+        nothing=lambda dtype: (_wide(dtype).type(0), _wide(dtype).type(0)),
+        reduce=reduce,
+        join=lambda mine, _, other, __: _two_sum(mine, other),
+        finish=lambda state, counts, _: finish(state, counts),
+    )
+
+
+def _truth(ufunc: np.ufunc, nothing: bool) -> Kernel:
+    return Kernel(
+        nothing=lambda _: (np.bool_(nothing),),
+        reduce=lambda piece: (ufunc.reduce(piece.filled(nothing), axis=piece.axes),),
+        join=lambda mine, _, other, __: (ufunc(mine[0], other[0]),),
+        finish=lambda state, _, __: state[0],
+    )
+
+
+def _moments(piece: Piece) -> tuple[Any, Any, Any]:
+    """Sum, its error, and sum of squared deviations from the mean, of each cell of a piece."""
+    counts = np.maximum(piece.counts, 1)
+    total = np.add.reduce(piece.filled(0), axis=piece.axes, dtype=np.float64, keepdims=True)
+    mean = total / np.reshape(counts, total.shape if np.ndim(counts) else ())
+    deviations = np.subtract(piece.values, mean, dtype=np.float64)
+    if piece.mask is not None:
+        overwrite(deviations, piece.mask, 0)
+    np.square(deviations, out=deviations)
+    total = total.squeeze(axis=piece.axes)
+    return total, 0.0, np.add.reduce(deviations, axis=piece.axes)
+
+
+def _join_moments(mine: State, my_counts: Array, other: State, other_counts: Any) -> tuple[Any, Any, Any]:
+    counts = np.maximum(my_counts + other_counts, 1)
+    apart = other[0] / np.maximum(other_counts, 1) - mine[0] / np.maximum(my_counts, 1)
+    # Where one of them has no elements it has no mean, whatever the numbers say.
+    apart = np.where((my_counts > 0) & (np.asarray(other_counts) > 0), apart, 0.0)
+    return (*_two_sum(mine, other), mine[2] + other[2] + apart * apart * (my_counts * (other_counts / counts)))
+
+
+def _deviation(root: bool) -> Kernel:
+    def finish(state: State, counts: Array, spec: ReductionSpec) -> Any:
+        variance = np.where(counts > 0, state[2], np.nan) / np.maximum(counts - spec.ddof, 0)
+        return np.sqrt(variance) if root else variance
+
+    return Kernel(
+        nothing=lambda _: (np.float64(0),) * 3,
+        reduce=_moments,
+        join=_join_moments,
+        finish=finish,
+    )
+
+
+def _stats() -> Kernel:
+    def reduce(piece: Piece) -> tuple[Any, ...]:
+        # Deviations first: they want 0 for what is missing, the extrema something else.
+        moments = _moments(piece)
+        dtype = piece.values.dtype
+        smallest = np.minimum.reduce(piece.filled(_greatest(dtype)), axis=piece.axes).astype(np.float64)
+        largest = np.maximum.reduce(piece.filled(_least(dtype)), axis=piece.axes).astype(np.float64)
+        return *moments, smallest, largest
+
+    def join(mine: State, my_counts: Array, other: State, other_counts: Any) -> tuple[Any, ...]:
+        moments = _join_moments(mine, my_counts, other, other_counts)
+        return *moments, np.minimum(mine[3], other[3]), np.maximum(mine[4], other[4])
+
+    def finish(state: State, counts: Array, _: ReductionSpec) -> Any:
+        m2, smallest, largest = state[2:]
+        known = (np.where(counts > 0, values, np.nan) for values in (smallest, largest))
+        return np.stack([counts.astype(np.float64), *known, _mean_of(state, counts), m2])
+
+    return Kernel(
+        nothing=lambda _: (*(np.float64(0),) * 3, np.float64(np.inf), np.float64(-np.inf)),
+        reduce=reduce,
+        join=join,
+        finish=finish,
+    )
+
+
+def _arg(search: Callable[..., Any], is_before: np.ufunc, nothing: Callable[..., Any]) -> Kernel:
+    """The place of an extremum: the state is its value and its place, -1 for none."""
+
+    def reduce(piece: Piece) -> tuple[Any, Any]:
+        values = piece.filled(nothing(piece.values.dtype))
+        return _search_all(piece, values) if len(piece.plan.cells) == 0 else _search_along(piece, values)
+
+    def _search_all(piece: Piece, values: Array) -> tuple[Any, Any]:
+        # In the caller's order, so that the first of equals is the caller's first.
+        turned, mask = piece.plan.arrange(values), piece.mask
+        flat = int(search(turned))
+        if mask is not None and piece.plan.arrange(mask).ravel()[flat]:
+            # What stands for the missing is as good as all the others: the first that is not missing.
+            flat = int(np.argmin(piece.plan.arrange(mask)))
+            if piece.plan.arrange(mask).ravel()[flat]:
+                return turned.ravel()[flat], np.int64(-1)
+        index = np.unravel_index(flat, turned.shape)
+        local = tuple(int(part) for part in (index[::-1] if piece.plan.order == "F" else index))
+        return turned[index], np.int64(piece.plan.place(piece.slab.first, local, piece.slab.dropped))
+
+    def _search_along(piece: Piece, values: Array) -> tuple[Any, Any]:
+        plan, slab = piece.plan, piece.slab
+        reduced = next(place for place, dimension in enumerate(plan.dimensions) if not dimension.is_kept)
+        offset = slab.first[reduced]
+        if not piece.axes:
+            places = np.full(values.shape, offset, np.int64)
+            return values.copy(), places if piece.mask is None else np.where(piece.mask, -1, places)
+        axis = piece.axes[0]
+        found = search(values, axis=axis)
+        if piece.mask is not None:
+            hits_missing = np.take_along_axis(piece.mask, np.expand_dims(found, axis), axis).squeeze(axis)
+            found = np.where(hits_missing, np.argmin(piece.mask, axis=axis), found)
+        best = np.take_along_axis(values, np.expand_dims(found, axis), axis).squeeze(axis)
+        places = np.asarray(found, np.int64) + offset
+        return best, places if piece.mask is None else np.where(np.all(piece.mask, axis=axis), -1, places)
+
+    def join(mine: State, _: Array, other: State, __: Any) -> tuple[Any, Any]:
+        (my_best, my_place), (other_best, other_place) = mine, other
+        my_nan, other_nan = my_best != my_best, other_best != other_best  # noqa: PLR0124  # only NaN is not itself
+        is_better = np.where(other_nan, ~my_nan, is_before(other_best, my_best) & ~my_nan)
+        is_equal = (my_best == other_best) | (my_nan & other_nan)
+        takes_other = (other_place >= 0) & (is_better | (my_place < 0) | (is_equal & (other_place < my_place)))
+        return np.where(takes_other, other_best, my_best), np.where(takes_other, other_place, my_place)
+
+    return Kernel(
+        nothing=lambda dtype: (nothing(dtype), np.int64(-1)),
+        reduce=reduce,
+        join=join,
+        finish=lambda state, _, __: state[1],
+    )
+
+
+def _mean_of(state: State, counts: Array) -> Any:
+    return np.where(counts > 0, _rounded(state), np.nan) / np.maximum(counts, 1)
+
+
+# Reducer, then the kinds of numpy's data types: b bool, i and u integers, f floats, c complex.
 KERNELS: Mapping[str, Mapping[str, Kernel]] = MappingProxyType(
     {
-        "count": {"biuf": _count()},
-        "max": {"biuf": _extremum(np.maximum)},
-        "min": {"biuf": _extremum(np.minimum)},
-        "sum": {"biu": _wrapping_sum(), "f": _float_sum()},
+        "count": {"biufc": _count()},
+        "max": {"biuf": _extremum(np.maximum, _least, lowest)},
+        "min": {"biuf": _extremum(np.minimum, _greatest, highest)},
+        "sum": {"biu": _wrapping_sum(), "fc": _float_sum(lambda state, _: _rounded(state))},
+        "select": {"biufc": _select()},
+        "mean": {"biufc": _float_sum(_mean_of)},
+        "var": {"biuf": _deviation(root=False)},
+        "std": {"biuf": _deviation(root=True)},
+        "argmax": {"biuf": _arg(np.argmax, np.greater, _least)},
+        "argmin": {"biuf": _arg(np.argmin, np.less, _greatest)},
+        "any": {"biuf": _truth(np.logical_or, nothing=False)},
+        "all": {"biuf": _truth(np.logical_and, nothing=True)},
+        "stats": {"biuf": _stats()},
     }
 )

@@ -72,6 +72,7 @@ class PassthroughSource(Source):
         self._transport = transport
         self._request = request
         self._deadline = deadline
+        self.takes_range = request.takes_range
 
     def __repr__(self) -> str:
         return f"<PassthroughSource {self._request!r}>"

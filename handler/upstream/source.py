@@ -44,8 +44,11 @@ class ObjectFacts:
         """How many bytes the body holds."""
         return self.stop - self.start
 
-    def ensure_plain(self) -> None:
+    def ensure_plain(self, compression: str | None = None) -> None:
         """Pass where the bytes are the object's own, neither encoded nor encrypted on the way in.
+
+        Args:
+            compression: A codec that the caller knows of: an encoding of that name is no surprise.
 
         Raises:
             EncodedObject: They come in a Content-Encoding.
@@ -53,7 +56,7 @@ class ObjectFacts:
         """
         encodings = self.headers.get("content-encoding", "")
         for encoding in (part.strip().lower() for part in encodings.split(",")):
-            if encoding not in _HARMLESS_ENCODINGS:
+            if encoding not in _HARMLESS_ENCODINGS and encoding != compression:
                 raise EncodedObject(f"the store delivers the object in Content-Encoding {shown(encoding)}")
         if any(name in self.headers for name in _CLIENT_ENCRYPTION_HEADERS):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
@@ -90,9 +93,11 @@ class Source(ABC):
 
     Attributes:
         bytes_read: What has been read from it so far, over all its streams.
+        takes_range: Whether any range can be asked for; otherwise only the one that the caller named, if any.
     """
 
     bytes_read: int = 0
+    takes_range: bool = True
 
     @abstractmethod
     def open(self, byte_range: ByteRange | None) -> Stream:

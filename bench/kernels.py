@@ -1,0 +1,115 @@
+"""What the arithmetic itself costs, without any network.
+
+Every case reduces the same 4 MiB from memory, block by block, through the reader and the reducer that the service uses.
+Cases take turns in rounds; what is reported are ratios to the plain sum of the same round, never a time alone.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.machine import describe
+from handler.core.blocks import BlockReader
+from handler.core.decode import Held
+from handler.core.reduce import Reducer
+from handler.core.select import Plan
+from handler.spec import REDUCERS, ByteOrder, Missing, ReductionSpec, Slice
+
+ELEMENTS = 1 << 20
+ROUNDS, QUICK_ROUNDS = 41, 2
+FILL = -1e20
+
+# What the arrays issue asks for: the plain sum's time at most so many times where nothing is missing, and at least so
+# many GB/s with a tenth missing, on a core that sums plainly at 8 or more.
+MOST_WITH_NOTHING_MISSING = 1.3
+LEAST_WITH_A_TENTH_MISSING = 2.0
+
+
+def _sample(missing_share: float) -> bytes:
+    random = np.random.default_rng(7)
+    values = random.normal(285, 12, ELEMENTS).astype(np.float32)
+    values[random.random(ELEMENTS) < missing_share] = FILL
+    return values.tobytes()
+
+
+def _cases() -> dict[str, tuple[ReductionSpec, bytes]]:
+    plain, none, tenth = _sample(0), _sample(0), _sample(0.1)
+    rule = Missing("missing_value", (FILL,))
+    shape = (64, 128, 128)
+    cases = {"sum": (ReductionSpec("sum", "float32"), plain)}
+    cases |= {name: (ReductionSpec(name, "float32"), plain) for name in REDUCERS if name not in ("sum", "select")}
+    cases["sum, a rule, nothing missing"] = (ReductionSpec("sum", "float32", missing=rule), none)
+    cases["sum, 10 % missing"] = (ReductionSpec("sum", "float32", missing=rule), tenth)
+    cases["max, 10 % missing"] = (ReductionSpec("max", "float32", missing=rule), tenth)
+    cases["sum over axis 0"] = (ReductionSpec("sum", "float32", shape=shape, axis=(0,)), plain)
+    cases["sum over axis 2"] = (ReductionSpec("sum", "float32", shape=shape, axis=(2,)), plain)
+    cases["sum over axis 0, F order"] = (ReductionSpec("sum", "float32", shape=shape, axis=(0,), order="F"), plain)
+    steps = (Slice(), Slice(None, None, 2), Slice())
+    cases["sum, every second row"] = (ReductionSpec("sum", "float32", shape=shape, selection=steps), plain)
+    other: ByteOrder = "big" if sys.byteorder == "little" else "little"
+    cases["sum, bytes swapped"] = (ReductionSpec("sum", "float32", other), plain)
+    return cases
+
+
+def _walk(spec: ReductionSpec, data: bytes) -> Callable[[], object]:
+    plan = Plan.of(spec, spec.shape or (ELEMENTS,))
+
+    def run() -> object:
+        reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS)
+        reducer = Reducer(spec, plan)
+        for slab in plan.walk(spec.element_bytes):
+            reducer.update(slab, reader.read(slab.start, slab.shape))
+        return reducer.result()
+
+    return run
+
+
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Seconds of every case, one of every round."""
+    runs = {name: _walk(*case) for name, case in _cases().items()}
+    for run in runs.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def render(seconds: dict[str, list[float]]) -> str:
+    """The page that says what was measured."""
+    plain = seconds["sum"]
+    ratios = {
+        name: statistics.quantiles((mine / base for mine, base in zip(times, plain, strict=True)), n=4)
+        for name, times in seconds.items()
+    }
+    gigabytes = 4 * ELEMENTS / 1e9
+    tenth = gigabytes / statistics.median(seconds["sum, 10 % missing"])
+    nothing = ratios["sum, a rule, nothing missing"][1]
+    is_low = "yes" if nothing <= MOST_WITH_NOTHING_MISSING else "no"
+    is_fast = "yes" if tenth >= LEAST_WITH_A_TENTH_MISSING else "no"
+    lines = [
+        "# Kernels",
+        "",
+        "`make bench` wrote this page. 4 MiB of float32 in memory, reduced block by block by the code that the service",
+        "uses, reader and copy into its buffer included. Each number is the case's time divided by that of the plain",
+        f"sum in the same round: median of {len(plain)} rounds, quartiles beside it. Lower is better.",
+        "",
+        "| | target | measured | met |",
+        "|---|---|---|---|",
+        f"| a rule, nothing missing | at most {MOST_WITH_NOTHING_MISSING} plain sums | {nothing:.2f} | {is_low} |",
+        f"| 10 % missing at random | at least {LEAST_WITH_A_TENTH_MISSING} GB/s | {tenth:.1f} | {is_fast} |",
+        "",
+        "| case | time beside the plain sum |",
+        "|---|---|",
+        *(f"| {name} | {middle:.2f} ({low:.2f} to {high:.2f}) |" for name, (low, middle, high) in ratios.items()),
+        "",
+        *(f"- {name}: {fact}" for name, fact in describe().items()),
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,371 @@
+"""The one parser of the JSON doors: from the bytes of a body to a spec and the place of an object.
+
+What both versions send stands in one model, what each adds in a small one of its own. The models say which members
+there are and of which JSON type, and nothing gives way: no float for an integer, no text for a number, no member that
+nobody knows, none that is given twice. ``null`` is as good as nothing. Which values make sense together, the spec says.
+
+Nothing is asked of any store here, and no text of an error holds a part of the body, but for the names of members,
+data types, codecs and numbers.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, NoReturn, TypeVar
+from urllib.parse import quote, unquote
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from handler.errors import InvalidArgument, shown
+from handler.origins import Origin
+from handler.params import encode
+from handler.spec import MAX_DIMENSIONS, MISSING_KINDS, Filter, Missing, ReductionSpec, Slice
+
+# A thousand missing values of twenty digits are 20 KiB; nothing else of a request grows.
+MAX_BODY_BYTES = 1 << 20
+
+# The largest object of this format has some fifteen.
+_MAX_MEMBERS = 64
+
+# A key of 1,024 bytes is 3,072 characters when it is all percent-encoded, and a presigned query as many again.
+_MAX_TEXT_CHARACTERS = 8192
+
+# HDF5 allows as many (H5Z_MAX_NFILTERS).
+_MAX_FILTERS = 32
+
+_INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+
+# Which of the spec's filters mean nothing without the size of an element; writers differ in their defaults.
+_SIZED_FILTERS = frozenset({"shuffle", "shuffle_simd", "bitshuffle"})
+
+# What pydantic says in words that are not the caller's, by its type of error.
+_FAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        "extra_forbidden": "is no member of this request",
+        "missing": "is missing",
+        "model_type": "should be an object",
+        "string_unicode": "has half of a surrogate pair",
+    }
+)
+
+_S3, _WEB = "s3", ("http", "https")
+
+# RFC 3986, appendix B, as far as it is of use here.
+_URL_RE = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?", re.ASCII | re.IGNORECASE
+)
+_CONTROL_RE = re.compile(r"[\x00-\x1f\x7f]")
+
+# What may stand in a path or a query as it is (RFC 3986, section 3.3 and 3.4), with what is encoded already. Clients
+# put keys into URLs as they are; what is missing, such as the %20 of a space, is added as browsers add it.
+_URL_SAFE = "/%:@!$&'()*+,;=~?"
+
+# Of GetObject's query, what names an object. Everything else would give other bytes than the object's.
+_VERSION = "versionId"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object lies.
+
+    Attributes:
+        field: The member of the request that says so.
+        is_s3: Whether an S3 store is asked, or any web server.
+        origin: Of the server.
+        targets: Path and query there, as they are to be sent; where there are two, the second is for want of the first.
+    """
+
+    field: str
+    is_s3: bool
+    origin: Origin
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JsonReduction:
+    """What a request asks for.
+
+    Attributes:
+        spec: The reduction.
+        place: Where the object lies.
+        shape_as_bytes: Whether the reply's shape is wanted as bytes.
+        count_as_bytes: Whether its counts are.
+    """
+
+    spec: ReductionSpec
+    place: Place
+    shape_as_bytes: bool = False
+    count_as_bytes: bool = False
+
+
+def parse_v1(reducer: str, body: bytes) -> JsonReduction:
+    """What a body of version 1 asks for.
+
+    Raises:
+        InvalidArgument: A member is not as it should be; ``field`` names it.
+    """
+    fields = _validate(_FieldsV1, body)
+    place = _find_s3_place("source", _parse_origin("source", fields.source), fields.bucket, fields.object)
+    return JsonReduction(_build_spec(reducer, fields), place)
+
+
+def parse_v2(reducer: str, body: bytes) -> JsonReduction:
+    """What a body of version 2 asks for.
+
+    Raises:
+        InvalidArgument: A member is not as it should be; ``field`` names it.
+    """
+    fields = _validate(_FieldsV2, body)
+    return JsonReduction(
+        spec=_build_spec(reducer, fields, fields.axis),
+        place=_find_place(fields.interface_type, fields.url),
+        shape_as_bytes=bool(fields.option_shape_as_bytes),
+        count_as_bytes=bool(fields.option_count_as_bytes),
+    )
+
+
+# Members
+
+
+def _ensure_number(value: Any) -> int | float:
+    number = value
+    if type(value) is int and not _INT64_MIN <= value <= _UINT64_MAX:
+        # Few writers of JSON keep more digits than a float has.
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    if type(number) not in (int, float) or not math.isfinite(number):
+        raise PydanticCustomError("number", "should be a number, and a finite one")
+    return number  # type: ignore[no-any-return]  # its type was just looked at
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if type(value) is int else value
+
+
+def _ensure_ascending(axes: list[int]) -> list[int]:
+    if any(later <= earlier for earlier, later in itertools.pairwise(axes)):
+        raise PydanticCustomError("axes", "should be ascending and without repeats")
+    return axes
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
+_Number = Annotated[Any, AfterValidator(_ensure_number)]
+_Numbers = Annotated[list[_Number], Field(max_length=MISSING_KINDS["missing_values"][1])]
+_Index = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
+_Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
+_Axis = Annotated[int, Field(ge=0)]
+_Axes = Annotated[
+    list[_Axis], Field(max_length=MAX_DIMENSIONS), BeforeValidator(_as_list), AfterValidator(_ensure_ascending)
+]
+
+
+class _Members(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class _Compression(_Members):
+    id: _Text
+
+
+class _Filter(_Members):
+    id: _Text
+    element_size: int | None = None
+
+
+class _Missing(_Members):
+    missing_value: _Number | None = None
+    missing_values: _Numbers | None = None
+    valid_min: _Number | None = None
+    valid_max: _Number | None = None
+    valid_range: _Numbers | None = None
+
+
+class _Fields(_Members):
+    """What both versions send."""
+
+    dtype: _Text
+    byte_order: _Text | None = None
+    offset: int | None = None
+    size: int | None = None
+    shape: Annotated[list[int], Field(max_length=MAX_DIMENSIONS)] | None = None
+    order: _Text | None = None
+    selection: Annotated[list[_Bounds], Field(max_length=MAX_DIMENSIONS)] | None = None
+    compression: _Compression | None = None
+    filters: Annotated[list[_Filter], Field(max_length=_MAX_FILTERS)] | None = None
+    missing: _Missing | None = None
+
+
+class _FieldsV1(_Fields):
+    source: _Text
+    bucket: _Text
+    object: _Text
+
+
+class _FieldsV2(_Fields):
+    interface_type: _Text
+    url: _Text
+    axis: _Axes | None = None
+    # There is no cache of chunks to disable.
+    option_disable_chunk_cache: bool | None = None
+    option_shape_as_bytes: bool | None = None
+    option_count_as_bytes: bool | None = None
+
+
+_AnyFields = TypeVar("_AnyFields", bound=_Fields)
+
+
+# From bytes to members
+
+
+def _validate(model: type[_AnyFields], body: bytes) -> _AnyFields:
+    try:
+        return model.model_validate(_read_json(body))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise InvalidArgument(_name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
+
+
+def _read_json(body: bytes) -> Any:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidArgument("body", "is not UTF-8") from None
+    try:
+        value = json.loads(text, object_pairs_hook=_collect, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidArgument("body", f"is not JSON: {error.msg} at line {error.lineno}, {error.colno}") from None
+    except RecursionError:
+        raise InvalidArgument("body", "is nested deeper than any request") from None
+    except ValueError:
+        # Python's bound on digits, above which reading them takes time that grows with their square.
+        raise InvalidArgument("body", "has a number of more digits than any number here") from None
+    if not isinstance(value, dict):
+        raise InvalidArgument("body", "is no JSON object")
+    return value
+
+
+def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MAX_MEMBERS:
+        raise InvalidArgument("body", f"has an object of more than {_MAX_MEMBERS} members")
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise InvalidArgument(_shorten(name), "is given twice")
+        members[name] = value
+    return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidArgument("body", f"is not JSON: it has a number {name}")
+
+
+def _name_member(location: tuple[int | str, ...]) -> str:
+    """The path of a member as people write it, ``missing.valid_range[1]``; "body" where the fault is none of one."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{_shorten(part)}" for part in location]
+    return "".join(parts).removeprefix(".") or "body"
+
+
+def _shorten(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() and len(name) <= 60 else shown(name)
+
+
+# From members to the spec
+
+
+def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) -> ReductionSpec:
+    if fields.shape is None:
+        for name, value in (("selection", fields.selection), ("axis", axis)):
+            if value is not None:
+                raise InvalidArgument(name, "needs a shape")
+    optional = {"byte_order": fields.byte_order, "order": fields.order, "offset": fields.offset}
+    spec = ReductionSpec(
+        reducer=reducer,
+        dtype=fields.dtype,
+        shape=None if fields.shape is None else tuple(fields.shape),
+        selection=None if fields.selection is None else tuple(Slice(*bounds) for bounds in fields.selection),
+        axis=None if axis is None else tuple(axis),
+        size=fields.size,
+        compression=fields.compression.id if fields.compression else None,
+        filters=tuple(_build_filter(each, place) for place, each in enumerate(fields.filters or ())),
+        missing=None if fields.missing is None else _build_missing(fields.missing),
+        **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
+    )
+    if spec.size is not None and spec.offset + spec.size > _INT64_MAX:
+        raise InvalidArgument("size", "reaches further than any object does")
+    return spec
+
+
+def _build_filter(given: _Filter, place: int) -> Filter:
+    if given.element_size is None and given.id in _SIZED_FILTERS:
+        raise InvalidArgument(f"filters[{place}].element_size", f"is needed by {given.id}")
+    return Filter(given.id, given.element_size)
+
+
+def _build_missing(given: _Missing) -> Missing:
+    rules = {name: value for name, value in given if value is not None}
+    if len(rules) != 1:
+        raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_KINDS)}")
+    ((kind, value),) = rules.items()
+    return Missing(kind, tuple(value) if isinstance(value, list) else (value,))
+
+
+# From members to the place
+
+
+def _find_place(interface_type: str, url: str) -> Place:
+    if interface_type != _S3 and interface_type not in _WEB:
+        raise InvalidArgument("interface_type", f"is {shown(interface_type)}, not one of {', '.join((_S3, *_WEB))}")
+    match = _URL_RE.fullmatch(url)
+    if "#" in url:
+        raise InvalidArgument("url", "has a fragment; in a key, # is written %23")
+    if match is None or _CONTROL_RE.search(url):
+        raise InvalidArgument("url", "is not of the form http://host/path or https://host/path")
+    origin = _parse_origin("url", f"{match['scheme']}://{match['authority']}")
+    if interface_type == _S3:
+        raw_bucket, _, raw_key = match["path"].removeprefix("/").partition("/")
+        bucket, key = _decode(raw_bucket), _decode(raw_key)
+        return _find_s3_place("url", origin, bucket, key, _keep_version(match["query"]))
+    query = "" if match["query"] is None else f"?{match['query']}"
+    return Place("url", False, origin, (quote((match["path"] or "/") + query, safe=_URL_SAFE),))
+
+
+def _find_s3_place(field: str, origin: Origin, bucket: str, key: str, query: str = "") -> Place:
+    for name, value in (("bucket", bucket), ("key", key)):
+        if not value:
+            raise InvalidArgument(field, f"names no {name}")
+    # Clients that take a key for a path of files hand it over with a slash in front, which no object has.
+    names = (key, key[1:]) if key.startswith("/") and len(key) > 1 else (key,)
+    return Place(field, True, origin, tuple(f"/{encode(bucket)}/{encode(name)}{query}" for name in names))
+
+
+def _parse_origin(field: str, text: str) -> Origin:
+    if "@" in text:
+        raise InvalidArgument(field, "holds credentials; they belong into the Authorization header")
+    try:
+        return Origin.parse(text)
+    except ValueError:
+        # urllib's text repeats what it was given.
+        raise InvalidArgument(field, "is not of the form http://host[:port] or https://host[:port]") from None
+
+
+def _decode(part: str) -> str:
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidArgument("url", "is not UTF-8 under its percent-encoding") from None
+
+
+def _keep_version(query: str | None) -> str:
+    if not query:
+        return ""
+    name, _, value = query.partition("=")
+    if name != _VERSION or "&" in value:
+        raise InvalidArgument("url", f"has a query; that of an s3 object can hold a {_VERSION}, and nothing else")
+    return f"?{_VERSION}={quote(_decode(value), safe='-_.~')}"

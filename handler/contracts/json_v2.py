@@ -1,0 +1,46 @@
+"""The JSON interface, version 2: ``POST /v2/{operation}/``, answered in CBOR. Spoken by PyActiveStorage from 0.6 on."""
+
+import struct
+
+import cbor2
+
+from handler.contracts import json_door
+from handler.contracts.door import Reply, Request, Service
+from handler.contracts.json_request import JsonReduction, parse_v2
+from handler.core.result import Result
+
+METHODS = json_door.METHODS
+
+write_error = json_door.write_error
+
+
+def answer(request: Request, service: Service) -> Reply:
+    """The reply to a request for a reduction. A maximum of nothing is what it may be, with a count of 0.
+
+    Raises:
+        ActiveStorageError: There is no result.
+    """
+    wanted, given = json_door.reduce(request, service, parse_v2)
+    return write(given.result, wanted)
+
+
+def write(result: Result, wanted: JsonReduction) -> Reply:
+    """The reply that holds a result: one map, its keys in the order that the clients have always seen."""
+    shape, shape_bytes = _pack(result.shape, "Q", wanted.shape_as_bytes)
+    counts, count_bytes = _pack(result.counts or (), "q", wanted.count_as_bytes)
+    body = cbor2.dumps(
+        {
+            "bytes": result.data,
+            "dtype": result.dtype,
+            "shape": shape,
+            "shape_as_bytes": shape_bytes,
+            "count": counts,
+            "count_as_bytes": count_bytes,
+            "byte_order": "little",
+        }
+    )
+    return Reply(200, [("Content-Type", "application/cbor"), ("Content-Length", str(len(body)))], body)
+
+
+def _pack(numbers: tuple[int, ...], kind: str, as_bytes: bool) -> tuple[list[int], bytes]:
+    return ([], struct.pack(f"<{len(numbers)}{kind}", *numbers)) if as_bytes else (list(numbers), b"")

@@ -1,0 +1,29 @@
+"""``zstd``: RFC 8878, decoded by backports.zstd, the standard library's module of Python 3.14 for those before it.
+
+Of the libraries only this one tells when a frame has ended and can be asked for so many bytes and no more. numcodecs
+allocates what the header says, or doubles its buffer where it says nothing; zstandard's ``stream_reader`` takes a frame
+that is cut short for one that has ended, and its ``decompressobj`` gives all that 64 KiB expand to, up to 2 GiB.
+"""
+
+from collections.abc import Mapping
+
+from backports import zstd
+
+from handler.core.codecs.base import Engine, StreamDecoder
+
+# 128 MiB, the format's largest level (--ultra -22), and the library's own limit; a header may ask for 2 GiB. The window
+# is touched only as far as it was filled, so that the limit of what may come out bounds it, too.
+_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
+
+
+class ZstdDecoder(StreamDecoder):
+    """Frames one after the other, with or without the size of their content, and skippable ones.
+
+    Damage is certain to be found only where the frame has a checksum: numcodecs and HDF5 write none.
+    """
+
+    codec = "zstd"
+    errors = (zstd.ZstdError, EOFError, ValueError)
+
+    def _start(self, _first: int, /) -> Engine:
+        return zstd.ZstdDecompressor(options=_OPTIONS)

@@ -1,0 +1,231 @@
+"""From a shape and a selection to the walk through the bytes: which span of them, in which pieces, to which cells.
+
+Everything is worked out in the order of storage. An array in F order is the array of the reversed shape in C order, so
+that both are walked alike, front to back, and nothing is held but a piece; ``Plan.arrange`` turns the result round.
+
+The walk: the last dimensions are read together as long as they fit a block; the one before them, the *slab* dimension,
+is read in slabs of several rows; over the ones before that, the *outer* dimensions, the walk loops. Steps are taken and
+dimensions flipped on the pieces, which are views.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from handler.core.blocks import BLOCK_BYTES
+from handler.spec import ReductionSpec, Slice
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Index = tuple[int | slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """One dimension, in the order of storage.
+
+    Attributes:
+        axis: Which one it is in the caller's order.
+        size: Of the stored array.
+        indices: What is selected, in the caller's order: it descends where the step is negative.
+        is_kept: Whether the result has it.
+    """
+
+    axis: int
+    size: int
+    indices: range
+    is_kept: bool
+
+    @property
+    def ascending(self) -> range:
+        """What is selected, in the order of storage."""
+        return self.indices if self.indices.step > 0 else self.indices[::-1]
+
+    @property
+    def is_flipped(self) -> bool:
+        """Whether the caller's order is the reverse of that of storage."""
+        return self.indices.step < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """One stop of the walk: what to read, which part of it is selected, and where that belongs.
+
+    Attributes:
+        start: The first element to read, counted from the beginning of the array.
+        shape: Of what is read.
+        selected: The index that takes the selection out of it, in the caller's direction.
+        axes: The axes of the selected piece that are reduced.
+        cells: The index of the cells that it belongs to, in the order of storage.
+        first: The place of the piece's first element in the selection, a number for each dimension of storage.
+        dropped: How many outer dimensions come before the piece's own.
+    """
+
+    start: int
+    shape: tuple[int, ...]
+    selected: Index
+    axes: tuple[int, ...]
+    cells: Index
+    first: tuple[int, ...]
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The walk through an array.
+
+    Attributes:
+        dimensions: In the order of storage.
+        order: Of the source.
+        elements: Of the whole array.
+        start: The first element that is selected, in the order of storage.
+        stop: The one after the last.
+    """
+
+    dimensions: tuple[Dimension, ...]
+    order: str
+    elements: int
+    start: int
+    stop: int
+
+    @classmethod
+    def of(cls, spec: ReductionSpec, shape: tuple[int, ...]) -> "Plan":
+        """The walk through an array of ``shape`` for the reduction of ``spec``."""
+        selection = spec.selection or (Slice(),) * len(shape)
+        if spec.reducer == "select":
+            reduced: frozenset[int] = frozenset()
+        else:
+            reduced = frozenset(range(len(shape)) if spec.axis is None else spec.axis)
+        dimensions = [
+            Dimension(axis, size, chosen.resolve(size), axis not in reduced)
+            for axis, (size, chosen) in enumerate(zip(shape, selection, strict=True))
+        ]
+        if spec.order == "F":
+            dimensions.reverse()
+        elements = math.prod(shape)
+        if not all(dimension.indices for dimension in dimensions):
+            return cls(tuple(dimensions), spec.order, elements, 0, 0)
+        strides = _strides(dimensions)
+        start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
+        last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
+        return cls(tuple(dimensions), spec.order, elements, start, last + 1)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The shape of the result's cells, in the order of storage."""
+        return tuple(len(dimension.indices) for dimension in self.dimensions if dimension.is_kept)
+
+    @property
+    def selected(self) -> tuple[int, ...]:
+        """The shape of what is selected, in the caller's order."""
+        return tuple(len(dimension.indices) for dimension in self._callers())
+
+    @property
+    def count_selected(self) -> int:
+        """How many elements are selected."""
+        return math.prod(self.selected)
+
+    def arrange(self, cells: Array) -> Array:
+        """Cells in the order of storage, as the caller's array. Copies nothing."""
+        return cells.T if self.order == "F" else cells
+
+    def place(self, slab_first: tuple[int, ...], local: tuple[int, ...], dropped: int) -> int:
+        """The place of an element in the selection, flattened in C order of the caller's.
+
+        Args:
+            slab_first: The place of its piece's first element, in the order of storage.
+            local: Its index in the piece.
+            dropped: How many dimensions of storage come before the piece's own.
+        """
+        index = [*slab_first[:dropped], *(a + b for a, b in zip(slab_first[dropped:], local, strict=True))]
+        if self.order == "F":
+            index.reverse()
+        flat = 0
+        for position, size in zip(index, self.selected, strict=True):
+            flat = flat * size + position
+        return flat
+
+    def walk(self, element_bytes: int) -> Iterator[Slab]:
+        """The stops of the walk, front to back."""
+        if self.start == self.stop:
+            return
+        block = max(1, BLOCK_BYTES // element_bytes)
+        strides = _strides(self.dimensions)
+        depth = next(depth for depth, stride in enumerate(strides) if stride <= block)
+        outer, slab_dimension, inner = self.dimensions[:depth], self.dimensions[depth], self.dimensions[depth + 1 :]
+        inner_shape = tuple(dimension.size for dimension in inner)
+        inner_selected = tuple(_as_slice(dimension) for dimension in inner)
+        for numbers in itertools.product(*(range(len(dimension.indices)) for dimension in outer)):
+            base = sum(
+                dimension.ascending[number] * stride
+                for dimension, number, stride in zip(outer, numbers, strides, strict=False)
+            )
+            for read, chosen, places in _slabs(slab_dimension, max(1, block // strides[depth])):
+                outer_places = tuple(
+                    _place(dimension, number) for dimension, number in zip(outer, numbers, strict=True)
+                )
+                pieces = (chosen, *inner_selected)
+                yield Slab(
+                    start=base + read.start * strides[depth],
+                    shape=(len(read), *inner_shape),
+                    selected=pieces,
+                    axes=tuple(
+                        place for place, dimension in enumerate((slab_dimension, *inner)) if not dimension.is_kept
+                    ),
+                    cells=_cells(outer, outer_places, slab_dimension, places, inner),
+                    first=(*outer_places, places.start, *(0,) * len(inner)),
+                    dropped=depth,
+                )
+
+    def _callers(self) -> tuple[Dimension, ...]:
+        return self.dimensions[::-1] if self.order == "F" else self.dimensions
+
+
+def _strides(dimensions: tuple[Dimension, ...] | list[Dimension]) -> list[int]:
+    sizes = [dimension.size for dimension in dimensions]
+    return [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
+
+
+def _place(dimension: Dimension, number: int) -> int:
+    return len(dimension.indices) - 1 - number if dimension.is_flipped else number
+
+
+def _slabs(dimension: Dimension, rows: int) -> Iterator[tuple[range, slice, range]]:
+    """What to read of the slab dimension, at most ``rows`` at a time, which of it is selected, and its places."""
+    chosen = dimension.ascending
+    number = 0
+    while number < len(chosen):
+        first = chosen[number]
+        count = min((rows - 1) // chosen.step + 1, len(chosen) - number)
+        read = range(first, chosen[number + count - 1] + 1)
+        start = _place(dimension, number + count - 1) if dimension.is_flipped else number
+        selected = slice(None, None, -chosen.step if dimension.is_flipped else chosen.step)
+        yield read, selected, range(start, start + count)
+        number += count
+
+
+def _as_slice(dimension: Dimension) -> slice:
+    chosen = dimension.ascending
+    if not dimension.is_flipped:
+        return slice(chosen.start, chosen[-1] + 1, chosen.step)
+    stop = chosen[0] - 1
+    return slice(chosen[-1], stop if stop >= 0 else None, -chosen.step)
+
+
+def _cells(
+    outer: tuple[Dimension, ...],
+    outer_places: tuple[int, ...],
+    slab_dimension: Dimension,
+    places: range,
+    inner: tuple[Dimension, ...],
+) -> Index:
+    index: list[int | slice] = [
+        place for dimension, place in zip(outer, outer_places, strict=True) if dimension.is_kept
+    ]
+    if slab_dimension.is_kept:
+        index.append(slice(places.start, places.stop))
+    index += [slice(None) for dimension in inner if dimension.is_kept]
+    return tuple(index)

@@ -1,0 +1,181 @@
+"""Arrays as archives hold them, one table for every door: arranged, selected, masked, compressed, reduced.
+
+Each case is a spec and the object that it is about; ``tests.judge`` says what its result is. ``as_json`` is the same
+spec in the words of the JSON doors.
+"""
+
+import bz2
+import dataclasses
+import gzip
+import lzma
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import blosc2
+import numcodecs
+import numpy as np
+
+from handler.spec import Filter, Missing, ReductionSpec, Slice
+
+Array = np.ndarray[Any, Any]
+
+ENCODE: Mapping[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "zlib": zlib.compress,
+    "zstd": lambda data: bytes(numcodecs.Zstd().encode(data)),
+    "lz4": lambda data: bytes(numcodecs.LZ4().encode(data)),
+    "blosc": lambda data: bytes(numcodecs.Blosc().encode(data)),
+    "blosc2": lambda data: bytes(blosc2.compress2(data)),
+    "bz2": bz2.compress,
+    "lzma": lzma.compress,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayCase:
+    """A reduction and the object that it is of."""
+
+    name: str
+    spec: ReductionSpec
+    array: Array
+    stored: bytes
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return f"{self.name}.dat"
+
+
+def sample(shape: tuple[int, ...], dtype: str) -> Array:
+    """Numbers with a few that stand for missing ones (-99, or 99 where nothing is below 0)."""
+    values = np.random.default_rng(math.prod(shape)).integers(0 if dtype.startswith("u") else -50, 50, shape)
+    array = values.astype(dtype)
+    array.ravel()[::7] = 99 if dtype.startswith("u") else -99
+    return array
+
+
+def store(spec: ReductionSpec, array: Array) -> bytes:
+    """The object that holds ``array`` as the spec says, something before it and, if its size is told, after it."""
+    data = array.astype(array.dtype.newbyteorder(spec.byte_order)).tobytes(order=spec.order)
+    for each in spec.filters:
+        data = _filter(each, data, spec)
+    if spec.compression:
+        data = ENCODE[spec.compression](data)
+    return b"\xff" * spec.offset + data
+
+
+def _filter(each: Filter, data: bytes, spec: ReductionSpec) -> bytes:
+    size = each.element_size or spec.element_bytes
+    if each.id == "shuffle":
+        return np.frombuffer(data, np.uint8).reshape(-1, size).T.tobytes()
+    if each.id == "fletcher32":
+        return bytes(numcodecs.Fletcher32().encode(data))
+    return bytes(
+        numcodecs.Delta(np.dtype(spec.dtype).newbyteorder(spec.byte_order)).encode(np.frombuffer(data, spec.dtype))
+    )
+
+
+def _case(name: str, reducer: str, dtype: str, shape: tuple[int, ...], **fields: Any) -> ArrayCase:
+    has_tail = fields.pop("has_tail", False)
+    spec = ReductionSpec(reducer, dtype, shape=shape, **{"byte_order": "little", **fields})
+    array = sample(shape, dtype)
+    stored = store(spec, array)
+    if has_tail:
+        spec = dataclasses.replace(spec, size=len(stored) - spec.offset)
+        stored += b"\xff" * 5
+    return ArrayCase(name, spec, array, stored)
+
+
+_LESS = Missing("missing_value", (-99,))
+_STEPS = (Slice(1, 19, 3), Slice(None, None, -2))
+
+CASES = [
+    *(
+        _case(f"{reducer}-axis-{name}", reducer, "float32", (20, 5, 3), axis=axis, missing=missing)
+        for reducer in ("count", "sum", "max", "min", "mean", "var", "stats", "any", "all")
+        for name, axis in (("all", None), ("0", (0,)), ("1-2", (1, 2)), ("none", ()))
+        for missing in (_LESS,)
+    ),
+    *(
+        _case(f"{reducer}-axis-1", reducer, "int16", (20, 5), axis=(1,), missing=_LESS)
+        for reducer in ("argmax", "argmin")
+    ),
+    *(_case(f"{reducer}-flat", reducer, "int16", (20, 5), selection=_STEPS) for reducer in ("argmax", "argmin")),
+    *(
+        _case(f"{reducer}-{order}", reducer, "float64", (20, 6), order=order, selection=_STEPS, axis=axis)
+        for reducer, axis in (("select", None), ("sum", (0,)), ("sum", ()), ("argmax", None))
+        for order in ("C", "F")
+    ),
+    *(
+        _case(f"missing-{missing.kind}", "sum", "int32", (40, 7), missing=missing, axis=(0,))
+        for missing in (
+            _LESS,
+            Missing("missing_values", (-99, 3, 4)),
+            Missing("valid_min", (-20,)),
+            Missing("valid_max", (20,)),
+            Missing("valid_range", (-20, 20)),
+        )
+    ),
+    *(
+        _case(f"codec-{codec}", "mean", "float32", (64, 33), compression=codec, selection=(Slice(3, 60), Slice()))
+        for codec in ENCODE
+    ),
+    _case(
+        "hdf5-chunk", "sum", "float32", (8, 16, 16), compression="zlib", filters=(Filter("shuffle", 4),), missing=_LESS
+    ),
+    _case(
+        "hdf5-checksum",
+        "max",
+        "int16",
+        (64, 16),
+        filters=(Filter("shuffle", 2), Filter("fletcher32")),
+        compression="gzip",
+    ),
+    _case("delta", "sum", "int32", (100,), filters=(Filter("delta"),)),
+    _case("big-endian", "sum", "int64", (30, 4), byte_order="big", axis=(1,)),
+    _case("offset", "min", "uint16", (30, 4), offset=6, axis=(1,)),
+    _case("offset-size", "max", "uint8", (30, 4), offset=3, has_tail=True),
+    _case("compressed-size", "sum", "float32", (30, 4), offset=3, has_tail=True, compression="zlib"),
+    _case("std-ddof", "std", "float64", (30, 4), axis=(0,), ddof=1),
+    _case("all-missing", "max", "float32", (4, 3), axis=(0,), missing=Missing("valid_min", (1000,))),
+    _case("nothing-selected", "sum", "float32", (4, 3), selection=(Slice(2, 2), Slice())),
+    _case("complex", "sum", "complex64", (9, 4), axis=(0,)),
+]
+
+
+def as_json(spec: ReductionSpec, url: str) -> dict[str, Any]:
+    """What a client of the second version sends for a spec."""
+    body: dict[str, Any] = {"interface_type": "s3", "url": url, "dtype": spec.dtype, "byte_order": spec.byte_order}
+    body |= {"offset": spec.offset, "order": spec.order, "shape": None if spec.shape is None else list(spec.shape)}
+    if spec.size is not None:
+        body["size"] = spec.size
+    if spec.selection is not None and spec.shape is not None:
+        body["selection"] = [
+            [s.start if s.start is not None else (0 if step > 0 else n), _stop(s, n, step), step]
+            for s, n in zip(spec.selection, spec.shape, strict=True)
+            for step in [s.step or 1]
+        ]
+    if spec.axis is not None:
+        body["axis"] = list(spec.axis)
+    if spec.compression is not None:
+        body["compression"] = {"id": spec.compression}
+    if spec.filters:
+        body["filters"] = [{"id": each.id, **_size(each)} for each in spec.filters]
+    if spec.missing is not None:
+        values = list(spec.missing.values)
+        is_single = spec.missing.kind in ("missing_value", "valid_min", "valid_max")
+        body["missing"] = {spec.missing.kind: values[0] if is_single else values}
+    return body
+
+
+def _stop(chosen: Slice, size: int, step: int) -> int:
+    if chosen.stop is not None:
+        return chosen.stop
+    return size if step > 0 else -size - 1
+
+
+def _size(each: Filter) -> dict[str, int]:
+    return {} if each.element_size is None else {"element_size": each.element_size}

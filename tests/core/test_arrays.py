@@ -1,0 +1,239 @@
+"""Arrays of every arrangement, selected, masked and reduced in every way, with numpy as the judge."""
+
+import math
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from handler.errors import InvalidArgument
+from handler.memory import MemoryGate
+from handler.pipeline import describe, run
+from handler.spec import DTYPES, MISSING_KINDS, REDUCERS, Missing, ReductionSpec, Slice
+from handler.upstream.fake import FakeSource
+from tests.helpers import ROOMY
+from tests.judge import check_result
+
+Array = np.ndarray[Any, Any]
+
+GATE = MemoryGate(ROOMY, ROOMY, 1000)
+
+# Blocks of so many bytes, so that small arrays are walked in every way that large ones are.
+BLOCKS = (16, 200, 1 << 18)
+
+
+@pytest.fixture(params=BLOCKS, ids=lambda size: f"{size}-byte-blocks")
+def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The size of a block."""
+    for module in ("select", "blocks"):
+        monkeypatch.setattr(f"handler.core.{module}.BLOCK_BYTES", request.param)
+    return request.param  # type: ignore[no-any-return]  # pytest's param is anything
+
+
+def store(spec: ReductionSpec, array: Array, offset: int = 0) -> bytes:
+    """The bytes of ``array`` as the spec says that it is stored."""
+    stored = array.astype(array.dtype.newbyteorder(spec.byte_order))
+    return bytes(offset) + stored.tobytes(order=spec.order)
+
+
+def slices(size: int) -> st.SearchStrategy[Slice]:
+    bound = st.none() | st.integers(-size - 2, size + 2)
+    return st.builds(Slice, bound, bound, st.none() | st.integers(-3, 3).filter(bool))
+
+
+@st.composite
+def arrays(draw: st.DrawFn, dtype: str) -> Array:
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=5, max_side=6))
+    kind = DTYPES[dtype].kind
+    if kind == "b":
+        elements: Any = st.booleans()
+    elif kind == "f":
+        elements = st.one_of(
+            st.integers(-8, 8).map(float),
+            st.floats(-1000, 1000, width=16),
+            st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0]),
+        )
+    elif kind == "c":
+        elements = st.builds(complex, st.integers(-8, 8), st.integers(-8, 8))
+    else:
+        limits = np.iinfo(dtype)
+        elements = st.integers(max(limits.min, -8), 8) | st.integers(int(limits.min), int(limits.max))
+    return draw(hnp.arrays(dtype, shape, elements=elements, fill=st.nothing()))
+
+
+@st.composite
+def rules(draw: st.DrawFn, dtype: str) -> Missing | None:
+    if DTYPES[dtype].kind == "c" or draw(st.booleans()):
+        return None
+    kind = draw(st.sampled_from(list(MISSING_KINDS)))
+    if DTYPES[dtype].kind == "b":
+        number: Any = st.integers(0, 1)
+    elif DTYPES[dtype].kind == "u":
+        number = st.integers(0, 8)
+    elif DTYPES[dtype].kind == "i":
+        number = st.integers(-8, 8)
+    else:
+        number = st.integers(-8, 8) | st.sampled_from([math.nan, math.inf, 0.5])
+    if kind == "valid_range":
+        low, high = sorted(
+            draw(st.lists(st.integers(0, 8 if DTYPES[dtype].kind != "b" else 1), min_size=2, max_size=2, unique=True))
+        )
+        return Missing(kind, (low, high))
+    if kind == "missing_values":
+        return Missing(kind, tuple(draw(st.lists(number, min_size=1, max_size=4))))
+    return Missing(kind, (draw(number),))
+
+
+@st.composite
+def reductions(draw: st.DrawFn, reducer: str) -> tuple[ReductionSpec, Array]:
+    rule = REDUCERS[reducer]
+    dtype = draw(st.sampled_from([name for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]))
+    array = draw(arrays(dtype))
+    axis: tuple[int, ...] | None
+    if rule.one_axis:
+        axis = draw(st.none() | st.integers(-array.ndim, array.ndim - 1).map(lambda one: (one,)))
+    else:
+        axis = draw(st.none() | st.sets(st.integers(0, array.ndim - 1)).map(lambda some: tuple(sorted(some))))
+    spec = ReductionSpec(
+        reducer,
+        dtype,
+        byte_order=draw(st.sampled_from(["little", "big"])),
+        shape=array.shape,
+        order=draw(st.sampled_from(["C", "F"])),
+        selection=draw(st.none() | st.tuples(*(slices(size) for size in array.shape))),
+        axis=axis,
+        offset=draw(st.sampled_from([0, 3])),
+        missing=draw(rules(dtype)),
+        ddof=draw(st.integers(0, 2)) if rule.takes_ddof else 0,
+    )
+    return spec, array
+
+
+@pytest.mark.parametrize("reducer", REDUCERS)
+@given(data=st.data())
+@settings(
+    deadline=None,
+    max_examples=40,
+    phases=set(Phase) - {Phase.shrink},
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_every_reduction_is_numpys(block: int, reducer: str, data: st.DataObject) -> None:
+    spec, array = data.draw(reductions(reducer))
+    source = FakeSource(store(spec, array, spec.offset), read_bytes=data.draw(st.sampled_from([5, 1 << 30])))
+    answer = run(spec, source, GATE)
+    check_result(spec, array, answer.result)
+    told = describe(spec, source).result
+    assert (told.dtype, told.shape, told.length) == (answer.result.dtype, answer.result.shape, len(answer.result.data))
+    assert told.counts in (None, answer.result.counts)
+    assert GATE.held_bytes == 0
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(
+    ("selection", "share"),
+    [
+        ((Slice(990, None), Slice()), 0.011),
+        ((Slice(-10, None), Slice(3, 9, 2)), 0.011),
+        ((Slice(0, 1), Slice()), 0.002),
+        ((Slice(500, 400, -1), Slice()), 0.102),
+        ((Slice(5, 5), Slice()), 0.0),
+        ((Slice(), Slice()), 1.0),
+    ],
+)
+def test_only_the_span_that_is_selected_is_read(order: Any, selection: tuple[Slice, Slice], share: float) -> None:
+    array = np.arange(100_000, dtype=np.float32).reshape(1000, 100)
+    if order == "F":
+        array, selection = array.T, (selection[1], selection[0])
+    spec = ReductionSpec("sum", "float32", shape=array.shape, order=order, selection=selection)
+    source = FakeSource(store(spec, array))
+    check_result(spec, array, run(spec, source, GATE).result)
+    assert source.bytes_read <= share * len(source.data)
+
+
+@pytest.mark.parametrize("axis", [None, (0,), (1,), (2,), (0, 2), ()])
+@pytest.mark.parametrize("shape", [(70, 64, 64), (3, 200_000, 1), (1, 2, 140_000), (5, 65_537, 2)])
+def test_arrays_of_many_blocks(shape: tuple[int, ...], axis: tuple[int, ...] | None) -> None:
+    array = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    array[array > 2.5] = -1e20
+    for reducer in ("sum", "max", "var", "count"):
+        spec = ReductionSpec(reducer, "float32", shape=shape, axis=axis, missing=Missing("missing_value", (-1e20,)))
+        check_result(spec, array, run(spec, FakeSource(store(spec, array)), GATE).result)
+
+
+def test_a_variance_does_not_cancel() -> None:
+    """The mean is ten orders above the deviations; the mean of the squares less the square of the mean is all noise."""
+    values = 1e9 + np.random.default_rng(2).random(300_000)
+    spec = ReductionSpec("var", "float64")
+    result = run(spec, FakeSource(values.tobytes()), GATE).result
+    assert np.frombuffer(result.data)[0] == pytest.approx(np.var(values - 1e9), rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"shape": ()}, "shape"),
+        ({"shape": (2, 0)}, "shape"),
+        ({"shape": (-1,)}, "shape"),
+        ({"shape": (2**40, 2**40)}, "shape"),
+        ({"shape": (1,) * 33}, "shape"),
+        ({"shape": (2, 3), "selection": (Slice(),)}, "selection"),
+        ({"selection": (Slice(), Slice())}, "selection"),
+        ({"shape": (2, 3), "axis": (2,)}, "axis"),
+        ({"shape": (2, 3), "axis": (-3,)}, "axis"),
+        ({"shape": (2, 3), "axis": (0, -2)}, "axis"),
+        ({"axis": (0, 0)}, "axis"),
+        ({"reducer": "argmax", "shape": (2, 3), "axis": (0, 1)}, "axis"),
+        ({"reducer": "argmax", "axis": ()}, "axis"),
+        ({"offset": -1}, "offset"),
+        ({"size": 0}, "size"),
+        ({"size": 10, "shape": (3,)}, "size"),
+        ({"order": "K"}, "order"),
+        ({"compression": "rar"}, "compression"),
+        ({"ddof": 1}, "ddof"),
+        ({"reducer": "max", "dtype": "complex64"}, "dtype"),
+        ({"dtype": "complex64", "missing": Missing("missing_value", (1,))}, "missing_value"),
+        ({"dtype": "int8", "missing": Missing("missing_value", (128,))}, "missing_value"),
+        ({"dtype": "int8", "missing": Missing("valid_min", (1.0,))}, "valid_min"),
+        ({"dtype": "uint8", "missing": Missing("missing_values", (1, -1))}, "missing_values"),
+        ({"dtype": "float32", "missing": Missing("missing_value", (1e39,))}, "missing_value"),
+        ({"dtype": "bool", "missing": Missing("missing_value", (2,))}, "missing_value"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        ReductionSpec(**{"reducer": "sum", "dtype": "float32", **changes})
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"), [((), "missing_value"), ((1, 2), "valid_min"), ((2, 1), "valid_range"), ((1, 1), "valid_range")]
+)
+def test_a_rule_of_other_values_is_refused_by_name(values: tuple[int, ...], kind: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Missing(kind, values)
+    assert caught.value.field == kind
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"shape": (9,)}, "shape"),
+        ({"shape": (11,)}, "shape"),
+        ({"shape": (9,), "offset": 8}, "shape"),
+        ({"size": 44}, "size"),
+        ({"offset": 4, "size": 40}, "size"),
+        ({"offset": 41}, "offset"),
+        ({"shape": (11,), "selection": (Slice(10, None),)}, "offset"),
+        ({"shape": (11,), "selection": (Slice(9, None),)}, "shape"),
+    ],
+)
+def test_an_object_of_another_length_than_the_spec_says_is_refused(fields: dict[str, Any], field: str) -> None:
+    spec = ReductionSpec("sum", "int32", sys.byteorder, **fields)
+    with pytest.raises(InvalidArgument) as caught:
+        run(spec, FakeSource(bytes(40)), GATE)
+    assert caught.value.field == field

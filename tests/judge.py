@@ -1,0 +1,167 @@
+"""What numpy says: the one judge of every result, written as plainly as numpy allows.
+
+``expect`` reads the elements as numpy would, selects, masks with ``numpy.ma`` and reduces the whole array at once.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy import ma  # noqa: TID251  # the judge may be slow
+
+from handler.core.result import Result
+from handler.spec import DTYPES, Missing, ReductionSpec
+
+Array = np.ndarray[Any, Any]
+
+# How far a float may be off, by its type: rounding of the result, and of numpy's own way there.
+_TOLERANCE = {"float16": 2e-3, "float32": 2e-6, "complex64": 2e-6, "float64": 1e-11, "complex128": 1e-11}
+
+
+def check_result(spec: ReductionSpec, array: Array, result: Result) -> None:
+    """Pass where ``result`` is what numpy makes of ``array``, in bytes, shape and counts.
+
+    Args:
+        spec: The reduction.
+        array: The stored array, in the caller's arrangement and native byte order.
+        result: The answer.
+    """
+    values, counts = expect(spec, array)
+    order: Any = "F" if spec.order == "F" and _is_not_reduced(spec) else "C"
+    assert result.dtype == spec.result_dtype
+    assert result.shape == values.shape
+    assert result.counts == tuple(int(count) for count in np.ravel(counts, order=order))
+    check_data(spec, array, result.data)
+
+
+def check_data(spec: ReductionSpec, array: Array, data: bytes) -> None:
+    """Pass where ``data`` is what numpy makes of ``array``: the bytes alone, as a door sends them."""
+    values, _ = expect(spec, array)
+    order: Any = "F" if spec.order == "F" and _is_not_reduced(spec) else "C"
+    answer = np.frombuffer(data, np.dtype(spec.result_dtype).newbyteorder("<")).reshape(values.shape, order=order)
+    _check_values(spec, array, values.astype(spec.result_dtype), answer)
+
+
+def expect(spec: ReductionSpec, array: Array) -> tuple[Array, Array]:
+    """The values and the counts of ``spec``, before the values are cast to its type."""
+    selected = array if spec.selection is None else array[tuple(slice(s.start, s.stop, s.step) for s in spec.selection)]
+    masked = ma.array(selected, mask=_mask(spec.missing, selected), hard_mask=False)
+    axis: Any = tuple(range(array.ndim)) if spec.axis is None else spec.axis
+    if spec.reducer == "select":
+        return selected, np.asarray(masked.count())
+    counts = np.asarray(np.sum(~ma.getmaskarray(masked), axis=axis, dtype=np.int64))
+    if spec.reducer == "count":
+        return counts, counts
+    with np.errstate(all="ignore"):
+        return _reduce(spec, masked, axis, counts), counts
+
+
+def _reduce(spec: ReductionSpec, masked: Any, axis: Any, counts: Array) -> Any:
+    dtype = DTYPES[spec.dtype]
+    wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+    nothing = counts == 0
+    if spec.reducer == "sum":
+        return np.asarray(masked.filled(0).sum(axis=axis, dtype=wide if dtype.kind in "fc" else dtype))
+    if spec.reducer in ("max", "min"):
+        return np.where(nothing, _worst(spec.reducer, dtype), _extremum(spec.reducer, masked, axis, _beyond))
+    if spec.reducer in ("any", "all"):
+        neutral = spec.reducer == "all"
+        truth = np.where(ma.getmaskarray(masked), neutral, masked.data.astype(bool))
+        return np.asarray(getattr(truth, spec.reducer)(axis=axis))
+    if spec.reducer in ("argmax", "argmin"):
+        return _arg(spec, masked, nothing)
+    numbers = ma.array(masked.data.astype(wide), mask=ma.getmaskarray(masked))
+    mean = np.where(nothing, np.nan, numbers.filled(0).sum(axis=axis) / np.maximum(counts, 1))
+    if spec.reducer == "mean":
+        return mean
+    apart = numbers - np.expand_dims(mean, axis)
+    m2 = np.asarray((apart * apart).filled(0).sum(axis=axis))
+    if spec.reducer == "stats":
+        smallest, largest = (
+            np.where(nothing, np.nan, _extremum(which, masked, axis, _beyond).astype(float)) for which in ("min", "max")
+        )
+        return np.stack([counts.astype(float), smallest, largest, mean, np.where(nothing, 0.0, m2)])
+    variance = np.where(nothing, np.nan, m2) / np.maximum(counts - spec.ddof, 0)
+    return np.sqrt(variance) if spec.reducer == "std" else variance
+
+
+def _arg(spec: ReductionSpec, masked: Any, nothing: Array) -> Array:
+    """The first of the best that are not missing; where all are missing, -1."""
+    data, present = masked.data, ~ma.getmaskarray(masked)
+    if nothing.all():
+        return np.full(nothing.shape, -1)
+    if spec.axis is None:
+        data, present = data.reshape(1, -1), present.reshape(1, -1)
+        axis = 1
+    else:
+        axis = spec.axis[0]
+    found = np.apply_along_axis(
+        lambda row: _first(spec.reducer, row["value"], row["present"]), axis, _paired(data, present)
+    )
+    return np.asarray(np.where(nothing, -1, found.reshape(nothing.shape)))
+
+
+def _paired(data: Array, present: Array) -> Array:
+    paired = np.empty(data.shape, [("value", data.dtype), ("present", bool)])
+    paired["value"], paired["present"] = data, present
+    return paired
+
+
+def _first(reducer: str, values: Array, present: Array) -> int:
+    places = np.flatnonzero(present)
+    return -1 if not places.size else int(places[getattr(np, reducer)(values[places])])
+
+
+def _extremum(which: str, masked: Any, axis: Any, fill: Any) -> Array:
+    worst = fill(which, masked.dtype)
+    return np.asarray(getattr(np, which)(masked.filled(worst), axis=axis, initial=worst))
+
+
+def _beyond(which: str, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "f":
+        return -np.inf if which == "max" else np.inf
+    return _worst(which, dtype)
+
+
+def _worst(which: str, dtype: np.dtype[Any]) -> Any:
+    if dtype.kind == "b":
+        return which == "min"
+    limits: Any = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return dtype.type(limits.min if which == "max" else limits.max)
+
+
+def _mask(missing: Missing | None, data: Array) -> Array:
+    if missing is None:
+        return np.zeros(data.shape, bool)
+    with np.errstate(over="ignore"):
+        values = [np.asarray(value).astype(data.dtype)[()] for value in missing.values]
+    if missing.kind == "valid_min":
+        return np.asarray(data < values[0])
+    if missing.kind == "valid_max":
+        return np.asarray(data > values[0])
+    if missing.kind == "valid_range":
+        return np.asarray((data < values[0]) | (data > values[1]))
+    hits = [np.isnan(data) if isinstance(v, float) and math.isnan(float(w)) else data == w
+            for v, w in zip(missing.values, values, strict=True)]  # fmt: skip
+    return np.asarray(np.any(hits, axis=0))
+
+
+def _is_not_reduced(spec: ReductionSpec) -> bool:
+    return spec.reducer == "select" or (spec.axis == () and spec.reducer != "stats")
+
+
+def _check_values(spec: ReductionSpec, array: Array, expected: Array, answer: Array) -> None:
+    if expected.dtype.kind not in "fc" or spec.reducer in ("max", "min", "select"):
+        np.testing.assert_array_equal(answer, expected, err_msg=str(spec))
+        return
+    # What is summed may cancel; what it is made of says how far the sum may be off.
+    finite = np.abs(array[np.isfinite(array)].astype(np.float64)) if array.dtype.kind != "c" else np.abs(array)
+    scale = (
+        float(finite.max(initial=0.0)) * array.size
+        if spec.reducer in ("sum", "mean")
+        else float(finite.max(initial=0.0)) ** 2
+    )
+    tolerance = _TOLERANCE[spec.result_dtype]
+    wide = max(tolerance * 1e-3, 1e-12) * min(scale, 1e300) * 10
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(answer, expected, rtol=tolerance, atol=wide, equal_nan=True, err_msg=str(spec))

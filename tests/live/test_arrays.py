@@ -1,0 +1,67 @@
+"""The table of arrays, asked of the real service before a real store, through every door."""
+
+from typing import Any
+
+import boto3
+import cbor2
+import pytest
+import requests
+from botocore.config import Config
+
+from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from deploy.local.store import Store
+from handler.params import format_segment
+from tests.array_cases import CASES, ArrayCase, as_json
+from tests.contracts.test_arrays import NOT_IN_JSON, has_gaps
+from tests.judge import check_data
+
+pytestmark = pytest.mark.live
+
+BUCKET = "arrays"
+
+
+@pytest.fixture(scope="module")
+def objects(live_store: Store) -> None:
+    """Every case's object, in the store."""
+    client = live_store.client()
+    client.create_bucket(Bucket=BUCKET)
+    for case in CASES:
+        client.put_object(Bucket=BUCKET, Key=case.key, Body=case.stored)
+
+
+def test_boto3_through_the_direct_proxy(live_store: Store, endpoint: str, objects: None) -> None:
+    S3ActiveStorageV4Auth.register()
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=live_store.access_key,
+        aws_secret_access_key=live_store.secret_key,
+        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
+    )
+    for case in CASES:
+        if not has_gaps(case):
+            key = f"{format_segment(case.spec)}/{BUCKET}/{case.key}"
+            answer: Any = client.get_object(Bucket=case.spec.reducer, Key=key)
+            check_data(case.spec, case.array, answer["Body"].read())
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_json(live_store: Store, endpoint: str, objects: None, version: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False
+        session.auth = (live_store.access_key, live_store.secret_key)
+        for case in CASES:
+            if case.name not in NOT_IN_JSON and (version == "v2" or case.spec.axis is None):
+                check_data(case.spec, case.array, ask(session, version, case, live_store.endpoint, endpoint))
+
+
+def ask(session: requests.Session, version: str, case: ArrayCase, store: str, endpoint: str) -> bytes:
+    """The result's bytes, by a version of the JSON interface."""
+    body = as_json(case.spec, f"{store}/{BUCKET}/{case.key}")
+    if version == "v1":
+        del body["url"], body["interface_type"]
+        body |= {"source": store, "bucket": BUCKET, "object": case.key}
+    response = session.post(f"{endpoint}/{version}/{case.spec.reducer}/", json=body)
+    assert response.status_code == 200, response.text
+    return response.content if version == "v1" else bytes(cbor2.loads(response.content)["bytes"])
