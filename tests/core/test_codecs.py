@@ -322,12 +322,22 @@ def _flagged(place: int, value: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(2, 0xD5), (16, 32), (21, 160), (30, 1), (31, 0x08), (31, 0x40), (31, 0x80)],
-    ids=["codec", "registered filter", "own filter", "varying blocks", "lazy", "uninitialized", "measurements"],
+    [(0, 2), (2, 0xD5), (16, 32), (21, 160), (30, 1), (31, 0x08), (31, 0x40), (31, 0x80)],
+    ids=["version", "codec", "registered filter", "own filter", "blocks", "lazy", "uninitialized", "measurements"],
 )
 def test_a_chunk_that_is_more_than_data_is_refused(place: int, value: int) -> None:
     """A plug-in would be looked for by starting python; an uninitialized chunk is whatever the memory held."""
     check_refused("blosc2", _flagged(place, value))
+
+
+@pytest.mark.parametrize(("codec", "name"), [("blosc", "lz4, shuffle 1"), ("blosc2", "chunk, LZ4")])
+def test_a_block_that_its_streams_do_not_fill_is_refused(codec: str, name: str) -> None:
+    """The libraries would leave the last bytes of each block as the memory was, and so give it away."""
+    chunk = bytearray(ENCODERS[codec][name](make_plain(8192)))
+    # Flags: split into streams; then the size of an element.
+    chunk[2] &= ~0x10
+    chunk[3] = 7
+    assert "parts of elements" in check_refused(codec, bytes(chunk)).message
 
 
 @pytest.mark.parametrize(

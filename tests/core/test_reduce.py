@@ -184,6 +184,6 @@ def test_the_core_needs_no_framework_and_no_network() -> None:
         "import sys\n"
         "for name in ('flask', 'requests', 'urllib3', 'botocore', 'structlog', 'pydantic', 'gunicorn', 'http'):\n"
         "    sys.modules[name] = None\n"
-        "import handler.core.result\n"
+        "import handler.core.decode, handler.core.extent, handler.core.result\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

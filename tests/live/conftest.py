@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
+from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from deploy.local.samples import write_samples
 from deploy.local.service import service
 from deploy.local.store import Store, find_minio, minio, seaweedfs
@@ -29,6 +33,20 @@ def endpoint(live_store: Store) -> Iterator[str]:
     """The service in front of the store."""
     with service(live_store, {"ACTIVE_STORAGE_WORKERS": "2"}) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def proxied(live_store: Store, endpoint: str) -> Any:
+    """A boto3 client of the service, with the signature version that signs for its store."""
+    S3ActiveStorageV4Auth.register()
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=live_store.access_key,
+        aws_secret_access_key=live_store.secret_key,
+        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
+    )
 
 
 @pytest.fixture

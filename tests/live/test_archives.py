@@ -7,17 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import h5py
 import netCDF4
 import numpy as np
 import pyfive
 import pytest
 from activestorage.active import Active
-from botocore.config import Config
 from numpy.ma import masked_values  # noqa: TID251  # the judge may be slow
 
-from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from deploy.local.store import Store
 from handler.params import format_segment
 from handler.spec import Filter, Missing, ReductionSpec
@@ -58,20 +55,9 @@ def archive(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Arch
 
 
 @pytest.mark.parametrize("name", ["tas", "checked", "other"])
-def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(
-    archive: Archive, live_store: Store, endpoint: str, name: str
-) -> None:
+def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(archive: Archive, proxied: Any, name: str) -> None:
     """Shuffle, zlib, fletcher32 and a fill value, as HDF5 writes them; the chunks located by h5py and by pyfive."""
     key, path, _ = archive
-    S3ActiveStorageV4Auth.register()
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=live_store.access_key,
-        aws_secret_access_key=live_store.secret_key,
-        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
-    )
     with h5py.File(path) as file, pyfive.File(str(path)) as again:
         variable = file[name]
         pipeline = variable.id.get_create_plist()
@@ -92,7 +78,7 @@ def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(
                     filters=filters,
                     missing=Missing("missing_value", (FILL,)),
                 )
-                answer = client.get_object(Bucket=reducer, Key=f"{format_segment(spec)}/{BUCKET}/{key}")
+                answer = proxied.get_object(Bucket=reducer, Key=f"{format_segment(spec)}/{BUCKET}/{key}")
                 assert np.frombuffer(answer["Body"].read(), spec.result_dtype)[0] == wanted
 
 

@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import boto3
 import cbor2
 import pytest
 import requests
-from botocore.config import Config
 
-from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from deploy.local.store import Store
 from handler.params import format_segment
 from tests.array_cases import CASES, ArrayCase, as_json
@@ -29,20 +26,11 @@ def objects(live_store: Store) -> None:
         client.put_object(Bucket=BUCKET, Key=case.key, Body=case.stored)
 
 
-def test_boto3_through_the_direct_proxy(live_store: Store, endpoint: str, objects: None) -> None:
-    S3ActiveStorageV4Auth.register()
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=live_store.access_key,
-        aws_secret_access_key=live_store.secret_key,
-        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
-    )
+def test_boto3_through_the_direct_proxy(proxied: Any, objects: None) -> None:
     for case in CASES:
         if not has_gaps(case):
             key = f"{format_segment(case.spec)}/{BUCKET}/{case.key}"
-            answer: Any = client.get_object(Bucket=case.spec.reducer, Key=key)
+            answer: Any = proxied.get_object(Bucket=case.spec.reducer, Key=key)
             check_data(case.spec, case.array, answer["Body"].read())
 
 

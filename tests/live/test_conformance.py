@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import boto3
 import pytest
 import requests
 import s3fs
-from botocore.config import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from deploy.local.store import Store
@@ -33,27 +31,18 @@ def objects(live_store: Store) -> None:
 
 
 @pytest.fixture(scope="session", params=["boto3", "s3fs", "requests"])
-def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, objects: None) -> Iterator[Ask]:
+def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, proxied: Any, objects: None) -> Iterator[Ask]:
     """Asks for a reduction with one of the clients."""
-    S3ActiveStorageV4Auth.register()
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=live_store.access_key,
-        aws_secret_access_key=live_store.secret_key,
-        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
-    )
 
     def key(case: Case) -> str:
         return f"{case.segment()}/{BUCKET}/{case.key}"
 
     def with_boto3(case: Case, reducer: str) -> bytes:
-        body: Any = client.get_object(Bucket=reducer, Key=key(case), **case.range_header())["Body"]
+        body: Any = proxied.get_object(Bucket=reducer, Key=key(case), **case.range_header())["Body"]
         return bytes(body.read())
 
     def with_requests(case: Case, reducer: str) -> bytes:
-        link = client.generate_presigned_url("get_object", Params={"Bucket": reducer, "Key": key(case)})
+        link = proxied.generate_presigned_url("get_object", Params={"Bucket": reducer, "Key": key(case)})
         response = session.get(link, headers=case.range_header())
         response.raise_for_status()
         return response.content
