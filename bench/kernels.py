@@ -22,10 +22,10 @@ ELEMENTS = 1 << 20
 ROUNDS, QUICK_ROUNDS = 41, 2
 FILL = -1e20
 
-# What the arrays issue asks for: the plain sum's time at most so many times where nothing is missing, and at least so
-# many GB/s with a tenth missing, on a core that sums plainly at 8 or more.
+# What was promised: so many times the plain sum's time at most. With a tenth missing, 2 GB/s on a core that sums
+# plainly at 8: as a ratio, since the core that this is measured on may be another.
 MOST_WITH_NOTHING_MISSING = 1.3
-LEAST_WITH_A_TENTH_MISSING = 2.0
+MOST_WITH_A_TENTH_MISSING = 8 / 2
 
 
 def _sample(missing_share: float) -> bytes:
@@ -36,12 +36,13 @@ def _sample(missing_share: float) -> bytes:
 
 
 def _cases() -> dict[str, tuple[ReductionSpec, bytes]]:
-    plain, none, tenth = _sample(0), _sample(0), _sample(0.1)
+    # The same memory wherever the numbers are the same: what is in the cache must not tell cases apart.
+    plain, tenth = _sample(0), _sample(0.1)
     rule = Missing("missing_value", (FILL,))
     shape = (64, 128, 128)
     cases = {"sum": (ReductionSpec("sum", "float32"), plain)}
     cases |= {name: (ReductionSpec(name, "float32"), plain) for name in REDUCERS if name not in ("sum", "select")}
-    cases["sum, a rule, nothing missing"] = (ReductionSpec("sum", "float32", missing=rule), none)
+    cases["sum, a rule, nothing missing"] = (ReductionSpec("sum", "float32", missing=rule), plain)
     cases["sum, 10 % missing"] = (ReductionSpec("sum", "float32", missing=rule), tenth)
     cases["max, 10 % missing"] = (ReductionSpec("max", "float32", missing=rule), tenth)
     cases["sum over axis 0"] = (ReductionSpec("sum", "float32", shape=shape, axis=(0,)), plain)
@@ -88,11 +89,10 @@ def render(seconds: dict[str, list[float]]) -> str:
         name: statistics.quantiles((mine / base for mine, base in zip(times, plain, strict=True)), n=4)
         for name, times in seconds.items()
     }
-    gigabytes = 4 * ELEMENTS / 1e9
-    tenth = gigabytes / statistics.median(seconds["sum, 10 % missing"])
+    tenth = ratios["sum, 10 % missing"][1]
     nothing = ratios["sum, a rule, nothing missing"][1]
     is_low = "yes" if nothing <= MOST_WITH_NOTHING_MISSING else "no"
-    is_fast = "yes" if tenth >= LEAST_WITH_A_TENTH_MISSING else "no"
+    is_fast = "yes" if tenth <= MOST_WITH_A_TENTH_MISSING else "no"
     lines = [
         "# Kernels",
         "",
@@ -103,7 +103,7 @@ def render(seconds: dict[str, list[float]]) -> str:
         "| | target | measured | met |",
         "|---|---|---|---|",
         f"| a rule, nothing missing | at most {MOST_WITH_NOTHING_MISSING} plain sums | {nothing:.2f} | {is_low} |",
-        f"| 10 % missing at random | at least {LEAST_WITH_A_TENTH_MISSING} GB/s | {tenth:.1f} | {is_fast} |",
+        f"| 10 % missing at random | at most {MOST_WITH_A_TENTH_MISSING:g} plain sums | {tenth:.2f} | {is_fast} |",
         "",
         "| case | time beside the plain sum |",
         "|---|---|",

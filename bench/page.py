@@ -20,7 +20,10 @@ from bench.speed import MEMORY_SHARE, TARGET_SPEED, Speed, Spread
 _SPEED_NOTE = """\
 Requests are those of one round, of all clients together. "{proxy} beside {client}" is the {client}'s time divided by
 the {proxy}'s. Bytes received are those of one reply's body. A number without quartiles is of a single round: a round
-of 1 GiB at 32 at a time moves 32 GiB for each contender, and the whole run is to take no more than ten minutes."""
+of 1 GiB at 32 at a time moves 32 GiB for each contender, and the whole run is to take no more than ten minutes.
+
+What a request costs whatever its size, which is HTTP once more and some Python, weighs most on small objects: there
+the proxy saves bytes, not time."""
 
 _PAGE = """\
 # Performance
