@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import botocore.auth
+import botocore.signers
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -471,10 +472,12 @@ def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         def utcnow(cls) -> Any:
             return moment
 
-    if hasattr(botocore.auth, "get_current_datetime"):
-        monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: moment)
     clock = SimpleNamespace(datetime=Stopped, timedelta=dt.timedelta)
-    monkeypatch.setattr(botocore.auth, "datetime", clock)
+    # The one signs requests, the other says until when a form of presigned fields is good.
+    for module in (botocore.auth, botocore.signers):
+        if hasattr(module, "get_current_datetime"):
+            monkeypatch.setattr(module, "get_current_datetime", lambda: moment)
+        monkeypatch.setattr(module, "datetime", clock)
 
 
 def comparable(seen: Seen) -> Seen:
