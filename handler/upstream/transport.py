@@ -7,12 +7,15 @@ until the tries or the time run out.
 """
 
 import contextlib
+import http.client
 import random
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+
+import requests
+import urllib3.exceptions
 
 from handler.errors import (
     ActiveStorageError,
@@ -29,10 +32,9 @@ from handler.origins import Origin, OriginPattern
 from handler.params import format_range
 from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
-from handler.upstream.deadline import Deadline, Watchdog
-from handler.upstream.http1 import Head, MalformedAnswer, decode_chunks, format_head
+from handler.upstream.deadline import Deadline, Watch, Watchdog
 from handler.upstream.source import ObjectFacts, Stream
-from handler.upstream.wire import WIRE_ERRORS, Pool
+from handler.upstream.wire import Abort, Body, WireAdapter, WireHeaders
 
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
 _MAX_ERROR_BYTES = 64 * 1024
@@ -44,6 +46,15 @@ _UNLESS_MODIFIED_HEADERS = frozenset({"if-none-match", "if-modified-since"})
 
 # The first pause is short, since most breaks are of one connection; each one after is twice as long.
 _FIRST_PAUSE_SECONDS = 0.05
+
+_LIBRARY_ERRORS = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    http.client.HTTPException,
+    OSError,
+    # What http.client makes of a socket that the watchdog closed while it read a line.
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class StoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
-    """How long and how often: ``tries`` for one range, times in seconds, ``connections`` kept."""
+    """How long and how often: ``tries`` for one range, times in seconds, ``connections`` kept to one origin."""
 
     connect_seconds: float
     read_seconds: float
@@ -101,7 +112,7 @@ class Transport:
         self._allowed = allowed
         self._limits = limits
         self._pause = pause
-        self._pool = Pool(limits.connections)
+        self._adapter = WireAdapter(limits.connections)
         self._watchdog = Watchdog()
 
     def open(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> Stream:
@@ -132,7 +143,7 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections that are kept, and end the thread that watches over deadlines."""
-        self._pool.close()
+        self._adapter.close()
         self._watchdog.close()
 
     def _tries(self, deadline: Deadline) -> "Tries":
@@ -164,35 +175,27 @@ class Transport:
             raise OriginNotAllowed(f"{request.origin} is not one of the origins that may be fetched from")
         if deadline.is_over:
             raise StoreTimeout("the time for this request was over before the store was asked")
-        head = format_head(method, request.target, {**request.headers, **extra})
-        line = _Line(self._pool, self._watchdog, request.origin, deadline)
+        watches: list[Watch] = []
+
+        def watch(abort: Abort) -> None:
+            watches.append(self._watchdog.watch(deadline, abort))
+
+        def release() -> None:
+            for entry in watches:
+                self._watchdog.release(entry)
+
         try:
-            line.connection.open(
+            response = self._adapter.exchange(
+                method,
+                request.origin,
+                WireHeaders({**request.headers, **extra}, request.target, on_send=watch),
                 connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
                 read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
             )
-            answer = line.connection.exchange(head)
-        except WIRE_ERRORS as error:
-            line.release(is_good=False)
+        except _LIBRARY_ERRORS as error:
+            release()
             raise _translate(error, request.origin, deadline) from None
-        return Exchange(method, request, answer, line)
-
-
-class _Line:
-    """A connection that is lent for one exchange, and broken off when the deadline passes before it is released."""
-
-    def __init__(self, pool: Pool, watchdog: Watchdog, origin: Origin, deadline: Deadline) -> None:
-        self.connection = pool.take(origin)
-        self.deadline = deadline
-        self._pool = pool
-        self._watchdog = watchdog
-        self._watch = watchdog.watch(deadline, self.connection.break_off)
-
-    def release(self, is_good: bool) -> None:
-        """Give it back; ``is_good`` where nothing more comes on it, and the store goes on listening."""
-        # First, so that a deadline which is not over by then can no longer break off what is kept.
-        self._watchdog.release(self._watch)
-        self._pool.give_back(self.connection, is_good and not self.deadline.is_over)
+        return Exchange(method, request, response, deadline, release)
 
 
 class Exchange:
@@ -204,11 +207,20 @@ class Exchange:
 
     facts: ObjectFacts
 
-    def __init__(self, method: str, request: StoreRequest, answer: Head, line: _Line) -> None:
+    def __init__(
+        self,
+        method: str,
+        request: StoreRequest,
+        response: requests.Response,
+        deadline: Deadline,
+        release: Callable[[], None],
+    ) -> None:
         self._method = method
         self._request = request
-        self._answer = answer
-        self._line = line
+        self._response = response
+        self._deadline = deadline
+        self._release = release
+        self._body = Body(response)
         self._missing: int | None = 0 if method == "HEAD" else None
         self._is_open = True
 
@@ -218,13 +230,14 @@ class Exchange:
         Raises:
             ActiveStorageError: It is a refusal, or not an answer to what was asked.
         """
-        status, headers = self._answer.status, self._answer.headers
+        status = self._response.status_code
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
         if status >= 300:
             sent = " ".join((self._request.target, *self._request.headers.values()))
             raise read_failure(
                 status,
                 headers,
-                self._read_error_body(),
+                self._read_error_body(headers),
                 secrets=sent,
                 is_conditional=not _UNLESS_MODIFIED_HEADERS.isdisjoint(self._request.headers),
             )
@@ -240,11 +253,11 @@ class Exchange:
             StoreTimeout: The next byte did not come in time.
         """
         try:
-            read = self._line.connection.readinto(buffer)
-        except WIRE_ERRORS as error:
-            raise _translate(error, self._request.origin, self._line.deadline, is_body=True) from None
+            read = self._body.readinto(buffer)
+        except _LIBRARY_ERRORS as error:
+            raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
         if not read:
-            raise _cut_off(self._line.deadline)
+            raise _cut_off(self._deadline)
         self._missing = (self._missing or 0) - read
         return read
 
@@ -263,24 +276,25 @@ class Exchange:
         if not self._is_open:
             return
         self._is_open = False
-        self._line.release(self._missing == 0 and self._answer.is_kept)
+        self._release()
+        if self._missing == 0 and not self._deadline.is_over:
+            self._body.release()
+        else:
+            self._body.drop()
 
-    def _read_error_body(self) -> bytes:
-        if self._method == "HEAD" or self._answer.status == 304:
+    def _read_error_body(self, headers: Mapping[str, str]) -> bytes:
+        if self._method == "HEAD" or self._response.status_code == 304:
             self._missing = 0
             return b""
-        is_chunked = "transfer-encoding" in self._answer.headers
-        length = "" if is_chunked else self._answer.headers.get("content-length", "")
-        body = memoryview(bytearray(min(int(length), _MAX_ERROR_BYTES) if length.isdecimal() else _MAX_ERROR_BYTES))
-        filled, content, is_whole = 0, b"", False
+        body = bytearray(_MAX_ERROR_BYTES)
+        filled = 0
         # A refusal is one, whatever becomes of its document.
-        with contextlib.suppress(*WIRE_ERRORS):
-            while not is_whole and (read := self._line.connection.readinto(body[filled:])):
+        with contextlib.suppress(*_LIBRARY_ERRORS):
+            while filled < len(body) and (read := self._body.readinto(memoryview(body)[filled:])):
                 filled += read
-                content, is_whole = decode_chunks(bytes(body[:filled])) if is_chunked else (bytes(body[:filled]), False)
-        if length == str(filled):
+        if headers.get("content-length") == str(filled) and "transfer-encoding" not in headers:
             self._missing = 0
-        return content
+        return bytes(body[:filled])
 
 
 class HttpStream(Stream):
@@ -410,15 +424,29 @@ def _cut_off(deadline: Deadline) -> ActiveStorageError:
 
 
 def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bool = False) -> ActiveStorageError:
-    """What an error of the wire's means. Its own text is never used: it may hold what was sent."""
+    """What an error of the library's means. Its own text may hold a URL, so that none of it is used."""
     if is_body and deadline.is_over:
         return _cut_off(deadline)
-    if isinstance(error, TimeoutError) or deadline.is_over:
+    timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+    if isinstance(error, timeouts) or deadline.is_over:
         return StoreTimeout(f"the store at {origin} did not answer in time")
     if is_body:
         return _cut_off(deadline)
-    if isinstance(error, MalformedAnswer):
+    if _is_malformed(error):
         return StoreProtocolError(f"what the store at {origin} sent is not well-formed HTTP/1.1")
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, requests.exceptions.SSLError):
         return StoreUnreachable(f"no trusted TLS connection to the store at {origin}")
     return StoreUnreachable(f"no connection to the store at {origin}, or it broke before an answer came")
+
+
+def _is_malformed(error: BaseException | None) -> bool:
+    """Whether something came that cannot be parsed. The libraries wrap what they raise, once or twice."""
+    # One of ours is what became of an earlier try.
+    while error is not None and not isinstance(error, ActiveStorageError):
+        if isinstance(error, http.client.HTTPException):
+            # RemoteDisconnected is both.
+            return not isinstance(error, ConnectionError)
+        if isinstance(error, requests.exceptions.InvalidHeader):
+            return True
+        error = error.__context__
+    return False

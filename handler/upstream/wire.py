@@ -1,191 +1,216 @@
-"""Connections to stores: opened, used for one exchange at a time, kept for the next, broken off from any thread.
+"""The HTTP library, taught four things.
 
-Sockets and TLS are here, and nothing else in the service knows them; what goes over them is in ``http1.py``. A request
-and an answer of 64 KiB cost 30 µs this way, 130 through ``http.client`` and 450 through requests and urllib3, which
-copy a body three times besides (measured on loopback). Nothing is asked of the environment: no proxy, no netrc.
+Targets go out as they came in, requests can be broken off, headers are taken whole or not at all, and bodies are read
+into a given buffer.
+
+requests and urllib3 normalise a target (the case of escapes, characters they would rather see escaped), and a client's
+signature may cover it as it was. So the target travels beside the URL, in ``WireHeaders``, and is put back at the one
+place where a request is written to the socket. Everything else is the library's: pools, TLS, parsing.
 """
 
 import contextlib
-import select
+import http.client
+import re
 import socket
-import ssl
-import threading
-from functools import cache
+from collections.abc import Callable
+from typing import Any, Self
 
-import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Timeout
 
 from handler.origins import Origin
-from handler.upstream.http1 import Head, MalformedAnswer, find_end, parse_head
 
-# What a socket, TLS or an answer can raise, and nothing of which may be shown: ``transport.py`` translates it.
-WIRE_ERRORS = (OSError, MalformedAnswer)
+Abort = Callable[[], None]
 
-# One read takes the head and what has come of the body; that much of it is copied once more.
-_FIRST_READ_BYTES = 8 * 1024
+# RFC 9110, sections 5.1, 5.5 and 5.6.2: field-name is a token, field-value holds no control characters. A folded line
+# (RFC 9112, section 5.2), which a gateway may refuse, is none.
+_HEADER_LINE_RE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r?\n")
 
 
-class Connection:
-    """A connection to an origin, for one exchange after the other.
+class WireHeaders(dict[str, str]):
+    """The headers of a request, and what goes with them to the socket.
 
     Args:
-        origin: Where to.
+        headers: Names and values, as they are to be sent.
+        target: The request target, as it is to be sent.
+        on_send: Called with what breaks the request off, before anything is written.
     """
 
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self._socket: socket.socket | None = None
-        self._is_broken_off = False
-        # What came with the head and has not been read yet.
-        self._rest = memoryview(b"")
+    def __init__(self, headers: dict[str, str], target: str, on_send: Callable[[Abort], None]) -> None:
+        super().__init__(headers)
+        self.target = target
+        self.on_send = on_send
 
-    def __repr__(self) -> str:
-        return f"<Connection {self.origin}>"
+    def copy(self) -> Self:
+        """The same, whole: urllib3 copies headers on their way."""
+        return type(self)(self, self.target, self.on_send)
 
-    def open(self, connect_seconds: float, read_seconds: float) -> None:
-        """Connect, if that is still to be done.
 
-        Raises:
-            OSError: There is no connection, or none that can be trusted.
-        """
-        if self._socket is None:
-            connected = socket.create_connection((self.origin.host.strip("[]"), self.origin.port), connect_seconds)
-            # A request is one small packet, which must not wait for the acknowledgement of the last one.
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.attach(connected)
-            if self.origin.scheme == "https":
-                name = self.origin.host.strip("[]")
-                secured = _trust().wrap_socket(connected, server_hostname=name, do_handshake_on_connect=False)
-                # Before the handshake, which can take for ever as well.
-                self.attach(secured)
-                secured.do_handshake()
-        self._connected.settimeout(read_seconds)
+class _Breaker:
+    """Breaks one request off, from any thread, before or after it has a socket."""
+
+    def __init__(self, connected: socket.socket | None) -> None:
+        self._socket = connected
+        self._is_pulled = False
 
     def attach(self, connected: socket.socket) -> None:
-        """This is the socket; shut it down at once if the time for that has come."""
+        """This is the request's socket; shut it down at once if the time for that has come."""
         self._socket = connected
-        if self._is_broken_off:
-            self.break_off()
+        if self._is_pulled:
+            self.pull()
 
-    def break_off(self) -> None:
-        """End whatever goes on, from any thread, for good: whoever reads finds the end of the data."""
-        self._is_broken_off = True
+    def pull(self) -> None:
+        """Shut the socket down: whoever reads from it finds the end of the data."""
+        self._is_pulled = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 # A TLS socket's own method takes the decryption away with it, so that a thread which goes on reading
                 # gets the ciphertext that has come so far.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def exchange(self, request: bytes) -> Head:
-        """Send the head of a request, and receive that of the answer; the body is still to be read.
+
+class _Lines:
+    """The lines of an answer's head, each of them whole and a header: else there is no answer.
+
+    http.client takes the end of the connection, or a line that is no header, for the end of the headers: what is left
+    of a length would be believed, and an encoding after it not seen.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self._is_status_next = True
+
+    def readline(self, limit: int) -> bytes:
+        """The next line, or as much of it as ``limit`` allows.
 
         Raises:
-            OSError: The connection ended, or the time for waiting.
-            MalformedAnswer: What came is not HTTP/1.1.
+            http.client.HTTPException: It is not one of HTTP/1.1.
         """
-        self._connected.sendall(request)
-        while (head := self._receive_head()).status == 100:
-            pass
-        return head
+        line: bytes = self._reader.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit:
+            raise http.client.RemoteDisconnected("the connection ended before the headers did")
+        is_last = line in (b"\r\n", b"\n")
+        if not (self._is_status_next or is_last or _HEADER_LINE_RE.fullmatch(line)):
+            raise http.client.HTTPException("a line of the headers is none")
+        # After a 100 Continue, the head of the answer proper.
+        self._is_status_next = is_last
+        return line
+
+    def close(self) -> None:
+        """Close what the lines come from."""
+        self._reader.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def begin(self) -> None:
+        reader: Any = self.fp
+        lines: Any = _Lines(reader)
+        self.fp = lines
+        try:
+            super().begin()
+        finally:
+            # None, where http.client has closed it.
+            self.fp = self.fp and reader
+
+
+class _Wire(HTTPConnection):
+    # Where http.client looks for it.
+    response_class = _Answer
+
+    _target: str
+    _breaker: _Breaker | None = None
+
+    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+        self._target = url
+        self._breaker = None
+        if isinstance(headers, WireHeaders):
+            self._target = headers.target
+            self._breaker = _Breaker(self.sock)
+            headers.on_send(self._breaker.pull)
+        super().request(method, url, body, headers, **options)
+
+    def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:  # noqa: ARG002
+        """Write the request line, with the target as it is to be sent; the library knows the URL only."""
+        super().putrequest(method, self._target, *args, **options)
+
+    def connect(self) -> None:
+        """Connect, so that the request can be broken off even when http.client has let go of the socket."""
+        super().connect()
+        if self._breaker is not None:
+            self._breaker.attach(self.sock)
+
+
+class _SecureWire(_Wire, HTTPSConnection):
+    pass
+
+
+class _WirePool(HTTPConnectionPool):
+    ConnectionCls = _Wire
+
+
+class _SecureWirePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureWire
+
+
+class WireAdapter(HTTPAdapter):
+    """Shared, kept-alive connections to every store, one for each thread that may want one at a time.
+
+    Args:
+        connections: How many connections are kept to one origin.
+    """
+
+    def __init__(self, connections: int) -> None:
+        super().__init__(pool_maxsize=connections)
+        self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
+
+    def exchange(
+        self, method: str, origin: Origin, headers: WireHeaders, connect_seconds: float, read_seconds: float
+    ) -> requests.Response:
+        """Send a request and receive the answer's headers; the body is still to be read.
+
+        Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
+
+        Raises:
+            requests.RequestException, urllib3.exceptions.HTTPError: It did not come about.
+        """
+        request = requests.PreparedRequest()
+        request.method = method
+        # Without the query, which may hold a signature: this URL is what the library's errors and debug lines show.
+        request.url = f"{origin}{headers.target.partition('?')[0]}"
+        request.headers = headers  # type: ignore[assignment]  # any mapping will do, and this one holds the target
+        timeout = Timeout(connect=connect_seconds, read=read_seconds)
+        return self.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]  # documented, not in the stub
+
+
+class Body:
+    """The body of an answer, read into a given buffer.
+
+    ``http.client`` reads from the socket straight into it; urllib3's own ``read`` copies each piece three times.
+    """
+
+    def __init__(self, response: requests.Response) -> None:
+        self._raw: HTTPResponse = response.raw
+        self._reader: Any = self._raw._fp  # noqa: SLF001  # the reader below urllib3's copies has no public name
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.
 
         Raises:
-            OSError: The connection broke, or nothing came in time.
+            OSError, http.client.HTTPException: The connection broke.
         """
-        if self._rest:
-            count = min(len(self._rest), len(buffer))
-            buffer[:count] = self._rest[:count]
-            self._rest = self._rest[count:]
-            return count
-        return self._connected.recv_into(buffer)
+        read: int = self._reader.readinto(buffer)
+        return read
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing comes that nobody asked for: an end, or bytes that would be taken for the next answer."""
-        poll = select.poll()
-        poll.register(self._connected, select.POLLIN)
-        return not self._rest and not poll.poll(0)
+    def release(self) -> None:
+        """Give the connection back, its body having been read to the end."""
+        # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
+        self._reader.read()
+        self._raw.release_conn()
 
-    def close(self) -> None:
-        """Close it. Twice is once."""
-        if self._socket is not None:
-            self._socket.close()
-
-    @property
-    def _connected(self) -> socket.socket:
-        assert self._socket is not None, "open comes first"  # noqa: S101  # our own invariant
-        return self._socket
-
-    def _receive_head(self) -> Head:
-        data = bytes(self._rest)
-        while not (end := find_end(data)):
-            received = self._connected.recv(_FIRST_READ_BYTES)
-            if not received:
-                raise ConnectionError("the connection ended before the head did")
-            data += received
-        self._rest = memoryview(data)[end:]
-        return parse_head(data[:end])
-
-
-class Pool:
-    """The connections to all stores, shared by the threads of a process.
-
-    Args:
-        limit: How many are kept while nobody uses them; the oldest goes first.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._kept: list[Connection] = []
-        self._lent = 0
-
-    def __repr__(self) -> str:
-        return f"<Pool {len(self._kept)} kept, {self._lent} lent>"
-
-    def take(self, origin: Origin) -> Connection:
-        """A connection for one exchange: the one that was used last, if it is still good, or one to be opened."""
-        connection = self._pop(origin)
-        while connection is not None and not connection.is_quiet:
-            connection.close()
-            connection = self._pop(origin)
-        with self._lock:
-            self._lent += 1
-        return connection or Connection(origin)
-
-    def give_back(self, connection: Connection, is_good: bool) -> None:
-        """Keep a connection for the next exchange, or close it.
-
-        Args:
-            connection: From ``take``.
-            is_good: Whether its last answer has been read to the end, and the store goes on listening.
-        """
-        with self._lock:
-            self._lent -= 1
-            if is_good:
-                self._kept.append(connection)
-            surplus = self._kept[: -self._limit] if is_good else [connection]
-            del self._kept[: -self._limit]
-        for each in surplus:
-            each.close()
-
-    def close(self) -> None:
-        """Close all that are kept."""
-        with self._lock:
-            kept, self._kept = self._kept, []
-        for connection in kept:
-            connection.close()
-
-    def _pop(self, origin: Origin) -> Connection | None:
-        with self._lock:
-            for place in reversed(range(len(self._kept))):
-                if self._kept[place].origin == origin:
-                    return self._kept.pop(place)
-        return None
-
-
-@cache
-def _trust() -> ssl.SSLContext:
-    """Which certificates are believed: the same on every machine, whatever its system's are."""
-    return ssl.create_default_context(cafile=certifi.where())
+    def drop(self) -> None:
+        """Close the connection, whatever it still has to say."""
+        self._raw.close()
+        self._raw.release_conn()

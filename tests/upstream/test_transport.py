@@ -13,10 +13,12 @@ from typing import Any
 
 import flask
 import pytest
+import requests
+import responses
+import urllib3.exceptions
 
 from handler.errors import (
     ActiveStorageError,
-    InvalidArgument,
     InvalidRange,
     NotModified,
     OriginNotAllowed,
@@ -29,16 +31,13 @@ from handler.origins import Origin, OriginPattern
 from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
-from handler.upstream.http1 import MalformedAnswer, decode_chunks, find_end, format_head, parse_head
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
-from handler.upstream.wire import Connection, Pool
-from tests.faulty_store import FaultyStore, holds, plain, says, service, well
+from handler.upstream.wire import _Breaker
+from tests.faulty_store import FaultyStore, plain, says, service, well
 from tests.helpers import ask, read_error
 
 # Far more than anything here takes, so that only what never happens runs into it.
 PATIENCE_SECONDS = 30.0
-
-STORE = Origin.parse("http://store.test:9000")
 
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request, SignedHeaders={}, Signature=0"
 
@@ -213,9 +212,9 @@ def test_a_closed_watchdog_has_no_thread() -> None:
 def test_a_request_is_broken_off_though_it_had_no_socket_yet() -> None:
     here, there = socket.socketpair()
     with here, there:
-        connection = Connection(STORE)
-        connection.break_off()
-        connection.attach(here)
+        breaker = _Breaker(None)
+        breaker.pull()
+        breaker.attach(here)
         assert there.recv(1) == b""
 
 
@@ -225,9 +224,7 @@ def test_breaking_off_tls_leaves_no_ciphertext_to_be_read() -> None:
     plain_here, there = socket.socketpair()
     with there, context.wrap_socket(plain_here, server_hostname="store", do_handshake_on_connect=False) as here:
         there.sendall(b"ciphertext")
-        connection = Connection(STORE)
-        connection.attach(here)
-        connection.break_off()
+        _Breaker(here).pull()
         with suppress(ssl.SSLError):
             assert here.recv(10) == b""
 
@@ -391,93 +388,11 @@ def test_a_secret_is_no_code() -> None:
     assert fail(403, document(code="s" * 40), secrets="s" * 40).code == "AccessDenied"
 
 
-# Heads and chunks
-
-
-@pytest.mark.parametrize(
-    ("data", "status", "headers", "is_kept"),
-    [
-        (b"HTTP/1.1 200 OK\r\n\r\n", 200, {}, True),
-        (b"HTTP/1.1 200\r\n\r\n", 200, {}, True),
-        (b"HTTP/1.1 404 Not \xe9\r\n\r\n", 404, {}, True),
-        (b"HTTP/1.1 200 OK\nA: 1\n\n", 200, {"a": "1"}, True),
-        (b"HTTP/1.1 200 OK\r\nA:1\r\nB: \t 2 3 \t\r\nC:\r\n\r\n", 200, {"a": "1", "b": "2 3", "c": ""}, True),
-        (b"HTTP/1.1 200 OK\r\nA: 1\r\nb: x\r\na: 2\r\n\r\n", 200, {"a": "1, 2", "b": "x"}, True),
-        (b"HTTP/1.1 200 OK\r\nx: \xe9\r\n\r\n", 200, {"x": "\xe9"}, True),
-        (b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\n\r\n", 200, {"connection": "x, Close"}, False),
-        (b"HTTP/1.0 200 OK\r\n\r\n", 200, {}, False),
-        (b"HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", 200, {"connection": "Keep-Alive"}, True),
-    ],
-)
-def test_a_head_is_read_whole(data: bytes, status: int, headers: dict[str, str], is_kept: bool) -> None:
-    """Wherever it is cut, more of it is to come; and what comes after it is not its own."""
-    head = parse_head(data)
-    assert (head.status, head.headers, head.is_kept) == (status, headers, is_kept)
-    assert [find_end(data[:cut]) for cut in range(len(data))] == [0] * len(data)
-    assert find_end(data + b"HTTP/1.1 500 x\r\n\r\n") == len(data)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"HTTP/1.1  200 OK\r\n\r\n",
-        b"HTTP/2 200 OK\r\n\r\n",
-        b"HTTP/1.1 099 OK\r\n\r\n",
-        b"HTTP/1.1 200OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\rA: 1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n A: 1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA: 1\r\n 2\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA : 1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n: 1\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA: \x00\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA: 1\r\n\r\nmore",
-        b"HTTP/1.1 200 OK\r\n" + b"A: 1\r\n" * 101 + b"\r\n",
-    ],
-)
-def test_what_is_no_head_is_taken_for_none(data: bytes) -> None:
-    with pytest.raises(MalformedAnswer):
-        parse_head(data)
-
-
-@pytest.mark.parametrize("data", [b"SSH-2.0\r\n", b"HTTP/1.1 OK\r\nA: 1", b"HTTP/1.1 200 OK\r\nA: " + b"1" * 66_000])
-def test_what_can_become_no_head_is_not_waited_for(data: bytes) -> None:
-    with pytest.raises(MalformedAnswer):
-        find_end(data)
-
-
-def test_chunks_are_read_as_far_as_they_have_come() -> None:
-    data = b"3;x=y\r\nabc\r\n0A\r\n0123456789\r\n0\r\n\r\n"
-    assert decode_chunks(data) == (b"abc0123456789", True)
-    for cut in range(len(data)):
-        content, is_whole = decode_chunks(data[:cut])
-        assert b"abc0123456789".startswith(content)
-        assert is_whole is (cut >= data.index(b"\n0\r\n") + 4)
-    assert decode_chunks(b"nonsense") == (b"", False)
-
-
-@pytest.mark.parametrize(
-    ("target", "headers"),
-    [
-        ("/a b", {}),
-        ("/a\r\nX: 1", {}),
-        ("/\xe9", {}),
-        ("", {}),
-        ("/", {"x": "1\r\nY: 2"}),
-        ("/", {"x": "1\n"}),
-        ("/", {"x": "\0"}),
-        ("/", {"x": "\u20ac"}),
-    ],
-)
-def test_what_is_sent_is_one_head(target: str, headers: dict[str, str]) -> None:
-    with pytest.raises(InvalidArgument):
-        format_head("GET", target, headers)
-
-
-# What the wire raises
+# The library's errors
 
 
 LIMITS = TransportLimits(connect_seconds=5, read_seconds=5, tries=1, connections=1)
+STORE = Origin.parse("http://store.test:9000")
 SECRET_TARGET = "/bucket/key?X-Amz-Signature=0123456789abcdef"
 
 
@@ -492,60 +407,41 @@ def open_key(transport: Transport, origin: Origin = STORE) -> Any:
     return transport.open(request, None, Deadline.after(PATIENCE_SECONDS))
 
 
-def test_a_whole_answer_is_read_to_its_end() -> None:
-    with FaultyStore(holds(b"12345678", etag='"1"')) as store:
-        origin = Origin.parse(store.url)
-        with closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport:
-            with open_key(transport, origin) as stream:
-                buffer = memoryview(bytearray(6))
-                pieces = []
-                while read := stream.readinto(buffer):
-                    pieces.append(bytes(buffer[:read]))
-                assert b"".join(pieces) == b"12345678"
-                assert stream.facts.etag == '"1"'
-            assert repr(transport._pool) == "<Pool 1 kept, 0 lent>"
-
-
-def test_the_pool_keeps_so_many_and_the_newest() -> None:
-    with FaultyStore(well) as store:
-        pool = Pool(1)
-        older, newer = (pool.take(Origin.parse(store.url)) for _ in range(2))
-        for connection in (older, newer):
-            connection.open(PATIENCE_SECONDS, PATIENCE_SECONDS)
-        assert repr(pool) == "<Pool 0 kept, 2 lent>"
-        pool.give_back(older, is_good=True)
-        pool.give_back(newer, is_good=True)
-        assert repr(pool) == "<Pool 1 kept, 0 lent>"
-        assert pool.take(STORE) not in (older, newer)
-        assert pool.take(Origin.parse(store.url)) is newer
-        pool.give_back(newer, is_good=False)
+@responses.activate
+def test_a_whole_answer_is_read_to_its_end(transport: Transport) -> None:
+    responses.get(f"{STORE}/bucket/key", body=b"12345678", headers={"ETag": '"1"'}, auto_calculate_content_length=True)
+    with open_key(transport) as stream:
+        buffer = memoryview(bytearray(6))
+        assert [bytes(buffer[: stream.readinto(buffer)]) for _ in range(3)] == [b"123456", b"78", b""]
+        assert stream.facts.etag == '"1"'
 
 
 @pytest.mark.parametrize(
     ("raised", "error"),
     [
-        (ConnectionResetError, StoreUnreachable),
-        (socket.gaierror, StoreUnreachable),
-        (TimeoutError, StoreTimeout),
-        (ssl.SSLError, StoreUnreachable),
-        (MalformedAnswer, StoreProtocolError),
+        (requests.ConnectionError("x"), StoreUnreachable),
+        (requests.ConnectTimeout("x"), StoreTimeout),
+        (requests.ReadTimeout("x"), StoreTimeout),
+        (requests.exceptions.SSLError("x"), StoreUnreachable),
+        (requests.exceptions.InvalidHeader("x"), StoreProtocolError),
+        (requests.exceptions.InvalidURL("x"), StoreUnreachable),
+        (urllib3.exceptions.ProtocolError("x"), StoreUnreachable),
+        (ConnectionResetError("x"), StoreUnreachable),
+        (TimeoutError("x"), StoreTimeout),
     ],
 )
-def test_an_error_of_the_wire_becomes_one_of_ours_in_our_words(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch, raised: type[Exception], error: type[ActiveStorageError]
+@responses.activate
+def test_an_error_of_the_library_becomes_one_of_ours_in_our_words(
+    transport: Transport, raised: Exception, error: type[ActiveStorageError]
 ) -> None:
-    """Its text may hold what was sent, with its signature: it is neither passed on nor kept as a cause."""
-
-    def fail(*_: object, **__: object) -> None:
-        raise raised(f"failed: {STORE}{SECRET_TARGET}")
-
-    monkeypatch.setattr(Connection, "open", fail)
+    """The library's text may hold the whole URL, with its signature: it is neither passed on nor kept as a cause."""
+    raised.args = (f"failed: {STORE}{SECRET_TARGET}",)
+    responses.get(f"{STORE}/bucket/key", body=raised)
     with pytest.raises(error) as caught:
         open_key(transport)
     assert "Signature" not in caught.value.message
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-    assert repr(transport._pool) == "<Pool 0 kept, 0 lent>"
 
 
 def test_an_origin_that_is_not_allowed_is_not_connected_to(transport: Transport) -> None:
