@@ -54,6 +54,27 @@ class BadCredentials(ActiveStorageError):
     code = "InvalidCredentials"
 
 
+class MissingToken(ActiveStorageError):
+    """A store that calls the webhook does not say that it is the one that was set up."""
+
+    status = 401
+    code = "MissingWebhookToken"
+
+
+class WrongToken(ActiveStorageError):
+    """What it says is none of the live tokens."""
+
+    status = 403
+    code = "InvalidWebhookToken"
+
+
+class Unsupported(ActiveStorageError):
+    """What is asked for is well understood, and cannot be had by this way."""
+
+    status = 501
+    code = "NotImplemented"
+
+
 class UnknownReducer(ActiveStorageError):
     """There is no reduction of that name."""
 

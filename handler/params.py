@@ -4,6 +4,7 @@
     segment    = dtype *( ";" name "=" value )            RFC 3986, section 3.3: path parameters
     object     = bucket "/" key                           never looked into, never decoded
     query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
+    reduction  = reducer "/" segment                      where nothing else names an object, either part may be missing
 
 The reducer and the segment are percent-decoded before they are parsed, since clients encode what they like there
 (boto3 writes ``;`` as ``%3B``). Everything that goes on to the store stays as it was sent. ``parse_`` and ``format_``
@@ -99,36 +100,80 @@ def split_query(query: str) -> Query:
         InvalidArgument: One of ours stands there twice, or is not well encoded.
     """
     pairs = query.split("&")
-    own = [pair for pair in pairs if pair.partition("=")[0] in PARAMETERS]
-    rest = [pair for pair in pairs if pair.partition("=")[0] not in PARAMETERS]
+    own = [pair for pair in pairs if pair.partition("=")[0] in NAMES]
+    rest = [pair for pair in pairs if pair.partition("=")[0] not in NAMES]
     named = (pair.partition("=") for pair in own)
     parameters = _collect((name, decode(value, field=name)) for name, _, value in named)
     return Query(parameters, "&".join(own), "&".join(rest))
 
 
-def parse_reduction(path: ReductionPath, query: Mapping[str, str], byte_range: ByteRange | None) -> ReductionSpec:
-    """The spec that a path, our parameters of its query and a byte range ask for.
+def parse_path(path: ReductionPath) -> dict[str, str]:
+    """The reducer, the data type and the parameters that a path names, decoded.
+
+    Raises:
+        InvalidArgument: A parameter is unknown, is given twice, has no value, or is not well encoded.
+    """
+    return {
+        "reducer": decode(path.reducer, field="reducer"),
+        **parse_segment(decode(path.segment, field="dtype")),
+    }
+
+
+def parse_reduction(text: str) -> dict[str, str]:
+    """The same of a decoded ``reducer/segment``; what is left out of it is not in the answer.
+
+    Raises:
+        InvalidArgument: It has more than two parts, or a parameter as in ``parse_path``.
+    """
+    reducer, _, segment = text.partition("/")
+    if "/" in segment:
+        raise InvalidArgument("reduction", f"{shown(text)} is not of the form reducer/dtype;parameter=value")
+    named = {"reducer": reducer, **parse_segment(segment)}
+    return {name: value for name, value in named.items() if value or name in PARAMETERS}
+
+
+def format_reduction(spec: ReductionSpec) -> str:
+    """The decoded ``reducer/segment`` that asks for ``spec``."""
+    return f"{spec.reducer}/{format_segment(spec)}"
+
+
+def merge(*given: Mapping[str, str]) -> dict[str, str]:
+    """What several places name, taken together.
+
+    Raises:
+        InvalidArgument: Two of them say different things.
+    """
+    merged: dict[str, str] = {}
+    for names in given:
+        for name, value in names.items():
+            if merged.setdefault(name, value) != value:
+                raise InvalidArgument(name, f"is {shown(merged[name])} in one place and {shown(value)} in another")
+    return merged
+
+
+def build_spec(given: Mapping[str, str], byte_range: ByteRange | None) -> ReductionSpec:
+    """The spec that a reducer, a data type, parameters and a byte range ask for.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
-        InvalidArgument: A parameter is unknown, is given twice, differs between path and query, or has a value that
-            it cannot have.
+        InvalidArgument: Reducer or data type is not given, or a value is one that its name cannot have.
     """
-    dtype, parameters = parse_segment(decode(path.segment, field="dtype"))
-    for name, value in query.items():
-        if parameters.setdefault(name, value) != value:
-            raise InvalidArgument(name, f"is {shown(parameters[name])} in the path and {shown(value)} in the query")
     fields: dict[str, Any] = {}
-    for name, value in parameters.items():
+    for name, value in given.items():
+        if name not in PARAMETERS:
+            continue
         field = PARAMETERS[name].field
         if field in fields:
             raise InvalidArgument(name, "is given beside another rule for missing data; one at a time")
         fields[field] = PARAMETERS[name].parse(name, value)
-    return ReductionSpec(decode(path.reducer, field="reducer"), dtype, **fields, range=byte_range)
+    for name in ("reducer", "dtype"):
+        if name not in given:
+            raise InvalidArgument(name, "is not given")
+    return ReductionSpec(given["reducer"], given["dtype"], **fields, range=byte_range)
 
 
-def parse_segment(segment: str) -> tuple[str, dict[str, str]]:
-    """The data type and the parameters of a decoded segment.
+def parse_segment(segment: str) -> dict[str, str]:
+    """The data type, as ``dtype``, and the parameters of a decoded segment.
 
     Raises:
         InvalidArgument: A parameter is unknown, is given twice, or has no value.
@@ -142,7 +187,7 @@ def parse_segment(segment: str) -> tuple[str, dict[str, str]]:
         if not equals:
             raise InvalidArgument(name, "has no value")
         given.append((name, value))
-    return dtype, _collect(given)
+    return {"dtype": dtype, **_collect(given)}
 
 
 def format_segment(spec: ReductionSpec) -> str:
@@ -306,6 +351,10 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "ddof": Parameter("ddof", _parse_integer, _unless_default(0)),
     }
 )
+
+
+# What a query, a payload or a header can name: all that makes a spec.
+NAMES = frozenset({"reducer", "dtype", *PARAMETERS})
 
 
 def _collect(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from handler.core.reduce import ARITHMETIC_VERSION
 from handler.core.result import Result
 from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, SlowDown
-from handler.params import format_range, format_segment
+from handler.params import format_range, format_reduction
 from handler.spec import ReductionSpec
 
 # Python's http.client, and boto3 with it, gives up on a header line of 64 KiB, and S3's metadata holds 2 KiB in all.
@@ -16,6 +16,8 @@ _MAX_COUNT_HEADER_BYTES = 1024
 
 # All but the characters of XML 1.0, section 2.2: a path may hold others, and no parser takes a document with one.
 _NOT_XML_RE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+_NOT_PLAIN_RE = re.compile(r"[^\x20-\x7e]")
 
 # RFC 9110, section 8.8.3.
 _ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
@@ -54,6 +56,11 @@ def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
             return [("Content-Range", f"bytes */{error.length}")]
         case _:
             return []
+
+
+def plain_message(error: ActiveStorageError) -> str:
+    """The message of an error as a header can hold it: one line of ASCII (RFC 9110, section 5.5)."""
+    return _NOT_PLAIN_RE.sub("?", " ".join(error.message.split()))
 
 
 def error_document(error: ActiveStorageError, resource: str, request_id: str) -> bytes:
@@ -96,5 +103,5 @@ def split_etags(header: str) -> list[str]:
 
 def _digest(spec: ReductionSpec) -> str:
     byte_range = format_range(spec.range) if spec.range else ""
-    reduction = f"{spec.reducer}/{format_segment(spec)}/{byte_range}/{ARITHMETIC_VERSION}"
+    reduction = f"{format_reduction(spec)}/{byte_range}/{ARITHMETIC_VERSION}"
     return hashlib.sha256(reduction.encode()).hexdigest()[:12]

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     Field,
+    SecretStr,
     ValidationError,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +26,9 @@ ENV_PREFIX = "ACTIVE_STORAGE_"
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION_RE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m)", re.ASCII)
 _DOMAIN_RE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
+# The old one and the new one, while a store is told of the new one.
+_MAX_TOKENS = 2
+_TOKEN_RE = re.compile(r"[!-+\--~]+( [!-+\--~]+)?", re.ASCII)
 _BIND_RE = re.compile(r"\S+:[0-9]{1,5}|unix:\S+", re.ASCII)
 
 
@@ -53,6 +57,17 @@ def _ensure_patterns(text: str) -> str:
     return ",".join(str(pattern) for pattern in _parse_patterns(text))
 
 
+def _ensure_tokens(value: SecretStr) -> SecretStr:
+    tokens = _split_tokens(value)
+    if not 1 <= len(tokens) <= _MAX_TOKENS or not all(_TOKEN_RE.fullmatch(token) for token in tokens):
+        raise ValueError("there are one or two tokens, comma-separated, each of one word, or a scheme and a word")
+    return value
+
+
+def _split_tokens(value: SecretStr) -> tuple[str, ...]:
+    return tuple(token.strip() for token in value.get_secret_value().split(","))
+
+
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
     def ensure(value: str) -> str:
         if not pattern.fullmatch(value):
@@ -67,6 +82,7 @@ Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]
 Domain = Annotated[str, _matching(_DOMAIN_RE, "a domain is a DNS name such as s3-proxy.example.org")]
+Tokens = Annotated[SecretStr, AfterValidator(_ensure_tokens)]
 Address = Annotated[str, _matching(_BIND_RE, "an address is host:port or unix:path")]
 
 
@@ -91,6 +107,9 @@ class Settings(BaseSettings):
     allowed_origins: Patterns = Field(
         "",
         description="what any door may fetch from, comma-separated, * for whole labels; default the two endpoints",
+    )
+    webhook_tokens: Tokens | None = Field(
+        None, description="up to two live tokens of the object-lambda webhook, comma-separated"
     )
     base_domain: Domain | None = Field(
         None, description="the domain of virtual-host style requests: reducer.base_domain/dtype/bucket/key"
@@ -130,6 +149,11 @@ class Settings(BaseSettings):
     def public_store(self) -> Origin:
         """The same store as clients know it, whose host their signatures cover."""
         return Origin.parse(self.s3_public_endpoint or self.s3_endpoint)
+
+    @property
+    def live_tokens(self) -> tuple[str, ...]:
+        """The tokens that the webhook takes; none where it asks for none."""
+        return () if self.webhook_tokens is None else _split_tokens(self.webhook_tokens)
 
     @property
     def allow_list(self) -> tuple[OriginPattern, ...]:

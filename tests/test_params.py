@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 from handler.errors import InvalidArgument, InvalidRange, NoSuchDoor, UnknownReducer
 from handler.params import (
     ReductionPath,
+    build_spec,
     encode,
     format_range,
+    format_reduction,
     format_segment,
+    merge,
+    parse_path,
     parse_range,
     parse_reduction,
     split_path,
@@ -92,7 +96,7 @@ keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size
 def test_decoding_what_was_encoded_gives_the_same_spec(spec: ReductionSpec, key: str) -> None:
     target = f"/{spec.reducer}/{encode(format_segment(spec))}/bucket/{encode(key)}"
     path = split_path(split_target(target)[0])
-    assert parse_reduction(path, {}, None) == spec
+    assert build_spec(parse_path(path), None) == spec
     assert path.object_path == f"/bucket/{encode(key)}"
 
 
@@ -100,7 +104,38 @@ def test_decoding_what_was_encoded_gives_the_same_spec(spec: ReductionSpec, key:
 def test_the_query_says_the_same_as_the_path(spec: ReductionSpec) -> None:
     dtype, _, parameters = format_segment(spec).partition(";")
     query = split_query("&".join(encode(pair).replace("%3D", "=", 1) for pair in parameters.split(";")))
-    assert parse_reduction(ReductionPath(spec.reducer, dtype, "/b/k"), query.parameters, None) == spec
+    assert build_spec(merge(parse_path(ReductionPath(spec.reducer, dtype, "/b/k")), query.parameters), None) == spec
+
+
+@given(specs())
+def test_a_reduction_is_read_as_it_was_written(spec: ReductionSpec) -> None:
+    assert build_spec(parse_reduction(format_reduction(spec)), None) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", {}),
+        ("sum", {"reducer": "sum"}),
+        ("/float32", {"dtype": "float32"}),
+        ("sum/;axis=", {"reducer": "sum", "axis": ""}),
+        ("sum/float32;axis=0", {"reducer": "sum", "dtype": "float32", "axis": "0"}),
+    ],
+)
+def test_what_a_reduction_leaves_out_is_not_given(text: str, names: dict[str, str]) -> None:
+    assert parse_reduction(text) == names
+
+
+@pytest.mark.parametrize("given", [{"reducer": "sum"}, {"dtype": "int8"}, {}])
+def test_reducer_and_data_type_must_be_given_somewhere(given: dict[str, str]) -> None:
+    with pytest.raises(InvalidArgument, match="is not given"):
+        build_spec(given, None)
+
+
+def test_places_that_agree_are_taken_together_and_others_refused_by_name() -> None:
+    assert merge({"reducer": "sum"}, {"reducer": "sum", "axis": "0"}) == {"reducer": "sum", "axis": "0"}
+    with pytest.raises(InvalidArgument, match=r"^axis: is '0' in one place and '1' in another"):
+        merge({"axis": "0"}, {"dtype": "int8"}, {"axis": "1"})
 
 
 @given(ranges)
@@ -237,23 +272,23 @@ def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
 )
 def test_each_slip_is_refused_by_name(segment: str, query: str, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        parse_reduction(ReductionPath("sum", segment, "/b/k"), split_query(query).parameters, None)
+        build_spec(merge(parse_path(ReductionPath("sum", segment, "/b/k")), split_query(query).parameters), None)
     assert caught.value.field == field
 
 
 def test_the_same_value_in_path_and_query_is_no_conflict() -> None:
     path = ReductionPath("sum", "float32;byte_order=big", "/b/k")
-    assert parse_reduction(path, {"byte_order": "big"}, None).byte_order == "big"
+    assert build_spec(merge(parse_path(path), {"byte_order": "big"}), None).byte_order == "big"
 
 
 def test_what_clients_escape_in_reducer_and_segment_is_undone() -> None:
-    spec = parse_reduction(ReductionPath("s%75m", "float32%3Bbyte_order%3Dbig", "/b/k"), {}, None)
+    spec = build_spec(parse_path(ReductionPath("s%75m", "float32%3Bbyte_order%3Dbig", "/b/k")), None)
     assert spec == ReductionSpec("sum", "float32", "big")
 
 
 def test_an_unknown_reducer_is_not_found_and_is_told_which_there_are() -> None:
     with pytest.raises(UnknownReducer, match="no reducer 'median'; there are count, max, min, sum, "):
-        parse_reduction(ReductionPath("median", "int8", "/b/k"), {}, None)
+        build_spec({"reducer": "median", "dtype": "int8"}, None)
 
 
 def test_the_byte_order_is_the_machines_by_default() -> None:

@@ -1,7 +1,9 @@
 """What every door is made of: a request, a reply, the service behind it, and errors in S3's XML."""
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 from handler.errors import ActiveStorageError, NotModified
 from handler.memory import MemoryGate
@@ -10,7 +12,7 @@ from handler.render import error_document, error_headers
 from handler.settings import Settings
 from handler.upstream.deadline import Deadline
 from handler.upstream.signed import SigningKeys
-from handler.upstream.transport import Transport
+from handler.upstream.transport import Transport, TransportLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,18 @@ class Service:
     transport: Transport
     gate: MemoryGate
     signing_keys: SigningKeys = field(default_factory=SigningKeys)
+
+    @classmethod
+    def of(cls, settings: Settings, transport: Transport | None = None) -> Self:
+        """The service that the settings say; ``transport`` in place of the one that connects to stores."""
+        limits = TransportLimits(
+            connect_seconds=settings.connect_timeout,
+            read_seconds=settings.read_timeout,
+            tries=settings.retries,
+            connections=settings.threads,
+        )
+        gate = MemoryGate(settings.memory_limit, settings.max_object_memory, settings.max_expansion)
+        return cls(settings, transport or Transport(settings.allow_list, limits), gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +48,7 @@ class Request:
         query: As it was sent.
         headers: Names in lower case.
         deadline: When the reply must be there.
-        read_body: Reads so many bytes of the body, fewer only where it ends.
+        read_body: The first so many bytes of the body, fewer only where it ends; asked again, the same.
     """
 
     id: str
@@ -59,6 +73,33 @@ class Reply:
     status: int
     headers: list[tuple[str, str]]
     body: bytes | Iterable[bytes] = b""
+
+
+class Door(Protocol):
+    """What every door is: a module with these in it."""
+
+    @property
+    def __name__(self) -> str:
+        """The module's; the last part of it is what the log calls the door."""
+
+    @property
+    def METHODS(self) -> tuple[str, ...]:  # noqa: N802  # a module's constant
+        """The methods that it answers."""
+
+    def answer(self, request: Request, service: Service, /) -> Reply:
+        """The reply to a request.
+
+        Raises:
+            ActiveStorageError: There is none but an error.
+        """
+
+    def write_error(self, error: ActiveStorageError, request: Request, /) -> Reply:
+        """The reply that tells of an error."""
+
+
+def new_request_id() -> str:
+    """A name for a request that no other has."""
+    return secrets.token_hex(8).upper()
 
 
 def locate_target(raw_target: str, host: str, base_domain: str | None) -> tuple[str, str]:

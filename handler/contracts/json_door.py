@@ -17,7 +17,8 @@ from urllib.parse import unquote
 
 from handler import pipeline
 from handler.contracts.door import Reply, Request, Service
-from handler.contracts.json_request import MAX_BODY_BYTES, JsonReduction, Place
+from handler.contracts.json_body import read_body
+from handler.contracts.json_request import JsonReduction, Place
 from handler.errors import (
     ActiveStorageError,
     BadCredentials,
@@ -133,21 +134,6 @@ def parse_credentials(header: str) -> Credentials | None:
     if not colon:
         raise BadCredentials("Authorization: is not Basic with a name and a password")
     return None if (user, secret) in _NOBODY else Credentials(user, secret)
-
-
-def read_body(request: Request) -> bytes:
-    """The body, if it is of a size that a request can have.
-
-    Raises:
-        InvalidArgument: It is longer.
-    """
-    length = request.headers.get("content-length", "")
-    # Most that is too long is told from the header, and never read.
-    is_long = length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES
-    body = b"" if is_long else request.read_body(MAX_BODY_BYTES + 1)
-    if is_long or len(body) > MAX_BODY_BYTES:
-        raise InvalidArgument("body", f"is longer than {MAX_BODY_BYTES} bytes")
-    return body
 
 
 def open_place(place: Place, credentials: Credentials | None, request: Request, service: Service) -> Source:

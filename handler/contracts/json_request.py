@@ -9,28 +9,22 @@ data types, codecs and numbers.
 """
 
 import itertools
-import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from handler.contracts.json_body import read_object, shown_member
+from handler.contracts.urls import parse_origin, split_url
 from handler.errors import InvalidArgument, shown
 from handler.origins import Origin
 from handler.params import encode
 from handler.spec import MAX_DIMENSIONS, MISSING_KINDS, Filter, Missing, ReductionSpec, Slice
-
-# A thousand missing values of twenty digits are 20 KiB; nothing else of a request grows.
-MAX_BODY_BYTES = 1 << 20
-
-# The largest object of this format has some fifteen.
-_MAX_MEMBERS = 64
 
 # A key of 1,024 bytes is 3,072 characters when it is all percent-encoded, and a presigned query as many again.
 _MAX_TEXT_CHARACTERS = 8192
@@ -54,12 +48,6 @@ _FAULTS: Mapping[str, str] = MappingProxyType(
 )
 
 _S3, _WEB = "s3", ("http", "https")
-
-# RFC 3986, appendix B, as far as it is of use here.
-_URL_RE = re.compile(
-    r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?", re.ASCII | re.IGNORECASE
-)
-_CONTROL_RE = re.compile(r"[\x00-\x1f\x7f]")
 
 # What may stand in a path or a query as it is (RFC 3986, section 3.3 and 3.4), with what is encoded already. Clients
 # put keys into URLs as they are; what is missing, such as the %20 of a space, is added as browsers add it.
@@ -110,7 +98,7 @@ def parse_v1(reducer: str, body: bytes) -> JsonReduction:
         InvalidArgument: A member is not as it should be; ``field`` names it.
     """
     fields = _validate(_FieldsV1, body)
-    place = _find_s3_place("source", _parse_origin("source", fields.source), fields.bucket, fields.object)
+    place = _find_s3_place("source", parse_origin("source", fields.source), fields.bucket, fields.object)
     return JsonReduction(_build_spec(reducer, fields), place)
 
 
@@ -226,54 +214,16 @@ _AnyFields = TypeVar("_AnyFields", bound=_Fields)
 
 def _validate(model: type[_AnyFields], body: bytes) -> _AnyFields:
     try:
-        return model.model_validate(_read_json(body))
+        return model.model_validate(read_object(body))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise InvalidArgument(_name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
 
 
-def _read_json(body: bytes) -> Any:
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidArgument("body", "is not UTF-8") from None
-    try:
-        value = json.loads(text, object_pairs_hook=_collect, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise InvalidArgument("body", f"is not JSON: {error.msg} at line {error.lineno}, {error.colno}") from None
-    except RecursionError:
-        raise InvalidArgument("body", "is nested deeper than any request") from None
-    except ValueError:
-        # Python's bound on digits, above which reading them takes time that grows with their square.
-        raise InvalidArgument("body", "has a number of more digits than any number here") from None
-    if not isinstance(value, dict):
-        raise InvalidArgument("body", "is no JSON object")
-    return value
-
-
-def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > _MAX_MEMBERS:
-        raise InvalidArgument("body", f"has an object of more than {_MAX_MEMBERS} members")
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise InvalidArgument(_shorten(name), "is given twice")
-        members[name] = value
-    return members
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise InvalidArgument("body", f"is not JSON: it has a number {name}")
-
-
 def _name_member(location: tuple[int | str, ...]) -> str:
     """The path of a member as people write it, ``missing.valid_range[1]``; "body" where the fault is none of one."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{_shorten(part)}" for part in location]
+    parts = [f"[{part}]" if isinstance(part, int) else f".{shown_member(part)}" for part in location]
     return "".join(parts).removeprefix(".") or "body"
-
-
-def _shorten(name: str) -> str:
-    return name if name.isidentifier() and name.isascii() and len(name) <= 60 else shown(name)
 
 
 # From members to the spec
@@ -322,18 +272,13 @@ def _build_missing(given: _Missing) -> Missing:
 def _find_place(interface_type: str, url: str) -> Place:
     if interface_type != _S3 and interface_type not in _WEB:
         raise InvalidArgument("interface_type", f"is {shown(interface_type)}, not one of {', '.join((_S3, *_WEB))}")
-    match = _URL_RE.fullmatch(url)
-    if "#" in url:
-        raise InvalidArgument("url", "has a fragment; in a key, # is written %23")
-    if match is None or _CONTROL_RE.search(url):
-        raise InvalidArgument("url", "is not of the form http://host/path or https://host/path")
-    origin = _parse_origin("url", f"{match['scheme']}://{match['authority']}")
+    origin, path, query = split_url("url", url)
     if interface_type == _S3:
-        raw_bucket, _, raw_key = match["path"].removeprefix("/").partition("/")
+        raw_bucket, _, raw_key = path.removeprefix("/").partition("/")
         bucket, key = _decode(raw_bucket), _decode(raw_key)
-        return _find_s3_place("url", origin, bucket, key, _keep_version(match["query"]))
-    query = "" if match["query"] is None else f"?{match['query']}"
-    return Place("url", False, origin, (quote((match["path"] or "/") + query, safe=_URL_SAFE),))
+        return _find_s3_place("url", origin, bucket, key, _keep_version(query))
+    target = (path or "/") + ("" if query is None else f"?{query}")
+    return Place("url", False, origin, (quote(target, safe=_URL_SAFE),))
 
 
 def _find_s3_place(field: str, origin: Origin, bucket: str, key: str, query: str = "") -> Place:
@@ -343,16 +288,6 @@ def _find_s3_place(field: str, origin: Origin, bucket: str, key: str, query: str
     # Clients that take a key for a path of files hand it over with a slash in front, which no object has.
     names = (key, key[1:]) if key.startswith("/") and len(key) > 1 else (key,)
     return Place(field, True, origin, tuple(f"/{encode(bucket)}/{encode(name)}{query}" for name in names))
-
-
-def _parse_origin(field: str, text: str) -> Origin:
-    if "@" in text:
-        raise InvalidArgument(field, "holds credentials; they belong into the Authorization header")
-    try:
-        return Origin.parse(text)
-    except ValueError:
-        # urllib's text repeats what it was given.
-        raise InvalidArgument(field, "is not of the form http://host[:port] or https://host[:port]") from None
 
 
 def _decode(part: str) -> str:

@@ -18,8 +18,8 @@ from werkzeug.test import TestResponse
 
 from handler import errors
 from handler.app import create_app
+from handler.contracts.json_body import MAX_BODY_BYTES
 from handler.contracts.json_door import find_status
-from handler.contracts.json_request import MAX_BODY_BYTES
 from handler.spec import REDUCERS
 from handler.upstream.fake import FakeStore
 from handler.upstream.source import Stream
@@ -430,7 +430,7 @@ def test_null_is_as_good_as_nothing(app: flask.Flask, version: str) -> None:
         b'{"missing": {"valid_min": -Infinity}}',
         b'{"offset": ' + b"9" * 5000 + b"}",
         b'{"offset": ' + b"9" * (MAX_BODY_BYTES - 20) + b"}",
-        b"{%s}" % b",".join(b'"%d": 1' % number for number in range(65)),
+        b"{%s}" % b",".join(b'"%d": 1' % number for number in range(257)),
         b" " * (MAX_BODY_BYTES + 1),
         b'{"dtype": "' + b"x" * MAX_BODY_BYTES + b'"}',
     ],

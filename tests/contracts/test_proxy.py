@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from handler import errors
 from handler.app import create_app
-from handler.contracts.proxy import STORE_QUERY_NAMES
+from handler.contracts.s3_door import STORE_QUERY_NAMES
 from handler.render import format_result_etag, parse_result_etag
 from handler.spec import DTYPES, REDUCERS, ByteRange, ReductionSpec
 from handler.upstream.fake import FakeSource, FakeStore

@@ -1,0 +1,69 @@
+"""The table of doors, and the one way through it for every request, whatever server took it.
+
+A request is answered by one door. Whatever goes wrong on the way ends here: each request gets one answer that names the
+fault, in the clothes of its door.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeVar
+
+from handler import logs
+from handler.contracts import discovery, health, json_v1, json_v2, proxy, stored, webhook
+from handler.contracts.door import Door, Reply, Request, Service
+from handler.errors import ActiveStorageError, InternalError, MethodNotAllowed, shown
+from handler.params import OBJECT_DOOR
+
+# By the first segment of the path; every other one is a reducer, or meant to be.
+DOORS: Mapping[str, Door] = MappingProxyType(
+    {
+        OBJECT_DOOR: stored,
+        ".well-known": discovery,
+        "healthz": health,
+        "readyz": health,
+    }
+)
+
+# The same, but for slashes before it: clients join an endpoint that ends in one with "/v2/sum/".
+JSON_DOORS: Mapping[str, Door] = MappingProxyType({"v1": json_v1, "v2": json_v2})
+
+_Given = TypeVar("_Given")
+
+
+def answer(request: Request, service: Service) -> Reply:
+    """The reply to a request, its id in it; never an exception. Begins the request's line in the log."""
+    door = find_door(request)
+    logs.begin(request.id)
+    logs.note(door=door.__name__.rpartition(".")[2], method=request.method)
+
+    def reply() -> Reply:
+        if request.method not in door.METHODS:
+            raise MethodNotAllowed(f"{shown(request.method)} is not answered here", door.METHODS)
+        return door.answer(request, service)
+
+    given = settle(reply, lambda error: door.write_error(error, request))
+    return replace(given, headers=[*given.headers, ("x-amz-request-id", request.id)])
+
+
+def find_door(request: Request) -> Door:
+    """The door that a request is for."""
+    if json_door := JSON_DOORS.get(request.path.lstrip("/").partition("/")[0]):
+        return json_door
+    if door := DOORS.get(request.path.split("/", 2)[1]):
+        return door
+    return webhook if webhook.is_call(request) else proxy
+
+
+def settle(attempt: Callable[[], _Given], write_error: Callable[[ActiveStorageError], _Given]) -> _Given:
+    """What ``attempt`` gives, or what ``write_error`` makes of the error that it ends in; the log line says which."""
+    try:
+        given = attempt()
+    except ActiveStorageError as error:
+        logs.note(outcome=error.code)
+        return write_error(error)
+    except Exception as error:  # noqa: BLE001  # the last line: every request gets an answer that names the fault
+        logs.note(outcome=InternalError.code, fault=logs.locate(error))
+        return write_error(InternalError("this server made a mistake; its log knows it by the id"))
+    logs.note(outcome="ok")
+    return given

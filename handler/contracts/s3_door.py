@@ -1,0 +1,155 @@
+"""What the doors of S3 clients share: what a client may say of the result, and the result dressed as one.
+
+Whoever asks with an S3 client asks for an object and takes the result for one: it has an ETag of its own, a length,
+metadata. A ``Range`` selects the input; only together with an ``If-Match`` on the whole reduction's ETag, which names
+what the range is of, does it select bytes of the result (s3fs opens files like that). Who asks, and where the object
+lies, is each door's own business.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from handler import pipeline
+from handler.contracts.door import Reply
+from handler.errors import InvalidArgument, NotModified, PreconditionFailed, shown
+from handler.logs import note
+from handler.memory import MemoryGate
+from handler.params import build_spec, decode, parse_range
+from handler.pipeline import Answer
+from handler.render import format_result_etag, parse_result_etag, result_headers, split_etags
+from handler.spec import ByteRange, ReductionSpec
+from handler.upstream.source import Source
+
+# What S3 takes in the query of a GET: GetObject's own, and who signs. Compared with botocore's model by a test.
+STORE_QUERY_NAMES = frozenset(
+    {
+        "partNumber",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+        "versionId",
+        # Named by AWS's JavaScript client in what it signs.
+        "x-id",
+        # Links presigned by signature version 2.
+        "AWSAccessKeyId",
+        "Expires",
+        "Signature",
+    }
+)
+_STORE_QUERY_PREFIX = "x-amz-"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for, whatever it is of.
+
+    Attributes:
+        spec: The reduction.
+        result_range: The bytes of the result that are wanted, None for all.
+        conditions: The conditional headers, in the source's terms.
+    """
+
+    spec: ReductionSpec
+    result_range: ByteRange | None
+    conditions: Mapping[str, str]
+
+
+def read_wanted(given: Mapping[str, str], headers: Mapping[str, str], signed: frozenset[str]) -> Wanted:
+    """What the names and the headers of a request ask for.
+
+    Args:
+        given: Reducer, data type and parameters, as texts by their names.
+        headers: The client's, names in lower case.
+        signed: Those that its signature covers: they go to the store as they are, so that they mean the source.
+
+    Raises:
+        ActiveStorageError: It asks for nothing that can be given.
+    """
+    if "if-range" in headers:
+        raise InvalidArgument("If-Range", "is not supported: a range selects what is reduced")
+    byte_range = parse_range(headers["range"]) if "range" in headers else None
+    spec = build_spec(given, byte_range)
+    result_range = None
+    if byte_range and "range" not in signed:
+        whole = build_spec(given, None)
+        if any(parse_result_etag(etag, whole) for etag in split_etags(headers.get("if-match", ""))):
+            spec, result_range = whole, byte_range
+    return Wanted(spec, result_range, _translate_conditions(headers, signed, spec))
+
+
+def reply_with_object(wanted: Wanted, source: Source, gate: MemoryGate, is_head: bool = False) -> Reply:
+    """The result, dressed as an object.
+
+    Args:
+        wanted: What is asked for.
+        source: What it is of.
+        gate: Counts the memory that it takes.
+        is_head: Whether only what is said of it is wanted.
+
+    Raises:
+        ActiveStorageError: There is no result.
+    """
+    note(reducer=wanted.spec.reducer, dtype=wanted.spec.dtype)
+    try:
+        given = pipeline.describe(wanted.spec, source) if is_head else pipeline.run(wanted.spec, source, gate)
+    except NotModified as unchanged:
+        raise NotModified(format_result_etag(unchanged.etag, wanted.spec)) from None
+    pipeline.ensure_no_gaps(wanted.spec, given.result)
+    return _write(given, wanted)
+
+
+def ensure_known(query: str, others: Iterable[str] = ()) -> None:
+    """Pass where a query, rid of our own parameters, has only what S3 knows, or what stands in ``others``.
+
+    A name that nobody knows is a slip that would otherwise give the wrong numbers, in silence.
+
+    Raises:
+        InvalidArgument: There is one.
+    """
+    for pair in decode(query, field="query").split("&"):
+        name = pair.partition("=")[0]
+        is_stores = name in STORE_QUERY_NAMES or name.lower().startswith(_STORE_QUERY_PREFIX)
+        if name and not is_stores and name not in others:
+            raise InvalidArgument(shown(name), "is neither a parameter of a reduction nor one of S3's GetObject")
+
+
+def _write(given: Answer, wanted: Wanted) -> Reply:
+    headers = result_headers(given.result)
+    etag = format_result_etag(given.facts.etag, wanted.spec)
+    if etag:
+        headers.append(("ETag", etag))
+    for name in ("last-modified", "x-amz-version-id"):
+        if name in given.facts.headers:
+            headers.append((name, given.facts.headers[name]))
+    if wanted.result_range is None:
+        return Reply(200, headers, given.result.data)
+    start, stop = wanted.result_range.resolve(given.result.length)
+    headers = [(name, value) for name, value in headers if name != "Content-Length"]
+    headers += [
+        ("Content-Length", str(stop - start)),
+        ("Content-Range", f"bytes {start}-{stop - 1}/{given.result.length}"),
+    ]
+    return Reply(206, headers, given.result.data[start:stop])
+
+
+def _translate_conditions(headers: Mapping[str, str], signed: frozenset[str], spec: ReductionSpec) -> dict[str, str]:
+    """The conditional headers in the source's terms. A time is the source's, since the result has the same.
+
+    Raises:
+        PreconditionFailed: ``If-Match`` names only other results, whatever the source.
+    """
+    conditions = {name: headers[name] for name in ("if-modified-since", "if-unmodified-since") if name in headers}
+    for name in ("if-match", "if-none-match"):
+        header = headers.get(name, "").strip()
+        if not header or name in signed:
+            continue
+        sources = [parse_result_etag(etag, spec) for etag in split_etags(header)]
+        text = "*" if header == "*" else ", ".join(source for source in sources if source)
+        if text:
+            conditions[name] = text
+        elif name == "if-match":
+            raise PreconditionFailed("If-Match names no result of this reduction")
+    return conditions
