@@ -39,9 +39,10 @@ class Worker(ThreadWorker):
     gunicorn's own repeats the request line, and logs it: in a presigned request that is the signature.
     """
 
-    def handle(self, conn: TConn) -> object:
+    def handle(self, conn: TConn) -> bool:
         """Answer a request, and those that follow on the same connection while there are threads for all of them."""
         result = super().handle(conn)
+        # gunicorn has a third answer, for a connection that still says nothing.
         while result is True and self._is_followed(conn):
             result = super().handle(conn)
         return result

@@ -9,13 +9,13 @@ until the tries or the time run out.
 import contextlib
 import http.client
 import random
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import requests
 import urllib3.exceptions
 
 from handler.errors import (
@@ -36,7 +36,7 @@ from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watch, Watchdog
 from handler.upstream.source import ObjectFacts, Stream
-from handler.upstream.wire import Abort, Body, WireAdapter, WireHeaders
+from handler.upstream.wire import Abort, Answer, WireAdapter, WireRequest
 
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
 _MAX_ERROR_BYTES = 64 * 1024
@@ -55,7 +55,6 @@ _FIRST_PAUSE_SECONDS = 0.05
 _Made = TypeVar("_Made")
 
 _LIBRARY_ERRORS = (
-    requests.RequestException,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
     OSError,
@@ -213,17 +212,21 @@ class Transport:
                 self._watchdog.release(entry)
 
         try:
-            response = self._adapter.exchange(
-                method,
+            answer = self._adapter.exchange(
                 request.origin,
-                WireHeaders({**request.headers, **extra}, request.target, on_send=watch),
-                connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
-                read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
+                WireRequest(
+                    method,
+                    request.target,
+                    {**request.headers, **extra},
+                    on_send=watch,
+                    connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
+                    read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
+                ),
             )
         except _LIBRARY_ERRORS as error:
             release()
             raise _translate(error, request.origin, deadline) from None
-        return Exchange(method, request, response, deadline, release)
+        return Exchange(method, request, answer, deadline, release)
 
 
 class Exchange:
@@ -239,16 +242,15 @@ class Exchange:
         self,
         method: str,
         request: StoreRequest,
-        response: requests.Response,
+        answer: Answer,
         deadline: Deadline,
         release: Callable[[], None],
     ) -> None:
         self._method = method
         self._request = request
-        self._response = response
+        self._answer = answer
         self._deadline = deadline
         self._release = release
-        self._body = Body(response)
         self._missing: int | None = 0 if method == "HEAD" else None
         self._is_open = True
 
@@ -273,7 +275,7 @@ class Exchange:
         _, headers = self._accept()
         document, piece = bytearray(), memoryview(bytearray(_PIECE_BYTES))
         try:
-            while read := self._body.readinto(piece):
+            while read := self._answer.readinto(piece):
                 document += piece[:read]
                 if len(document) > most:
                     raise EntityTooLarge(f"what the store sends has more than {most} bytes")
@@ -290,8 +292,7 @@ class Exchange:
         Raises:
             ActiveStorageError: It is one.
         """
-        status = self._response.status_code
-        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        status, headers = self._answer.status, self._answer.headers
         if status >= 300:
             sent = " ".join((self._request.target, *self._request.headers.values()))
             raise read_failure(
@@ -311,7 +312,7 @@ class Exchange:
             StoreTimeout: The next byte did not come in time.
         """
         try:
-            read = self._body.readinto(buffer)
+            read = self._answer.readinto(buffer)
         except _LIBRARY_ERRORS as error:
             raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
         if not read:
@@ -336,19 +337,19 @@ class Exchange:
         self._is_open = False
         self._release()
         if self._missing == 0 and not self._deadline.is_over:
-            self._body.release()
+            self._answer.release()
         else:
-            self._body.drop()
+            self._answer.drop()
 
     def _read_error_body(self, headers: Mapping[str, str]) -> bytes:
-        if self._method == "HEAD" or self._response.status_code == 304:
+        if self._method == "HEAD" or self._answer.status == 304:
             self._missing = 0
             return b""
         body = bytearray(_MAX_ERROR_BYTES)
         filled = 0
         # A refusal is one, whatever becomes of its document.
         with contextlib.suppress(*_LIBRARY_ERRORS):
-            while filled < len(body) and (read := self._body.readinto(memoryview(body)[filled:])):
+            while filled < len(body) and (read := self._answer.readinto(memoryview(body)[filled:])):
                 filled += read
         if headers.get("content-length") == str(filled) and "transfer-encoding" not in headers:
             self._missing = 0
@@ -485,26 +486,15 @@ def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bo
     """What an error of the library's means. Its own text may hold a URL, so that none of it is used."""
     if is_body and deadline.is_over:
         return _cut_off(deadline)
-    timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-    if isinstance(error, timeouts) or deadline.is_over:
+    # To urllib3, a connection that was refused is a kind of timeout.
+    is_timeout = isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError)
+    if (is_timeout and not isinstance(error, urllib3.exceptions.NewConnectionError)) or deadline.is_over:
         return StoreTimeout(f"the store at {origin} did not answer in time")
     if is_body:
         return _cut_off(deadline)
-    if _is_malformed(error):
+    # RemoteDisconnected is both.
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
         return StoreProtocolError(f"what the store at {origin} sent is not well-formed HTTP/1.1")
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
         return StoreUnreachable(f"no trusted TLS connection to the store at {origin}")
     return StoreUnreachable(f"no connection to the store at {origin}, or it broke before an answer came")
-
-
-def _is_malformed(error: BaseException | None) -> bool:
-    """Whether something came that cannot be parsed. The libraries wrap what they raise, once or twice."""
-    # One of ours is what became of an earlier try.
-    while error is not None and not isinstance(error, ActiveStorageError):
-        if isinstance(error, http.client.HTTPException):
-            # RemoteDisconnected is both.
-            return not isinstance(error, ConnectionError)
-        if isinstance(error, requests.exceptions.InvalidHeader):
-            return True
-        error = error.__context__
-    return False

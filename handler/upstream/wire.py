@@ -1,52 +1,66 @@
-"""The HTTP library, taught four things.
+"""The HTTP libraries, taught four things.
 
 Targets go out as they came in, requests can be broken off, headers are taken whole or not at all, and bodies are read
 into a given buffer.
 
-requests and urllib3 normalise a target (the case of escapes, characters they would rather see escaped), and a client's
-signature may cover it as it was. So the target travels beside the URL, in ``WireHeaders``, and is put back at the one
-place where a request is written to the socket. Everything else is the library's: pools, TLS, parsing.
+requests and urllib3 keep the connections and do TLS; over a connection of theirs it is ``http.client`` that writes and
+parses. They would normalise a target (the case of escapes, characters they would rather see escaped), which a client's
+signature may cover as it was, and add headers of their own.
 """
 
 import contextlib
 import http.client
 import re
 import socket
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
-import requests
+from requests import certs
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import Timeout
 
 from handler.origins import Origin
 
 Abort = Callable[[], None]
 
+# As requests has it: the same authorities on every machine, whatever its system's are.
+_TRUST = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certs.where()}  # type: ignore[attr-defined]  # not in the stub
+
+_VERSIONS = {"HTTP/1.0": 10, "HTTP/1.1": 11}
+
+# RFC 9112, section 6.3: whatever their headers say.
+_BODILESS = frozenset({http.client.SWITCHING_PROTOCOLS, http.client.NO_CONTENT, http.client.NOT_MODIFIED})
+
+# http.client's own limits.
+_MAX_LINE_BYTES = 65536
+_MAX_FIELDS = 100
+
 # RFC 9110, sections 5.1, 5.5 and 5.6.2: field-name is a token, field-value holds no control characters. A folded line
 # (RFC 9112, section 5.2), which a gateway may refuse, is none.
-_HEADER_LINE_RE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r?\n")
+_FIELD_RE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n")
 
 
-class WireHeaders(dict[str, str]):
-    """The headers of a request, and what goes with them to the socket.
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """What goes to the socket, as it is to be sent, and for how long to wait.
 
-    Args:
-        headers: Names and values, as they are to be sent.
-        target: The request target, as it is to be sent.
+    Attributes:
+        method: GET or HEAD.
+        target: The request target.
+        headers: Names and values.
         on_send: Called with what breaks the request off, before anything is written.
+        connect_seconds: For a connection.
+        read_seconds: For the next bytes.
     """
 
-    def __init__(self, headers: dict[str, str], target: str, on_send: Callable[[Abort], None]) -> None:
-        super().__init__(headers)
-        self.target = target
-        self.on_send = on_send
-
-    def copy(self) -> Self:
-        """The same, whole: urllib3 copies headers on their way."""
-        return type(self)(self, self.target, self.on_send)
+    method: str
+    target: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    on_send: Callable[[Abort], None]
+    connect_seconds: float
+    read_seconds: float
 
 
 class _Breaker:
@@ -72,69 +86,80 @@ class _Breaker:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-class _Lines:
-    """The lines of an answer's head, each of them whole and a header: else there is no answer.
+class _Answer(http.client.HTTPResponse):
+    """http.client's answer, but for its head, which is read whole or not at all.
 
     http.client takes the end of the connection, or a line that is no header, for the end of the headers: what is left
-    of a length would be believed, and an encoding after it not seen.
+    of a length would be believed, and an encoding after it not seen. And it has headers parsed by what parses e-mail,
+    which takes longer than everything else of a small exchange together.
     """
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-        self._is_status_next = True
-
-    def readline(self, limit: int) -> bytes:
-        """The next line, or as much of it as ``limit`` allows.
+    def begin(self) -> None:
+        """Read the head; of ``100 Continue``, that of the answer proper after it.
 
         Raises:
-            http.client.HTTPException: It is not one of HTTP/1.1.
+            http.client.HTTPException: It is not one of HTTP/1.1, or the connection ended inside it.
         """
-        line: bytes = self._reader.readline(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
-            raise http.client.RemoteDisconnected("the connection ended before the headers did")
-        is_last = line in (b"\r\n", b"\n")
-        if not (self._is_status_next or is_last or _HEADER_LINE_RE.fullmatch(line)):
-            raise http.client.HTTPException("a line of the headers is none")
-        # After a 100 Continue, the head of the answer proper.
-        self._is_status_next = is_last
-        return line
+        status = http.client.CONTINUE
+        while status == http.client.CONTINUE:
+            version, status, self.reason = self._read_status()  # type: ignore[attr-defined]  # not in the stub
+            if version not in _VERSIONS:
+                raise http.client.UnknownProtocol("not HTTP/1")
+            fields = self._read_fields()
+        self.version, self.code, self.status = _VERSIONS[version], status, status
+        # Names in lower case are all that http.client asks for.
+        self.headers = self.msg = fields  # type: ignore[assignment]
+        # How far the body reaches (RFC 9112, section 6.3), as http.client has it. What a length is worth that is
+        # written otherwise, ``answers.py`` knows.
+        length = fields.get("content-length", "")
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if status in _BODILESS or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        is_endless = self.length is None and not self.chunked
+        self.will_close = is_endless or self._check_close()  # type: ignore[attr-defined]
 
-    def close(self) -> None:
-        """Close what the lines come from."""
-        self._reader.close()
-
-
-class _Answer(http.client.HTTPResponse):
-    def begin(self) -> None:
-        reader: Any = self.fp
-        lines: Any = _Lines(reader)
-        self.fp = lines
-        try:
-            super().begin()
-        finally:
-            # None, where http.client has closed it.
-            self.fp = self.fp and reader
+    def _read_fields(self) -> dict[str, str]:
+        """The header fields, names in lower case, the values of one that came more than once in one list."""
+        fields: dict[str, str] = {}
+        for _ in range(_MAX_FIELDS + 1):
+            line = self.fp.readline(_MAX_LINE_BYTES)
+            if line in (b"\r\n", b"\n"):
+                return fields
+            if not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
+                raise http.client.RemoteDisconnected("the connection ended before the headers did")
+            match = _FIELD_RE.fullmatch(line)
+            if match is None:
+                raise http.client.HTTPException("a line of the headers is none")
+            name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1").strip("\t ")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        raise http.client.HTTPException("there are too many headers")
 
 
 class _Wire(HTTPConnection):
     # Where http.client looks for it.
     response_class = _Answer
 
-    _target: str
     _breaker: _Breaker | None = None
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-        self._target = url
-        self._breaker = None
-        if isinstance(headers, WireHeaders):
-            self._target = headers.target
-            self._breaker = _Breaker(self.sock)
-            headers.on_send(self._breaker.pull)
-        super().request(method, url, body, headers, **options)
+    def exchange(self, request: WireRequest) -> http.client.HTTPResponse:
+        """Send a request and receive the answer's head; the body is still to be read.
 
-    def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:  # noqa: ARG002
-        """Write the request line, with the target as it is to be sent; the library knows the URL only."""
-        super().putrequest(method, self._target, *args, **options)
+        By ``http.client``, whose answer fills a given buffer from the socket. What urllib3 makes of it, and requests of
+        that, copies a body three times and costs more than the exchange itself (64 KiB, loopback).
+        """
+        self._breaker = _Breaker(self.sock)
+        request.on_send(self._breaker.pull)
+        if self.is_closed:
+            self.timeout = request.connect_seconds
+            self.connect()
+        self.sock.settimeout(request.read_seconds)
+        self.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            self.putheader(name, value)
+        self.endheaders()
+        return http.client.HTTPConnection.getresponse(self)
 
     def connect(self) -> None:
         """Connect, so that the request can be broken off even when http.client has let go of the socket."""
@@ -150,8 +175,23 @@ class _SecureWire(_Wire, HTTPSConnection):
 class _WirePool(HTTPConnectionPool):
     ConnectionCls = _Wire
 
+    def exchange(self, request: WireRequest) -> "Answer":
+        """Send a request over a connection of the pool, or over one more; see ``_Wire.exchange``."""
+        wire = self._get_conn()
+        assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
+        try:
+            return Answer(wire.exchange(request), partial(self._take_back, wire))
+        except BaseException:
+            self._take_back(wire, is_good=False)
+            raise
 
-class _SecureWirePool(HTTPSConnectionPool):
+    def _take_back(self, wire: _Wire, is_good: bool) -> None:
+        if not is_good:
+            wire.close()
+        self._put_conn(wire)
+
+
+class _SecureWirePool(_WirePool, HTTPSConnectionPool):
     ConnectionCls = _SecureWire
 
 
@@ -166,34 +206,31 @@ class WireAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=connections)
         self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
 
-    def exchange(
-        self, method: str, origin: Origin, headers: WireHeaders, connect_seconds: float, read_seconds: float
-    ) -> requests.Response:
-        """Send a request and receive the answer's headers; the body is still to be read.
+    def exchange(self, origin: Origin, request: WireRequest) -> "Answer":
+        """Send a request and receive the answer's head; the body is still to be read.
 
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
 
         Raises:
-            requests.RequestException, urllib3.exceptions.HTTPError: It did not come about.
+            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It did not come about.
         """
-        request = requests.PreparedRequest()
-        request.method = method
-        # Without the query, which may hold a signature: this URL is what the library's errors and debug lines show.
-        request.url = f"{origin}{headers.target.partition('?')[0]}"
-        request.headers = headers  # type: ignore[assignment]  # any mapping will do, and this one holds the target
-        timeout = Timeout(connect=connect_seconds, read=read_seconds)
-        return self.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]  # documented, not in the stub
+        pool = self.poolmanager.connection_from_host(origin.host, origin.port, origin.scheme, _TRUST)
+        return pool.exchange(request)  # type: ignore[no-any-return]  # one of ours
 
 
-class Body:
-    """The body of an answer, read into a given buffer.
+class Answer:
+    """An answer: its head, and its body to be read into a given buffer.
 
-    ``http.client`` reads from the socket straight into it; urllib3's own ``read`` copies each piece three times.
+    Attributes:
+        status: Three digits.
+        headers: Names in lower case; the values of one that came more than once in one list.
     """
 
-    def __init__(self, response: requests.Response) -> None:
-        self._raw: HTTPResponse = response.raw
-        self._reader: Any = self._raw._fp  # noqa: SLF001  # the reader below urllib3's copies has no public name
+    def __init__(self, response: http.client.HTTPResponse, take_back: Callable[..., None]) -> None:
+        self._response = response
+        self._take_back = take_back
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.
@@ -201,16 +238,15 @@ class Body:
         Raises:
             OSError, http.client.HTTPException: The connection broke.
         """
-        read: int = self._reader.readinto(buffer)
-        return read
+        return self._response.readinto(buffer)
 
     def release(self) -> None:
         """Give the connection back, its body having been read to the end."""
         # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
-        self._reader.read()
-        self._raw.release_conn()
+        self._response.read()
+        self._take_back(is_good=True)
 
     def drop(self) -> None:
         """Close the connection, whatever it still has to say."""
-        self._raw.close()
-        self._raw.release_conn()
+        self._response.close()
+        self._take_back(is_good=False)
