@@ -107,6 +107,11 @@ def split_query(query: str) -> Query:
     return Query(parameters, "&".join(own), "&".join(rest))
 
 
+def format_query(names: Mapping[str, str]) -> str:
+    """The query that says ``names``, percent-encoded as SigV4 does it: all but unreserved characters."""
+    return "&".join(f"{name}={quote(value, safe='-_.~')}" for name, value in names.items())
+
+
 def parse_path(path: ReductionPath) -> dict[str, str]:
     """The reducer, the data type and the parameters that a path names, decoded.
 
