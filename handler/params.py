@@ -11,9 +11,9 @@ The reducer and the segment are percent-decoded before they are parsed, since cl
 are pairs: what one writes the other reads. Standard library, ``spec`` and ``errors`` only: the client shares this file.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -46,9 +46,9 @@ class ReductionPath(NamedTuple):
     object_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Query:
-    """A query string, divided.
+    """A query string, divided; its ``repr`` shows nothing of the store's part, which can be a signature.
 
     Attributes:
         parameters: Ours, decoded.
@@ -58,7 +58,7 @@ class Query:
 
     parameters: Mapping[str, str]
     own: str
-    rest: str
+    rest: str = dataclasses.field(repr=False)
 
 
 def split_target(target: str) -> tuple[str, str]:
