@@ -207,7 +207,9 @@ def test_tasks_of_one_loop_want_different_things(plain: Served, filesystem: Any)
     async def ask(client: Any, reducer: str) -> None:
         with reducing(client, f"{reducer}/float32", ARN):
             await asyncio.sleep(0)
-            await client.get_object(**OBJECT, ResponseContentType=reducer)
+            answer = await client.get_object(**OBJECT, ResponseContentType=reducer)
+            async with answer["Body"] as body:
+                assert await body.read() == NUMBERS.tobytes()
 
     async def ask_all() -> None:
         keys = {"aws_access_key_id": KEYS.access_key, "aws_secret_access_key": KEYS.secret_key}
