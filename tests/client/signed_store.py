@@ -103,8 +103,8 @@ class SignedStore:
         return [part] if request.method == "GET" else []
 
 
-def is_well_signed(request: Seen) -> bool:
-    """Whether the signature is the one that ``KEYS`` make of the request, in its header or in its query."""
+def is_well_signed(request: Seen, keys: Credentials = KEYS) -> bool:
+    """Whether the signature is the one that ``keys`` make of the request, in its header or in its query."""
     claims = _read_claims(request)
     names = set(claims.get("SignedHeaders", "").split(";"))
     # What S3 wants to be signed wherever it is sent.
@@ -112,7 +112,7 @@ def is_well_signed(request: Seen) -> bool:
     if not wanted <= names <= request.headers.keys():
         return False
     in_query = "authorization" not in request.headers
-    signer = (S3SigV4QueryAuth if in_query else S3SigV4Auth)(KEYS, "s3", REGION)
+    signer = (S3SigV4QueryAuth if in_query else S3SigV4Auth)(keys, "s3", REGION)
     path = quote(unquote_to_bytes(request.path), safe="/-_.~")
     pairs = [pair for pair in parse_qsl(request.query, keep_blank_values=True) if pair[0] != "X-Amz-Signature"]
     query = urlencode(pairs, quote_via=quote, safe="-_.~")
