@@ -13,7 +13,7 @@ from tests.helpers import ask, read_error
 ROUTE = "kDzeX2VkLvVYyoGoNRHqXa"
 TOKEN = "0b5c" * 16
 STORE = "http://store.test:9000"
-ARN = "arn:minio:s3-object-lambda::any:webhook"
+ARN = "arn:minio:s3-object-lambda::reduce:webhook"
 
 # As MinIO presigns: for an hour, of the headers only ``host``.
 LINK_QUERY = (

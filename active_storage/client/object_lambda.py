@@ -3,7 +3,7 @@
 The client asks the store as ever; what it wants made of the object stands in the query of the GET, beside the lambda
 that is to make it. Inside ``reducing``, a boto3 client's ``get_object`` and its presigned links say so.
 
-    with reducing(s3, "sum/float32;shape=20,5;axis=0", arn="arn:minio:s3-object-lambda::any:webhook"):
+    with reducing(s3, "sum/float32;shape=20,5;axis=0", arn="arn:minio:s3-object-lambda::reduce:webhook"):
         s3.get_object(Bucket="bucket", Key="key")
 
 boto3 has no argument for it. The query is added before the request is signed, encoded as signatures want it: MinIO and

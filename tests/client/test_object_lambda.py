@@ -20,7 +20,7 @@ from tests.client.signed_store import KEYS, REGION, Seen, Served
 
 MakeClient = Callable[..., Any]
 
-ARN = "arn:minio:s3-object-lambda::any:webhook"
+ARN = "arn:minio:s3-object-lambda::reduce:webhook"
 OBJECT = {"Bucket": "bucket", "Key": "key"}
 REDUCTION = "sum/float32;shape=2,5;selection=0:2,::2;axis=0,1;missing_value=-1e20;filters=shuffle:4,fletcher32"
 NAMES = {

@@ -41,7 +41,7 @@ def targets(ports: tuple[int, int]) -> dict[str, Target]:
     return {
         target.id: target
         for target in (
-            Target("any", f"{webhook}/", two_words),
+            Target("reduce", f"{webhook}/", two_words),
             Target("sum", f"{webhook}/sum/float32", bearers),
             Target("stranger", f"{webhook}/", "another-token"),
             Target("nobody", f"{webhook}/"),

@@ -40,7 +40,7 @@ KEY = "data-float32.dat"
 OBJECT = {"Bucket": BUCKET, "Key": KEY}
 NUMBERS = sample_array("float32")
 SUM = NUMBERS.sum().tobytes()
-ANY = "arn:minio:s3-object-lambda::any:webhook"
+REDUCE = "arn:minio:s3-object-lambda::reduce:webhook"
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +60,19 @@ def objects(live_store: Store) -> Iterator[Any]:
         yield client
 
 
-def get(s3: Any, reduction: str = "sum/float32", arn: str = ANY, **arguments: Any) -> Any:
+def get(s3: Any, reduction: str = "sum/float32", arn: str = REDUCE, **arguments: Any) -> Any:
     """boto3's answer to a GET through a lambda."""
     with reducing(s3, reduction, arn):
         return s3.get_object(**{**OBJECT, **arguments})
 
 
-def read(s3: Any, reduction: str = "sum/float32", arn: str = ANY, **arguments: Any) -> bytes:
+def read(s3: Any, reduction: str = "sum/float32", arn: str = REDUCE, **arguments: Any) -> bytes:
     """The bytes of that answer."""
     body: bytes = get(s3, reduction, arn, **arguments)["Body"].read()
     return body
 
 
-def refused(s3: Any, reduction: str = "sum/float32", arn: str = ANY, **arguments: Any) -> tuple[int, str, str]:
+def refused(s3: Any, reduction: str = "sum/float32", arn: str = REDUCE, **arguments: Any) -> tuple[int, str, str]:
     """Status, code and message of the error that boto3 raises."""
     with pytest.raises(ClientError) as caught:
         get(s3, reduction, arn, **arguments)
@@ -192,7 +192,7 @@ def test_what_the_clients_helper_would_have_refused(
     py_client: Minio, query: dict[str, str], status: int, code: str, part: str
 ) -> None:
     with pytest.raises(S3Error) as caught:
-        py_client.get_object(BUCKET, KEY, extra_query_params={"lambdaArn": ANY, **query})
+        py_client.get_object(BUCKET, KEY, extra_query_params={"lambdaArn": REDUCE, **query})
     assert (caught.value.response.status, caught.value.code) == (status, code)
     assert part in (caught.value.message or "")
 
@@ -221,13 +221,13 @@ def py_client(lambda_store: Store) -> Iterator[Minio]:
 
 def test_minio_py_asks_with_extra_query_params(py_client: Minio) -> None:
     query = {"reducer": "max", "dtype": "float32", "shape": "4,5", "axis": "0"}
-    with py_client.get_object(BUCKET, KEY, extra_query_params={"lambdaArn": ANY, **query}) as answer:
+    with py_client.get_object(BUCKET, KEY, extra_query_params={"lambdaArn": REDUCE, **query}) as answer:
         assert answer.read() == NUMBERS.reshape(4, 5).max(axis=0).tobytes()
 
 
 @pytest.mark.parametrize("header", [None, "bytes=4-15"])
 def test_a_link_needs_no_keys(s3: Any, header: str | None) -> None:
-    with reducing(s3, "sum/float32", ANY):
+    with reducing(s3, "sum/float32", REDUCE):
         link = s3.generate_presigned_url("get_object", Params=OBJECT)
     with requests.Session() as session:
         session.trust_env = False
@@ -237,7 +237,7 @@ def test_a_link_needs_no_keys(s3: Any, header: str | None) -> None:
 
 def test_curl_follows_a_link(s3: Any) -> None:
     curl = shutil.which("curl") or pytest.skip("no curl on PATH")
-    with reducing(s3, "sum/float32;shape=4,5;axis=0", ANY):
+    with reducing(s3, "sum/float32;shape=4,5;axis=0", REDUCE):
         link = s3.generate_presigned_url("get_object", Params=OBJECT)
     command = [curl, "--silent", "--show-error", "--fail-with-body", "--noproxy", "*", link]
     answer = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
