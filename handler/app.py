@@ -6,7 +6,7 @@ store as it was sent.
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import flask
@@ -38,7 +38,7 @@ def create_app(settings: Settings, transport: Transport | None = None) -> flask.
 def _serve(service: Service) -> flask.Response:
     started = time.monotonic()
     request = _read_request(flask.request.environ, service.settings)
-    return _to_flask(doors.answer(request, service), request, started)
+    return _to_flask(doors.answer(request, service), started)
 
 
 def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
@@ -68,11 +68,10 @@ def _read_body(environ: dict[str, Any], most: int) -> bytes:
     return body
 
 
-def _to_flask(reply: Reply, request: Request, started: float) -> flask.Response:
+def _to_flask(reply: Reply, started: float) -> flask.Response:
     sent = _Counted(reply.body)
     response = flask.Response(sent, reply.status, headers=reply.headers)
-    response.headers["x-amz-request-id"] = request.id
-    response.call_on_close(_log_line(reply, sent, started))
+    response.call_on_close(lambda: logs.finish(reply.status, sent.bytes_sent, started))
     return response
 
 
@@ -91,15 +90,3 @@ class _Counted:
     def close(self) -> None:
         if close := getattr(self._pieces, "close", None):
             close()
-
-
-def _log_line(reply: Reply, sent: _Counted, started: float) -> Callable[[], None]:
-    def write() -> None:
-        logs.finish(
-            level="error" if reply.status == 500 else "info",
-            status=reply.status,
-            bytes_sent=sent.bytes_sent,
-            milliseconds=round((time.monotonic() - started) * 1000, 3),
-        )
-
-    return write

@@ -6,6 +6,7 @@ line of the request that the current thread is answering.
 
 import logging
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -47,9 +48,21 @@ def note(**facts: Any) -> None:
     structlog.contextvars.bind_contextvars(**facts)
 
 
-def finish(level: str, **facts: Any) -> None:
-    """Write the line."""
-    structlog.get_logger().log(_LEVELS[level.upper()], "request", **facts)
+def finish(status: int, bytes_sent: int, started: float) -> None:
+    """Write the line.
+
+    Args:
+        status: What the caller was told.
+        bytes_sent: Of the body.
+        started: When the request came, on the clock of ``time.monotonic``.
+    """
+    structlog.get_logger().log(
+        logging.ERROR if status == 500 else logging.INFO,
+        "request",
+        status=status,
+        bytes_sent=bytes_sent,
+        milliseconds=round((time.monotonic() - started) * 1000, 3),
+    )
     structlog.contextvars.clear_contextvars()
 
 

@@ -5,6 +5,7 @@ fault, in the clothes of its door.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -31,7 +32,7 @@ _Given = TypeVar("_Given")
 
 
 def answer(request: Request, service: Service) -> Reply:
-    """The reply to a request; never an exception. Begins the request's line in the log."""
+    """The reply to a request, its id in it; never an exception. Begins the request's line in the log."""
     door = find_door(request)
     logs.begin(request.id)
     logs.note(door=door.__name__.rpartition(".")[2], method=request.method)
@@ -41,7 +42,8 @@ def answer(request: Request, service: Service) -> Reply:
             raise MethodNotAllowed(f"{shown(request.method)} is not answered here", door.METHODS)
         return door.answer(request, service)
 
-    return settle(reply, lambda error: door.write_error(error, request))
+    given = settle(reply, lambda error: door.write_error(error, request))
+    return replace(given, headers=[*given.headers, ("x-amz-request-id", request.id)])
 
 
 def find_door(request: Request) -> Door:

@@ -14,12 +14,10 @@ from collections.abc import Iterable
 from handler.contracts.door import Reply, Request, Service, write_xml_error
 from handler.contracts.event import Echo, find_echo, parse_event
 from handler.contracts.json_body import read_body, read_object
-from handler.contracts.s3_door import read_wanted, reply_with_object
+from handler.contracts.lambda_door import reduce_event
 from handler.errors import ActiveStorageError, InvalidArgument, MissingToken, WrongToken
 from handler.params import decode, merge, parse_reduction, split_query
 from handler.render import plain_message
-from handler.upstream.passthrough import PassthroughSource
-from handler.upstream.presigned import build_presigned_request, replayed_headers
 
 METHODS = ("POST", "HEAD")
 
@@ -49,11 +47,8 @@ def answer(request: Request, service: Service) -> Reply:
     body = read_body(request)
     ensure_caller(request.headers.get("authorization", ""), service.settings.live_tokens)
     event = parse_event(read_object(body))
-    replayed, signed = replayed_headers(event.link.query or "", event.headers)
-    wanted = read_wanted(merge(parse_endpoint(request), event.given), event.headers, signed)
-    store_request = build_presigned_request(event.link.origin, event.target, replayed, wanted.conditions)
-    source = PassthroughSource(service.transport, store_request, request.deadline)
-    return _address(reply_with_object(wanted, source, service.gate), request)
+    given = merge(parse_endpoint(request), event.given)
+    return _address(reduce_event(event, given, service, request.deadline), request)
 
 
 def write_error(error: ActiveStorageError, request: Request) -> Reply:
@@ -106,6 +101,7 @@ def _address(reply: Reply, request: Request, told: Iterable[tuple[str, str]] = (
         *reply.headers,
         *forwarded,
         ("x-amz-fwd-status", str(reply.status)),
+        # MinIO has an id of its own; ours is the one that our log knows.
         (f"{_FORWARD}x-activestorage-request-id", request.id),
         *told,
     ]

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import requests
 import urllib3.exceptions
 
 from handler.errors import (
     ActiveStorageError,
+    EntityTooLarge,
     InvalidRange,
     ObjectChanged,
     OriginNotAllowed,
@@ -39,6 +41,9 @@ from handler.upstream.wire import Abort, Body, WireAdapter, WireHeaders
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
 _MAX_ERROR_BYTES = 64 * 1024
 
+# What is read at a time of a body that is dropped, or held anyway.
+_PIECE_BYTES = 64 * 1024
+
 _PASSING_STATUSES = frozenset({500, 502, 503, 504})
 
 # The conditions that 304 is an answer to (RFC 9110, section 15.4.5).
@@ -46,6 +51,8 @@ _UNLESS_MODIFIED_HEADERS = frozenset({"if-none-match", "if-modified-since"})
 
 # The first pause is short, since most breaks are of one connection; each one after is twice as long.
 _FIRST_PAUSE_SECONDS = 0.05
+
+_Made = TypeVar("_Made")
 
 _LIBRARY_ERRORS = (
     requests.RequestException,
@@ -133,6 +140,20 @@ class Transport:
         exchange.close()
         return exchange.facts
 
+    def read_document(self, request: StoreRequest, deadline: Deadline, most: int) -> bytes:
+        """The whole of what a store says of something else than an object, such as a listing.
+
+        Args:
+            request: What to ask for.
+            deadline: When it must be there.
+            most: How many bytes it may have.
+
+        Raises:
+            EntityTooLarge: It has more.
+            ActiveStorageError: It cannot be had.
+        """
+        return self._tries(deadline).make(lambda: self._read_document(request, deadline, most))
+
     def ensure_answers(self, origin: Origin, deadline: Deadline) -> None:
         """Pass where something at ``origin`` speaks HTTP, whatever it says.
 
@@ -145,6 +166,13 @@ class Transport:
         """Close the connections that are kept, and end the thread that watches over deadlines."""
         self._adapter.close()
         self._watchdog.close()
+
+    def _read_document(self, request: StoreRequest, deadline: Deadline, most: int) -> bytes:
+        exchange = self._send("GET", request, deadline, {})
+        try:
+            return exchange.read_document(most)
+        finally:
+            exchange.close()
 
     def _tries(self, deadline: Deadline) -> "Tries":
         return Tries(self._limits.tries, deadline, self._pause)
@@ -230,6 +258,38 @@ class Exchange:
         Raises:
             ActiveStorageError: It is a refusal, or not an answer to what was asked.
         """
+        status, headers = self._accept()
+        self.facts = read_facts(self._method, status, headers, byte_range, self._request.names_part)
+        if self._missing is None:
+            self._missing = self.facts.length
+
+    def read_document(self, most: int) -> bytes:
+        """The body of an answer that is no object's, in whatever coding it comes.
+
+        Raises:
+            EntityTooLarge: It has more than so many bytes.
+            ActiveStorageError: It is a refusal, or does not come to its end.
+        """
+        _, headers = self._accept()
+        document, piece = bytearray(), memoryview(bytearray(_PIECE_BYTES))
+        try:
+            while read := self._body.readinto(piece):
+                document += piece[:read]
+                if len(document) > most:
+                    raise EntityTooLarge(f"what the store sends has more than {most} bytes")
+        except _LIBRARY_ERRORS as error:
+            raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
+        if "transfer-encoding" not in headers and headers.get("content-length") != str(len(document)):
+            raise _cut_off(self._deadline)
+        self._missing = 0
+        return bytes(document)
+
+    def _accept(self) -> tuple[int, Mapping[str, str]]:
+        """Status and headers of an answer that is no refusal.
+
+        Raises:
+            ActiveStorageError: It is one.
+        """
         status = self._response.status_code
         headers = {name.lower(): value for name, value in self._response.headers.items()}
         if status >= 300:
@@ -241,9 +301,7 @@ class Exchange:
                 secrets=sent,
                 is_conditional=not _UNLESS_MODIFIED_HEADERS.isdisjoint(self._request.headers),
             )
-        self.facts = read_facts(self._method, status, headers, byte_range, self._request.names_part)
-        if self._missing is None:
-            self._missing = self.facts.length
+        return status, headers
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill some of ``buffer``, which is no longer than what is missing; how many bytes, at least 1.
@@ -267,7 +325,7 @@ class Exchange:
         Raises:
             StoreCutOff, StoreTimeout: As ``readinto``.
         """
-        scratch = memoryview(bytearray(min(count, _MAX_ERROR_BYTES)))
+        scratch = memoryview(bytearray(min(count, _PIECE_BYTES)))
         while count:
             count -= self.readinto(scratch[:count])
 
@@ -379,7 +437,7 @@ class Tries:
         self._pause = pause
         self._failed = 0
 
-    def make(self, attempt: Callable[[], Exchange]) -> Exchange:
+    def make(self, attempt: Callable[[], _Made]) -> _Made:
         """What ``attempt`` gives, tried again while it fails in passing.
 
         Raises:

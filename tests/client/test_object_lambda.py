@@ -56,7 +56,7 @@ def test_inside_the_block_a_get_says_what_is_wanted_and_is_well_signed(plain: Se
     s3.get_object(**OBJECT)
     check_asked(plain, {"lambdaArn": ARN, **NAMES}, {})
     assert split_query(plain.requests[0].query).parameters == NAMES
-    assert "lambdaArn=arn%3Aminio%3As3-object-lambda%3A%3Aany%3Awebhook&" in plain.requests[0].query
+    assert "lambdaArn=arn%3Aminio%3As3-object-lambda%3A%3Areduce%3Awebhook&" in plain.requests[0].query
 
 
 @pytest.mark.parametrize("version", ["s3v4", "s3v4-activestorage"])
