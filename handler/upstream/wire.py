@@ -51,6 +51,9 @@ class WireHeaders(dict[str, str]):
         self.target = target
         self.on_send = on_send
 
+    def __repr__(self) -> str:
+        return f"<WireHeaders {', '.join(self)}>"
+
     def copy(self) -> Self:
         """The same, whole: urllib3 copies headers on their way."""
         return type(self)(self, self.origin, self.target, self.on_send)
