@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/installed
 BENCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test check format bench faults lock clean
+.PHONY: help install demo serve store test test-minio check format bench faults lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -32,6 +32,10 @@ store: $(INSTALLED) ## Only the store, kept running on port 9000
 
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/pytest
+
+test-minio: $(INSTALLED) ## The live tests against the MinIO program that MINIO=path names: all clients, and its object lambda
+	@test -n "$(MINIO)" || { echo "say which MinIO: make test-minio MINIO=path/to/minio" >&2; exit 2; }
+	MINIO="$(MINIO)" $(BIN)/pytest tests/live -k minio
 
 check: $(INSTALLED) ## Lint, formatting, import laws, types; changes nothing
 	bin/check

@@ -9,19 +9,56 @@ import pytest
 from botocore.config import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from deploy.local.processes import LOOPBACK, free_ports
 from deploy.local.samples import write_samples
 from deploy.local.service import service
 from deploy.local.store import Store, find_minio, minio, seaweedfs
+from tests.client.signed_store import serving
+from tests.minio_lambda import StandIn, Target
+
+# One of one word, which stores send as a bearer's, and one of two, which they send as it is.
+WEBHOOK_TOKENS = ("token-of-the-live-tests", "Key of-the-live-tests")
 
 
 @pytest.fixture(scope="session", params=["seaweedfs", "minio"])
-def live_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+def store_name(request: pytest.FixtureRequest) -> str:
+    """Which store it is."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def ports() -> tuple[int, int]:
+    """Where the service is going to listen, and where a lambda that does wrong: MinIO must know before it starts."""
+    service_port, odd_port = free_ports(2)
+    return service_port, odd_port
+
+
+@pytest.fixture(scope="session")
+def targets(ports: tuple[int, int]) -> dict[str, Target]:
+    """The lambdas that the store knows, by their names."""
+    webhook, odd = (f"http://{LOOPBACK}:{port}" for port in ports)
+    bearers, two_words = WEBHOOK_TOKENS
+    return {
+        target.id: target
+        for target in (
+            Target("reduce", f"{webhook}/", two_words),
+            Target("sum", f"{webhook}/sum/float32", bearers),
+            Target("stranger", f"{webhook}/", "another-token"),
+            Target("nobody", f"{webhook}/"),
+            Target("odd", f"{odd}/"),
+        )
+    }
+
+
+@pytest.fixture(scope="session")
+def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
     """A store with the sample data in it. MinIO is only tested where there is one."""
     with ExitStack() as stack:
-        if request.param == "seaweedfs":
+        if store_name == "seaweedfs":
             store = stack.enter_context(seaweedfs())
         elif program := find_minio():
-            store = stack.enter_context(minio(program))
+            lambdas = {name: value for target in targets.values() for name, value in target.environment.items()}
+            store = stack.enter_context(minio(program, env=lambdas))
         else:
             pytest.skip("no MinIO: neither does the variable MINIO name one, nor is minio on PATH")
         write_samples(store)
@@ -29,10 +66,21 @@ def live_store(request: pytest.FixtureRequest) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def endpoint(live_store: Store) -> Iterator[str]:
-    """The service in front of the store."""
-    with service(live_store, {"ACTIVE_STORAGE_WORKERS": "2"}) as url:
+def endpoint(live_store: Store, ports: tuple[int, int]) -> Iterator[str]:
+    """The service in front of the store, which is the store's object lambda too."""
+    settings = {"ACTIVE_STORAGE_WORKERS": "2", "ACTIVE_STORAGE_WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS)}
+    with service(live_store, settings, port=ports[0]) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def lambda_store(store_name: str, live_store: Store, endpoint: str, targets: dict[str, Target]) -> Iterator[Store]:
+    """The store as it calls object lambdas: MinIO by itself, SeaweedFS by the stand-in before it."""
+    if store_name == "minio":
+        yield live_store
+        return
+    with serving(StandIn(live_store, targets.values())) as url:
+        yield Store(url, live_store.access_key, live_store.secret_key)
 
 
 @pytest.fixture(scope="session")
