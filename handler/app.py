@@ -6,6 +6,7 @@ small request's time. What is left of it is what runs and tests an application.
 """
 
 import functools
+import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -74,9 +75,20 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
         path=path,
         query=query,
         headers=headers,
-        deadline=Deadline.after(settings.deadline),
+        deadline=Deadline.after(settings.deadline, _watch_caller(environ)),
         read_body=functools.cache(functools.partial(_read_body, environ)),
     )
+
+
+def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
+    """What tells whether the caller has hung up, where the server says on which socket it is."""
+    connection = environ.get("gunicorn.socket")
+    if connection is None:
+        return lambda: False
+    poll = select.poll()
+    # Linux's word for an end of what the other side sends; elsewhere nothing but both ends is told.
+    poll.register(connection, getattr(select, "POLLRDHUP", 0))
+    return lambda: bool(poll.poll(0))
 
 
 def _read_body(environ: dict[str, Any], most: int) -> bytes:

@@ -20,6 +20,7 @@ import urllib3.exceptions
 
 from handler.errors import (
     ActiveStorageError,
+    CallerGone,
     EntityTooLarge,
     InvalidRange,
     ObjectChanged,
@@ -310,7 +311,10 @@ class Exchange:
         Raises:
             StoreCutOff: The connection ended before the last byte.
             StoreTimeout: The next byte did not come in time.
+            CallerGone: Nobody waits for it any more.
         """
+        if self._deadline.is_abandoned():
+            raise CallerGone("the caller closed the connection before the answer was there")
         try:
             read = self._answer.readinto(buffer)
         except _LIBRARY_ERRORS as error:
