@@ -36,6 +36,9 @@ median of the rounds, with the lower and upper quartile beside it.
 
 {targets}
 
+Beside another service, and across a slow link: [the page of the peers](peers.md). The arithmetic alone:
+[the kernels](kernels.md).
+
 ## Speed
 
 The sum of an object of float32. **Speed** is the time that the store alone takes, divided by the time of who is

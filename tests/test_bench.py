@@ -1,0 +1,74 @@
+"""The runner beside the peers, as far as it goes without their programs: what it makes of what was measured."""
+
+import json
+
+import pytest
+
+from bench.peers import cases, link, profile
+from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, Findings, Flood, Row
+from bench.peers.page import find_targets, render
+from bench.peers.programs import PEER, tell_missing
+from bench.peers.turns import Ask, _to_lua, ask_json
+
+
+def make_findings(rate: float) -> Findings:
+    """Every case measured thrice, the service as many times as fast as the others as ``rate`` says."""
+    findings = Findings(
+        rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL],
+        errors={"64 KiB": {SERVICE: 1e-9, PEER: 1e-3}},
+        floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20, 1.0), Flood(PEER, 2, 4 << 30, 1.0)],
+        large=Row(cases.LARGE, {SERVICE: [rate], STORE: [1.0]}),
+        large_growth=1 << 20,
+        links=[link.Crossing(size, {"proxy": [1.0], "client": [rate * 10]}) for size in link.SIZES],
+        shares={"numpy": 1.0},
+    )
+    door = cases.Case("64 KiB", "65536", 8, target=0.9)
+    findings.doors = [Row(door, {SIGNED: [rate], PRESIGNED: [rate], ANONYMOUS: [1.0]})]
+    return findings
+
+
+@pytest.mark.parametrize(("rate", "is_met"), [(100.0, True), (0.01, False)])
+def test_the_program_judges_what_was_measured(rate: float, is_met: bool) -> None:
+    targets = [target for target in find_targets(make_findings(rate)) if "grow" not in target.what]
+    judged = [target.is_met for target in targets if "resident" not in target.what]
+    assert judged == [is_met] * len(judged)
+    # All cases but the two of 64 KiB at one at a time that nothing is asked of; 1 GiB, the flood, two doors, the link.
+    assert len(judged) == len([case for case in cases.FULL if case.target]) + 5
+
+
+def test_the_page_is_made_of_what_was_measured() -> None:
+    files = render(make_findings(3.0), {"cores": "2"})
+    assert set(files) == {"peers.md", "peers.json", "peers-rates.svg", "peers-link.svg"}
+    assert "| 154 MiB | 32 | 3 | 3.00 (3.00 to 3.00) |" in files["peers.md"].decode()
+    assert json.loads(files["peers.json"])["machine"] == {"cores": "2"}
+    assert render(make_findings(3.0), {"cores": "2"}) == files
+
+
+def test_a_look_counts_for_the_innermost_layer() -> None:
+    stacks = (
+        "run (x/gunicorn/workers/gthread.py:1);run (handler/pipeline.py:2);read (handler/upstream/wire.py:3) 3\n"
+        "run (x/gunicorn/workers/gthread.py:1);run (handler/pipeline.py:2);recv (x/socket.py:3) 1\n"
+        "run (x/gunicorn/workers/gthread.py:1);_worker (concurrent/futures/thread.py:81) 90\n"
+    )
+    assert profile.count_layers(stacks) == {"the upstream call: request out, head in": 0.75, "the pipeline": 0.25}
+
+
+def test_what_is_missing_is_said_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.peers.programs.shutil.which", lambda *_, **__: None)
+    for name in ("NGINX", "WRK", "REDUCTIONIST"):
+        monkeypatch.delenv(name, raising=False)
+    assert {"nginx", "wrk", "reductionist"} <= {line.partition(":")[0].strip() for line in tell_missing().splitlines()}
+    assert "cargo install reductionist" in tell_missing()
+    for name in ("NGINX", "WRK", "REDUCTIONIST"):
+        monkeypatch.setenv(name, "/a/program")
+    assert tell_missing() == ""
+
+
+def test_wrk_is_told_in_lua() -> None:
+    ask = ask_json("http://service", "sum", {"dtype": "float32"})
+    assert ask == Ask("http://service/v2/sum/", "POST", {"Content-Type": "application/json"}, '{"dtype": "float32"}')
+    assert _to_lua(ask).splitlines() == [
+        'wrk.method = "POST"',
+        'wrk.headers["Content-Type"] = "application/json"',
+        'wrk.body = "{\\"dtype\\": \\"float32\\"}"',
+    ]
