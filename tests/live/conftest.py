@@ -27,16 +27,16 @@ def store_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def ports() -> tuple[int, int]:
-    """Where the service is going to listen, and where a lambda that does wrong: MinIO must know before it starts."""
-    service_port, odd_port = free_ports(2)
-    return service_port, odd_port
+def ports() -> tuple[int, int, int]:
+    """Where the service listens, a lambda that does wrong, and nobody: MinIO must know before any of them is there."""
+    service_port, odd_port, deaf_port = free_ports(3)
+    return service_port, odd_port, deaf_port
 
 
 @pytest.fixture(scope="session")
-def targets(ports: tuple[int, int]) -> dict[str, Target]:
+def targets(ports: tuple[int, int, int]) -> dict[str, Target]:
     """The lambdas that the store knows, by their names."""
-    webhook, odd = (f"http://{LOOPBACK}:{port}" for port in ports)
+    webhook, odd, deaf = (f"http://{LOOPBACK}:{port}" for port in ports)
     bearers, two_words = WEBHOOK_TOKENS
     return {
         target.id: target
@@ -46,6 +46,7 @@ def targets(ports: tuple[int, int]) -> dict[str, Target]:
             Target("stranger", f"{webhook}/", "another-token"),
             Target("nobody", f"{webhook}/"),
             Target("odd", f"{odd}/"),
+            Target("down", f"{deaf}/"),
         )
     }
 
@@ -66,7 +67,7 @@ def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def endpoint(live_store: Store, ports: tuple[int, int]) -> Iterator[str]:
+def endpoint(live_store: Store, ports: tuple[int, int, int]) -> Iterator[str]:
     """The service in front of the store, which is the store's object lambda too."""
     settings = {"ACTIVE_STORAGE_WORKERS": "2", "ACTIVE_STORAGE_WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS)}
     with service(live_store, settings, port=ports[0]) as url:
