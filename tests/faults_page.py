@@ -74,7 +74,8 @@ _EVENTS = """\
 ## Events
 
 Here MinIO posts an event to `/sum/float32`, and the store does nothing wrong. MinIO's client sees status, code and
-message in S3's XML, unless nothing came that could be sent back as route and token: then MinIO says that they are wrong.
+message in S3's XML, unless nothing came that could be sent back as route and token: then MinIO says that those are
+wrong.
 
 """
 
