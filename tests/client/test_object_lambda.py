@@ -1,6 +1,7 @@
 """``reducing``: what a client asks for inside the block, of a store that verifies the signature of the query."""
 
 import asyncio
+import io
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -89,6 +90,15 @@ def test_only_get_object_is_changed(plain: Served, s3: Any) -> None:
     with reducing(s3, "sum/float32", ARN):
         s3.head_object(**OBJECT)
     check_asked(plain, {})
+
+
+def test_a_transfer_gets_the_object_itself(plain: Served, s3: Any) -> None:
+    """It asks in threads of its own, for as many bytes as HEAD says: a result in their place would be cut."""
+    received = io.BytesIO()
+    with reducing(s3, "sum/float32", ARN):
+        s3.download_fileobj("bucket", "key", received)
+    assert received.getvalue() == NUMBERS.tobytes()
+    assert [names_in(request) for request in plain.requests] == [{}] * len(plain.requests)
 
 
 @pytest.mark.parametrize(
