@@ -50,11 +50,13 @@ bench: $(INSTALLED) ## Measure, and write docs/performance.md; BENCH="--quick" f
 faults: $(INSTALLED) ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page
 
-lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and requirements.txt as a part of it
+lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and as parts of it what a server and an image need
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --extra server -c requirements-dev.txt -o requirements.txt
+	$(BIN)/uv pip compile --group lambda-image --quiet --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" -c requirements-dev.txt -o requirements-lambda.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
