@@ -1,4 +1,4 @@
-"""deploy/minio/minio.env, used by a real MinIO beside the real service."""
+"""deploy/minio/minio.env as it stands, used by a real MinIO beside the real service."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
