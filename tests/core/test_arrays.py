@@ -195,6 +195,8 @@ def test_a_variance_does_not_cancel() -> None:
         ({"order": "K"}, "order"),
         ({"compression": "rar"}, "compression"),
         ({"ddof": 1}, "ddof"),
+        ({"reducer": "var", "ddof": 2**63}, "ddof"),
+        ({"reducer": "std", "ddof": -(2**63)}, "ddof"),
         ({"reducer": "max", "dtype": "complex64"}, "dtype"),
         ({"dtype": "complex64", "missing": Missing("missing_value", (1,))}, "missing_value"),
         ({"dtype": "int8", "missing": Missing("missing_value", (128,))}, "missing_value"),
