@@ -79,6 +79,7 @@ def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str
     assert main(["check-config", "--s3-endpoint", "http://store:9000", "--threads", "4"]) == 0
     lines = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["ACTIVE_STORAGE_S3_ENDPOINT"] == "http://store:9000"
+    assert lines["ACTIVE_STORAGE_S3_PUBLIC_ENDPOINT"] == lines["ACTIVE_STORAGE_ALLOWED_ORIGINS"] == "http://store:9000"
     assert lines["ACTIVE_STORAGE_THREADS"] == "4"
     assert lines["ACTIVE_STORAGE_DEADLINE"] == "55.0"
     assert len(lines) == len(Settings.model_fields)
