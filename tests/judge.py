@@ -41,7 +41,9 @@ def check_data(spec: ReductionSpec, array: Array, data: bytes) -> None:
     values, _ = expect(spec, array)
     order: Any = "F" if spec.order == "F" and _is_not_reduced(spec) else "C"
     answer = np.frombuffer(data, np.dtype(spec.result_dtype).newbyteorder("<")).reshape(values.shape, order=order)
-    _check_values(spec, array, values.astype(spec.result_dtype), answer)
+    with np.errstate(over="ignore"):
+        expected = values.astype(spec.result_dtype)
+    _check_values(spec, array, expected, answer)
 
 
 def expect(spec: ReductionSpec, array: Array) -> tuple[Array, Array]:

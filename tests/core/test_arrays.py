@@ -191,6 +191,14 @@ def test_the_counts_of_many_cells_take_eight_bytes_each() -> None:
     assert (result.counts.nbytes, result.count_total) == (8 * 300_000, 600_000)
 
 
+def test_what_is_beyond_the_type_is_infinite() -> None:
+    array = np.array([-999, 999, 0], np.float16)
+    spec = ReductionSpec("var", "float16", shape=(3,))
+    result = run(spec, FakeSource(store(spec, array)), GATE).result
+    check_result(spec, array, result)
+    assert np.isinf(np.frombuffer(result.data, "<f2"))
+
+
 def test_a_variance_does_not_cancel() -> None:
     """The mean is ten orders above the deviations; the mean of the squares less the square of the mean is all noise."""
     values = 1e9 + np.random.default_rng(2).random(300_000)
