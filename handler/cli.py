@@ -3,7 +3,11 @@
 import sys
 from collections.abc import Sequence
 
-from handler.settings import ENV_PREFIX, SettingsError, load_settings
+try:
+    from handler.settings import ENV_PREFIX, SettingsError, load_settings
+except ModuleNotFoundError as missing:
+    # The command is there with the client too, which needs nothing of the service's.
+    sys.exit(f'{missing.name} is not installed: pip install "s3-active-storage[server]" brings what the service needs')
 
 _USAGE = """\
 usage: active-storage serve [--SETTING VALUE ...]         run the service in the foreground
