@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 BENCH ?=
+ARCH ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test check format bench faults lock clean
+.PHONY: help install demo serve store test test-minio check format bench faults lambda-zip lambda-cold lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -33,6 +34,10 @@ store: $(INSTALLED) ## Only the store, kept running on port 9000
 test: $(INSTALLED) ## Run the tests
 	$(BIN)/pytest
 
+test-minio: $(INSTALLED) ## The live tests against the MinIO program that MINIO=path names: all clients, and its object lambda
+	@test -n "$(MINIO)" || { echo "say which MinIO: make test-minio MINIO=path/to/minio" >&2; exit 2; }
+	MINIO="$(MINIO)" $(BIN)/pytest tests/live -k minio
+
 check: $(INSTALLED) ## Lint, formatting, import laws, types; changes nothing
 	bin/check
 
@@ -46,11 +51,19 @@ bench: $(INSTALLED) ## Measure, and write docs/performance.md; BENCH="--quick" f
 faults: $(INSTALLED) ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page
 
-lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and requirements.txt as a part of it
+lambda-zip: $(INSTALLED) ## Build build/lambda.zip, the AWS function; ARCH=arm64 for Graviton
+	$(BIN)/python -m deploy.aws.package --arch $(ARCH)
+
+lambda-cold: $(INSTALLED) ## Measure what importing the function costs, from its zip, in fresh processes
+	$(BIN)/python -m deploy.aws.cold
+
+lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and as parts of it what a server and an image need
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --extra server -c requirements-dev.txt -o requirements.txt
+	$(BIN)/uv pip compile --group lambda-image --quiet --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" -c requirements-dev.txt -o requirements-lambda.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

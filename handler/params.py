@@ -11,10 +11,10 @@ The reducer and the segment are percent-decoded before they are parsed, since cl
 are pairs: what one writes the other reads. Standard library, ``spec`` and ``errors`` only: the client shares this file.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -47,9 +47,9 @@ class ReductionPath(NamedTuple):
     object_path: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Query:
-    """A query string, divided.
+    """A query string, divided; its ``repr`` shows nothing of the store's part, which can be a signature.
 
     Attributes:
         parameters: Ours, decoded.
@@ -59,7 +59,7 @@ class Query:
 
     parameters: Mapping[str, str]
     own: str
-    rest: str
+    rest: str = dataclasses.field(repr=False)
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -106,6 +106,11 @@ def split_query(query: str) -> Query:
     named = (pair.partition("=") for pair in own)
     parameters = _collect((name, decode(value, field=name)) for name, _, value in named)
     return Query(parameters, "&".join(own), "&".join(rest))
+
+
+def format_query(names: Mapping[str, str]) -> str:
+    """The query that says ``names``, percent-encoded as SigV4 does it: all but unreserved characters."""
+    return "&".join(f"{name}={quote(value, safe='-_.~')}" for name, value in names.items())
 
 
 def parse_path(path: ReductionPath) -> dict[str, str]:

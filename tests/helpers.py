@@ -1,6 +1,6 @@
 """What many tests do in the same way: feed a stream in every way, ask the application for a target as it is sent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -67,3 +67,10 @@ def read_error(response: TestResponse) -> dict[str, str]:
     assert list(fields) == ["Code", "Message", "Resource", "RequestId"]
     assert fields["RequestId"] == response.headers["x-amz-request-id"]
     return fields
+
+
+def check_no_secret(text: str, secrets: Iterable[str]) -> None:
+    """No twelve characters of a secret are in the text."""
+    for secret in secrets:
+        pieces = {secret[start : start + 12] for start in range(len(secret) - 11)}
+        assert not [piece for piece in pieces if piece in text]

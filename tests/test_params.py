@@ -13,6 +13,7 @@ from handler.params import (
     ReductionPath,
     build_spec,
     encode,
+    format_query,
     format_range,
     format_reduction,
     format_segment,
@@ -105,6 +106,13 @@ def test_the_query_says_the_same_as_the_path(spec: ReductionSpec) -> None:
     dtype, _, parameters = format_segment(spec).partition(";")
     query = split_query("&".join(encode(pair).replace("%3D", "=", 1) for pair in parameters.split(";")))
     assert build_spec(merge(parse_path(ReductionPath(spec.reducer, dtype, "/b/k")), query.parameters), None) == spec
+
+
+@given(specs())
+def test_a_query_is_read_as_it_was_written(spec: ReductionSpec) -> None:
+    names = parse_reduction(format_reduction(spec))
+    query = split_query(format_query(names))
+    assert (query.parameters, query.rest) == (names, "")
 
 
 @given(specs())

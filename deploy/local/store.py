@@ -30,7 +30,8 @@ DEMO_KEY = "minioadmin"
 _START_SECONDS = 60.0
 # Docker may have to download its image first.
 _DOCKER_START_SECONDS = 300.0
-_DOCKER_IMAGE = "minio/minio"
+# The last that MinIO published.
+_DOCKER_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 
 _SEAWEEDFS_PORTS = (
     "s3.port.grpc",

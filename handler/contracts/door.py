@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back.
+    """What goes back; its ``repr`` shows the status only.
 
     Attributes:
         status: HTTP's.
@@ -71,8 +71,8 @@ class Reply:
     """
 
     status: int
-    headers: list[tuple[str, str]]
-    body: bytes | Iterable[bytes] = b""
+    headers: list[tuple[str, str]] = field(repr=False)
+    body: bytes | Iterable[bytes] = field(default=b"", repr=False)
 
 
 class Door(Protocol):

@@ -169,10 +169,15 @@ def _as_text(name: str, value: Any) -> str:
 
 
 def _ensure_same_bytes(query: str, link: SplitUrl) -> None:
-    mine, theirs = (dict(pair.partition("=")[::2] for pair in text.split("&")) for text in (query, link.query or ""))
     for name in _BYTES_QUERY_NAMES:
-        if unquote(mine.get(name, "")) != unquote(theirs.get(name, "")):
+        if _find_values(query, name) != _find_values(link.query or "", name):
             raise Unsupported(f"{name}: the store's link is not to that, but to the object as it is now")
+
+
+def _find_values(query: str, name: str) -> set[str]:
+    """What a query says of a name, however often and however encoded; an empty value says nothing."""
+    pairs = (map(unquote, pair.partition("=")[::2]) for pair in query.split("&"))
+    return {value for each, value in pairs if each == name and value}
 
 
 def _text(document: Mapping[str, Any], member: str, name: str) -> str:

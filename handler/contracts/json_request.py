@@ -272,13 +272,13 @@ def _build_missing(given: _Missing) -> Missing:
 def _find_place(interface_type: str, url: str) -> Place:
     if interface_type != _S3 and interface_type not in _WEB:
         raise InvalidArgument("interface_type", f"is {shown(interface_type)}, not one of {', '.join((_S3, *_WEB))}")
-    origin, path, query = split_url("url", url)
+    split = split_url("url", url)
     if interface_type == _S3:
-        raw_bucket, _, raw_key = path.removeprefix("/").partition("/")
+        raw_bucket, _, raw_key = split.path.removeprefix("/").partition("/")
         bucket, key = _decode(raw_bucket), _decode(raw_key)
-        return _find_s3_place("url", origin, bucket, key, _keep_version(query))
-    target = (path or "/") + ("" if query is None else f"?{query}")
-    return Place("url", False, origin, (quote(target, safe=_URL_SAFE),))
+        return _find_s3_place("url", split.origin, bucket, key, _keep_version(split.query))
+    target = (split.path or "/") + ("" if split.query is None else f"?{split.query}")
+    return Place("url", False, split.origin, (quote(target, safe=_URL_SAFE),))
 
 
 def _find_s3_place(field: str, origin: Origin, bucket: str, key: str, query: str = "") -> Place:

@@ -8,6 +8,7 @@ lies, is each door's own business.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from handler import pipeline
 from handler.contracts.door import Reply
@@ -109,8 +110,9 @@ def ensure_known(query: str, others: Iterable[str] = ()) -> None:
     Raises:
         InvalidArgument: There is one.
     """
-    for pair in decode(query, field="query").split("&"):
-        name = pair.partition("=")[0]
+    decode(query, field="query")
+    for pair in query.split("&"):
+        name = unquote(pair.partition("=")[0])
         is_stores = name in STORE_QUERY_NAMES or name.lower().startswith(_STORE_QUERY_PREFIX)
         if name and not is_stores and name not in others:
             raise InvalidArgument(shown(name), "is neither a parameter of a reduction nor one of S3's GetObject")

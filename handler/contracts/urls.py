@@ -3,8 +3,8 @@
 No text of an error holds a part of a URL: its query may be a signature.
 """
 
+import dataclasses
 import re
-from typing import NamedTuple
 
 from handler.errors import InvalidArgument
 from handler.origins import Origin
@@ -17,12 +17,13 @@ _URL_RE = re.compile(
 _CONTROL_RE = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class SplitUrl(NamedTuple):
-    """A URL in its parts; path and query as they were sent, the query None where there is none."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class SplitUrl:
+    """A URL in its parts; path and query as they were sent, the query None where there is none, and never shown."""
 
     origin: Origin
     path: str
-    query: str | None
+    query: str | None = dataclasses.field(repr=False)
 
 
 def split_url(field: str, url: str) -> SplitUrl:

@@ -15,8 +15,8 @@ from handler.contracts.door import Reply, Request, Service, write_xml_error
 from handler.contracts.event import Echo, find_echo, parse_event
 from handler.contracts.json_body import read_body, read_object
 from handler.contracts.lambda_door import reduce_event
-from handler.errors import ActiveStorageError, MissingToken, WrongToken
-from handler.params import decode, merge, parse_reduction
+from handler.errors import ActiveStorageError, InvalidArgument, MissingToken, WrongToken
+from handler.params import decode, merge, parse_reduction, split_query
 from handler.render import plain_message
 
 METHODS = ("POST", "HEAD")
@@ -47,8 +47,8 @@ def answer(request: Request, service: Service) -> Reply:
     body = read_body(request)
     ensure_caller(request.headers.get("authorization", ""), service.settings.live_tokens)
     event = parse_event(read_object(body))
-    path = parse_reduction(decode(request.path.strip("/"), field="path"))
-    return _address(reduce_event(event, merge(path, event.given), service, request.deadline), request)
+    given = merge(parse_endpoint(request), event.given)
+    return _address(reduce_event(event, given, service, request.deadline), request)
 
 
 def write_error(error: ActiveStorageError, request: Request) -> Reply:
@@ -76,6 +76,18 @@ def ensure_caller(authorization: str, tokens: tuple[str, ...]) -> None:
     matches = [hmac.compare_digest(authorization.encode(), text.encode()) for text in good]
     if not any(matches):
         raise WrongToken("Authorization: is none of the tokens of this webhook")
+
+
+def parse_endpoint(request: Request) -> dict[str, str]:
+    """What the endpoint settles that the store was set up with: in its path, or in its query.
+
+    Raises:
+        InvalidArgument: It says something else, which would otherwise be left out in silence.
+    """
+    query = split_query(request.query)
+    if query.rest:
+        raise InvalidArgument("query", "of this webhook has names that are no parameters of a reduction")
+    return merge(parse_reduction(decode(request.path.strip("/"), field="path")), query.parameters)
 
 
 def _address(reply: Reply, request: Request, told: Iterable[tuple[str, str]] = ()) -> Reply:

@@ -36,7 +36,7 @@ from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watch, Watchdog
 from handler.upstream.source import ObjectFacts, Stream
-from handler.upstream.wire import Abort, Body, WireAdapter, WireHeaders
+from handler.upstream.wire import Abort, Answer, WireAdapter, WireHeaders
 
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
 _MAX_ERROR_BYTES = 64 * 1024
@@ -215,8 +215,7 @@ class Transport:
         try:
             response = self._adapter.exchange(
                 method,
-                request.origin,
-                WireHeaders({**request.headers, **extra}, request.target, on_send=watch),
+                WireHeaders({**request.headers, **extra}, request.origin, request.target, on_send=watch),
                 connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
                 read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
             )
@@ -248,7 +247,7 @@ class Exchange:
         self._response = response
         self._deadline = deadline
         self._release = release
-        self._body = Body(response)
+        self._body: Answer = response.raw  # type: ignore[assignment]  # what the adapter puts there
         self._missing: int | None = 0 if method == "HEAD" else None
         self._is_open = True
 
@@ -336,9 +335,9 @@ class Exchange:
         self._is_open = False
         self._release()
         if self._missing == 0 and not self._deadline.is_over:
-            self._body.release()
+            self._body.release_conn()
         else:
-            self._body.drop()
+            self._body.close()
 
     def _read_error_body(self, headers: Mapping[str, str]) -> bytes:
         if self._method == "HEAD" or self._response.status_code == 304:
@@ -486,7 +485,9 @@ def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bo
     if is_body and deadline.is_over:
         return _cut_off(deadline)
     timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-    if isinstance(error, timeouts) or deadline.is_over:
+    # To the library, no connection at all is one that was not made in time.
+    is_late = isinstance(error, timeouts) and not isinstance(error, urllib3.exceptions.NewConnectionError)
+    if is_late or deadline.is_over:
         return StoreTimeout(f"the store at {origin} did not answer in time")
     if is_body:
         return _cut_off(deadline)

@@ -1,7 +1,7 @@
 """A store on loopback that believes no signature it has not recomputed, and a way to serve it or anything else there.
 
-It sees a request as a real store does, after everything on its way, and canonicalises it as S3 writes that down: the
-path decoded and encoded again, the headers that ``SignedHeaders`` names. botocore's own signers then say what the
+It sees a request as a real store does, after everything on its way, and canonicalises it as S3 writes that down: path
+and query decoded and encoded again, the headers that ``SignedHeaders`` names. botocore's own signers then say what the
 signature must be.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
@@ -103,8 +103,8 @@ class SignedStore:
         return [part] if request.method == "GET" else []
 
 
-def is_well_signed(request: Seen) -> bool:
-    """Whether the signature is the one that ``KEYS`` make of the request, in its header or in its query."""
+def is_well_signed(request: Seen, keys: Credentials = KEYS) -> bool:
+    """Whether the signature is the one that ``keys`` make of the request, in its header or in its query."""
     claims = _read_claims(request)
     names = set(claims.get("SignedHeaders", "").split(";"))
     # What S3 wants to be signed wherever it is sent.
@@ -112,9 +112,10 @@ def is_well_signed(request: Seen) -> bool:
     if not wanted <= names <= request.headers.keys():
         return False
     in_query = "authorization" not in request.headers
-    signer = (S3SigV4QueryAuth if in_query else S3SigV4Auth)(KEYS, "s3", REGION)
+    signer = (S3SigV4QueryAuth if in_query else S3SigV4Auth)(keys, "s3", REGION)
     path = quote(unquote_to_bytes(request.path), safe="/-_.~")
-    query = "&".join(pair for pair in request.query.split("&") if not pair.startswith("X-Amz-Signature="))
+    pairs = [pair for pair in parse_qsl(request.query, keep_blank_values=True) if pair[0] != "X-Amz-Signature"]
+    query = urlencode(pairs, quote_via=quote, safe="-_.~")
     canonical = AWSRequest(
         request.method,
         f"http://{request.headers['host']}{path}?{query}",

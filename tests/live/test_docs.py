@@ -1,32 +1,91 @@
 """The documentation's programs, run as they stand against the real service and store."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from deploy.local.store import Store
+from tests.minio_lambda import Target
 
 pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parents[2]
+LAMBDA_PAGE = ROOT / "docs" / "object-lambda.md"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+
+
+def listings(page: Path, language: str) -> list[str]:
+    """What stands on a page in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
 PROGRAMS = [
-    pytest.param(program, id=f"{path.name}-{number}")
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    for number, program in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL))
+    pytest.param(program, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, program in enumerate(listings(page, "python"))
 ]
+SCRIPTS = [script for script in listings(LAMBDA_PAGE, "sh") if "curl" in script]
 
 
 def test_there_are_programs() -> None:
-    assert len(PROGRAMS) >= 4
+    assert len(PROGRAMS) >= 6
+    assert len(SCRIPTS) == 1
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a user's shell has who has installed the package: nothing of AWS but a region, no network proxies."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.defpath))
+    return {
+        "PATH": path,
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "no_proxy": "*",
+    }
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_of_the_documentation_runs(program: str, live_store: Store, endpoint: str) -> None:
-    program = program.replace("http://localhost:8000", endpoint).replace("http://localhost:9000", live_store.endpoint)
+def test_a_program_of_the_documentation_runs(
+    program: str, live_store: Store, lambda_store: Store, endpoint: str, environment: dict[str, str]
+) -> None:
+    store = lambda_store if "reducing(" in program or "lambdaArn" in program else live_store
     # The second program of a page goes on where the first left off.
     start = "from active_storage.client.boto3 import S3ActiveStorageV4Auth\nS3ActiveStorageV4Auth.register()\n"
-    environment = {"AWS_DEFAULT_REGION": "us-east-1", "no_proxy": "*", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", start + program], check=True, env=environment, timeout=60)
+    command = [sys.executable, "-c", start + placed(program, store, endpoint)]
+    subprocess.run(command, check=True, env=environment, timeout=60)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_for_a_shell_runs(
+    script: str, lambda_store: Store, endpoint: str, environment: dict[str, str]
+) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on PATH")
+    command = ["sh", "-euc", placed(script, lambda_store, endpoint)]
+    answer = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True, text=True)
+    # Ten numbers from -1 in quarters.
+    assert answer.stdout.split() == ["1.25"]
+
+
+def placed(program: str, store: Store, endpoint: str) -> str:
+    """A program with the addresses of this test in place of those that it names."""
+    addresses = {"localhost:8000": urlsplit(endpoint).netloc, "localhost:9000": urlsplit(store.endpoint).netloc}
+    for written, here in addresses.items():
+        program = program.replace(written, here)
+    return program
+
+
+def test_the_variables_for_minio_are_those_that_these_tests_give_it() -> None:
+    documented = dict(line.split("=", 1) for line in listings(LAMBDA_PAGE, "ini")[0].splitlines())
+    targets = (
+        Target("sum", "http://localhost:8000/sum/float32", "a-long-random-word"),
+        Target("reduce", "http://localhost:8000/", "a-long-random-word"),
+    )
+    assert documented == {name: value for target in targets for name, value in target.environment.items()}

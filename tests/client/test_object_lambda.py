@@ -1,0 +1,245 @@
+"""``reducing``: what a client asks for inside the block, of a store that verifies the signature of the query."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from contextvars import copy_context
+from typing import Any
+from urllib.parse import parse_qsl
+
+import boto3
+import pytest
+import requests
+from botocore.exceptions import ClientError
+
+from active_storage.client.object_lambda import reducing
+from handler.errors import InvalidArgument, UnknownReducer
+from handler.params import split_query
+from tests.client.conftest import NUMBERS
+from tests.client.signed_store import KEYS, REGION, Seen, Served, SignedStore
+
+MakeClient = Callable[..., Any]
+
+ARN = "arn:minio:s3-object-lambda::reduce:webhook"
+OBJECT = {"Bucket": "bucket", "Key": "key"}
+REDUCTION = "sum/float32;shape=2,5;selection=0:2,::2;axis=0,1;missing_value=-1e20;filters=shuffle:4,fletcher32"
+NAMES = {
+    "reducer": "sum",
+    "dtype": "float32",
+    "shape": "2,5",
+    "selection": "0:2,::2",
+    "axis": "0,1",
+    "missing_value": "-1e20",
+    "filters": "shuffle:4,fletcher32",
+}
+
+
+@pytest.fixture
+def s3(plain: Served, make_client: MakeClient) -> Any:
+    """A client of a plain S3, which signs as boto3 does."""
+    return make_client(plain.endpoint, version="s3v4")
+
+
+def make_session() -> boto3.session.Session:
+    """A session as users make it."""
+    return boto3.session.Session(KEYS.access_key, KEYS.secret_key, region_name=REGION)
+
+
+def names_in(request: Seen) -> dict[str, str]:
+    """What a request's query says, without its signature."""
+    return {name: value for name, value in parse_qsl(request.query, True) if not name.startswith("X-Amz-")}
+
+
+def check_asked(plain: Served, *expected: Mapping[str, str]) -> None:
+    """The store was asked so often, each time for that."""
+    assert [names_in(request) for request in plain.requests] == list(expected)
+
+
+def test_inside_the_block_a_get_says_what_is_wanted_and_is_well_signed(plain: Served, s3: Any) -> None:
+    with reducing(s3, REDUCTION, ARN):
+        assert s3.get_object(**OBJECT)["Body"].read() == NUMBERS.tobytes()
+    s3.get_object(**OBJECT)
+    check_asked(plain, {"lambdaArn": ARN, **NAMES}, {})
+    assert split_query(plain.requests[0].query).parameters == NAMES
+    assert "lambdaArn=arn%3Aminio%3As3-object-lambda%3A%3Areduce%3Awebhook&" in plain.requests[0].query
+
+
+@pytest.mark.parametrize("version", ["s3v4", "s3v4-activestorage"])
+def test_a_presigned_link_says_it_too(plain: Served, make_client: MakeClient, version: str) -> None:
+    s3 = make_client(plain.endpoint, version=version)
+    with reducing(s3, REDUCTION, ARN):
+        link = s3.generate_presigned_url("get_object", Params=OBJECT)
+    with requests.Session() as session:
+        session.trust_env = False
+        assert session.get(link, timeout=10).content == NUMBERS.tobytes()
+    check_asked(plain, {"lambdaArn": ARN, **NAMES})
+
+
+def test_it_stands_beside_what_boto3_puts_into_the_query(plain: Served, s3: Any) -> None:
+    with reducing(s3, "sum/float32", ARN):
+        s3.get_object(**OBJECT, ResponseContentType="a/b; c=d")
+    check_asked(
+        plain,
+        {"response-content-type": "a/b; c=d", "lambdaArn": ARN, "reducer": "sum", "dtype": "float32"},
+    )
+
+
+def test_only_get_object_is_changed(plain: Served, s3: Any) -> None:
+    with reducing(s3, "sum/float32", ARN):
+        s3.head_object(**OBJECT)
+    check_asked(plain, {})
+
+
+@pytest.mark.parametrize(
+    ("reduction", "arn", "names"),
+    [
+        ("", ARN, {"lambdaArn": ARN}),
+        ("/;axis=0", ARN, {"lambdaArn": ARN, "axis": "0"}),
+        ("/;axis=", ARN, {"lambdaArn": ARN, "axis": ""}),
+        ("sum/float32", None, {"reducer": "sum", "dtype": "float32"}),
+        ("", None, {}),
+    ],
+)
+def test_what_the_lambda_settles_can_be_left_out(
+    plain: Served, s3: Any, reduction: str, arn: str | None, names: dict[str, str]
+) -> None:
+    with reducing(s3, reduction, arn):
+        s3.get_object(**OBJECT)
+    check_asked(plain, names)
+
+
+@pytest.mark.parametrize(
+    ("reduction", "error"),
+    [
+        ("sum/float31", InvalidArgument),
+        ("summe/float32", UnknownReducer),
+        ("sum/float32;axes=0", InvalidArgument),
+        ("/;axes=0", InvalidArgument),
+        ("sum/float32;shape=0", InvalidArgument),
+        ("sum/float32/bucket", InvalidArgument),
+    ],
+)
+def test_a_slip_is_found_before_anything_is_asked(
+    plain: Served, s3: Any, reduction: str, error: type[Exception]
+) -> None:
+    with pytest.raises(error), reducing(s3, reduction, ARN):
+        pytest.fail("nothing to do here")
+    check_asked(plain)
+
+
+def test_the_block_ends_with_an_error_as_well(plain: Served, s3: Any) -> None:
+    with pytest.raises(ClientError), reducing(s3, "sum/float32", ARN):
+        s3.get_object(Bucket="bucket", Key="missing")
+    s3.get_object(**OBJECT)
+    check_asked(plain, {"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}, {})
+
+
+def test_what_is_asked_again_says_it_once(serve: Callable[..., Served]) -> None:
+    """boto3 makes and signs each attempt anew."""
+    store = SignedStore({"/bucket/key": NUMBERS.tobytes()})
+    refusals = ["503 Slow Down"]
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if refusals:
+            start_response(refusals.pop(), [("Content-Length", "0")])
+            return []
+        return store(environ, start_response)
+
+    served = serve(answer)
+    with closing(make_session().client("s3", endpoint_url=served.endpoint)) as s3, reducing(s3, "sum/float32", ARN):
+        assert s3.get_object(**OBJECT)["Body"].read() == NUMBERS.tobytes()
+    check_asked(served, *[{"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}] * 2)
+
+
+def test_blocks_nest_and_the_inner_one_holds(plain: Served, s3: Any) -> None:
+    with reducing(s3, "sum/float32", ARN):
+        with reducing(s3, "max/float32", ARN):
+            s3.get_object(**OBJECT)
+        s3.get_object(**OBJECT)
+    assert [names_in(request)["reducer"] for request in plain.requests] == ["max", "sum"]
+
+
+def test_each_client_asks_for_its_own(plain: Served, s3: Any, make_client: MakeClient) -> None:
+    other, third = (make_client(plain.endpoint, version="s3v4") for _ in range(2))
+    with reducing(s3, "sum/float32", ARN), reducing(other, "max/float32", ARN):
+        for client in (s3, other, third):
+            client.get_object(**OBJECT)
+    assert [names_in(request).get("reducer") for request in plain.requests] == ["sum", "max", None]
+
+
+def test_a_client_is_shared_by_threads_that_want_different_things(plain: Served, s3: Any) -> None:
+    """All are inside their blocks at once, one is in none; each block registers the hook, which is there once."""
+    everyone = threading.Barrier(5)
+
+    def ask(reducer: str) -> None:
+        with reducing(s3, f"{reducer}/float32", ARN):
+            everyone.wait(10)
+            s3.get_object(Bucket="bucket", Key="key", ResponseContentType=reducer)
+
+    threads = [threading.Thread(target=ask, args=(reducer,)) for reducer in ("sum", "max", "min", "mean")]
+    for thread in threads:
+        thread.start()
+    everyone.wait(10)
+    s3.get_object(**OBJECT)
+    for thread in threads:
+        thread.join()
+    seen = [names_in(request) for request in plain.requests]
+    assert sorted(names.get("reducer", "") for names in seen) == ["", "max", "mean", "min", "sum"]
+    assert all(names.get("reducer") == names.get("response-content-type") for names in seen)
+
+
+def test_a_block_that_is_left_in_another_context_changes_nothing_here(plain: Served, s3: Any) -> None:
+    copy_context().run(lambda: reducing(s3, "sum/float32", ARN).__enter__())
+    s3.get_object(**OBJECT)
+    check_asked(plain, {})
+
+
+def test_a_resource_has_a_client_too(plain: Served) -> None:
+    resource = make_session().resource("s3", endpoint_url=plain.endpoint)
+    with reducing(resource.meta.client, "sum/float32", ARN):
+        resource.Object("bucket", "key").get()
+    check_asked(plain, {"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"})
+    resource.meta.client.close()
+
+
+@pytest.fixture
+def filesystem(plain: Served) -> Any:
+    """s3fs at the plain S3, where it is installed: the oldest and newest botocores are tried without."""
+    s3fs = pytest.importorskip("s3fs")
+    return s3fs.S3FileSystem(
+        key=KEYS.access_key, secret=KEYS.secret_key, endpoint_url=plain.endpoint, skip_instance_cache=True
+    )
+
+
+def test_s3fs_asks_for_it_from_its_own_thread(plain: Served, filesystem: Any) -> None:
+    """Its event loop takes the caller's context along."""
+    filesystem.connect()
+    with reducing(filesystem.s3, "sum/float32", ARN):
+        assert filesystem.cat_file("bucket/key") == NUMBERS.tobytes()
+    assert filesystem.cat_file("bucket/key") == NUMBERS.tobytes()
+    gets = [names_in(request) for request in plain.requests if request.method == "GET"]
+    assert gets == [{"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}, {}]
+
+
+def test_tasks_of_one_loop_want_different_things(plain: Served, filesystem: Any) -> None:
+    session = pytest.importorskip("aiobotocore.session")
+
+    async def ask(client: Any, reducer: str) -> None:
+        with reducing(client, f"{reducer}/float32", ARN):
+            await asyncio.sleep(0)
+            answer = await client.get_object(**OBJECT, ResponseContentType=reducer)
+            async with answer["Body"] as body:
+                assert await body.read() == NUMBERS.tobytes()
+
+    async def ask_all() -> None:
+        keys = {"aws_access_key_id": KEYS.access_key, "aws_secret_access_key": KEYS.secret_key}
+        async with session.get_session().create_client(
+            "s3", endpoint_url=plain.endpoint, region_name=REGION, **keys
+        ) as client:
+            await asyncio.gather(*(ask(client, reducer) for reducer in ("sum", "max", "min")))
+
+    asyncio.run(ask_all())
+    seen = [names_in(request) for request in plain.requests]
+    assert sorted(names["reducer"] for names in seen) == ["max", "min", "sum"]
+    assert all(names["reducer"] == names["response-content-type"] for names in seen)
