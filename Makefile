@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 BENCH ?=
+ARCH ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test test-minio check format bench bench-peers faults lock clean
+.PHONY: help install demo serve store test test-minio check format bench bench-peers faults lambda-zip lambda-cold lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -53,11 +54,19 @@ bench-peers: $(INSTALLED) ## Measure beside Reductionist, write docs/peers.md; s
 faults: $(INSTALLED) ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page
 
-lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and requirements.txt as a part of it
+lambda-zip: $(INSTALLED) ## Build build/lambda.zip, the AWS function; ARCH=arm64 for Graviton
+	$(BIN)/python -m deploy.aws.package --arch $(ARCH)
+
+lambda-cold: $(INSTALLED) ## Measure what importing the function costs, from its zip, in fresh processes
+	$(BIN)/python -m deploy.aws.cold
+
+lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and as parts of it what a server and an image need
 	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --extra dev -o requirements-dev.txt
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	  --custom-compile-command "make lock" --extra server -c requirements-dev.txt -o requirements.txt
+	$(BIN)/uv pip compile --group lambda-image --quiet --universal --python-version 3.11 --generate-hashes \
+	  --custom-compile-command "make lock" -c requirements-dev.txt -o requirements-lambda.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

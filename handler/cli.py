@@ -3,7 +3,11 @@
 import sys
 from collections.abc import Sequence
 
-from handler.settings import ENV_PREFIX, SettingsError, load_settings
+try:
+    from handler.settings import ENV_PREFIX, SettingsError, load_settings
+except ModuleNotFoundError as missing:
+    # The command is there with the client too, which needs nothing of the service's.
+    sys.exit(f'{missing.name} is not installed: pip install "s3-active-storage[server]" brings what the service needs')
 
 _USAGE = """\
 usage: active-storage serve [--SETTING VALUE ...]         run the service in the foreground
@@ -24,7 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     if command == "check-config":
-        for name, value in settings.model_dump(mode="json").items():
+        # The two whose default depends on another setting.
+        implied = {
+            "s3_public_endpoint": str(settings.public_store),
+            "allowed_origins": ",".join(dict.fromkeys(map(str, settings.allow_list))),
+        }
+        for name, value in (settings.model_dump(mode="json") | implied).items():
             sys.stdout.write(f"{ENV_PREFIX}{name.upper()}={'' if value is None else value}\n")
         return 0
     # gunicorn has no place in a process that only looks at its settings.

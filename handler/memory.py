@@ -9,6 +9,10 @@ from handler.errors import EntityTooLarge, SlowDown
 # A block is reduced in a fraction of a millisecond and a request is mostly waiting; a second is plenty for most.
 _RETRY_AFTER_SECONDS = 1
 
+# A chunk of nothing but a fill value, of which archives are full, is a thousandth of itself in zlib and a
+# ten-thousandth in zstd. So a ratio tells of a bomb only where more comes out than the chunks of archives hold.
+_ALWAYS_DECODED_BYTES = 64 << 20
+
 
 class MemoryGate:
     """Counts what the requests of a process hold. Waits for nothing: what does not fit now is refused now.
@@ -16,7 +20,7 @@ class MemoryGate:
     Args:
         limit_bytes: What all requests may hold at once.
         request_limit_bytes: What one may hold.
-        max_expansion: How many bytes a codec may make of one.
+        max_expansion: How many bytes a codec may make of one, where it makes more than a large chunk of them.
     """
 
     def __init__(self, limit_bytes: int, request_limit_bytes: int, max_expansion: int) -> None:
@@ -32,7 +36,7 @@ class MemoryGate:
 
     def decoded_limit(self, stored_bytes: int) -> int:
         """How many bytes so many compressed ones may become."""
-        return min(self.request_limit_bytes, stored_bytes * self._max_expansion)
+        return min(self.request_limit_bytes, max(stored_bytes * self._max_expansion, _ALWAYS_DECODED_BYTES))
 
     def take(self, count_bytes: int) -> None:
         """Count what a request begins to hold.

@@ -12,6 +12,7 @@ are pairs: what one writes the other reads. Standard library, ``spec`` and ``err
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -268,9 +269,14 @@ def _parse_integers(name: str, text: str) -> tuple[int, ...]:
 def _parse_number(name: str, text: str) -> int | float:
     if _INTEGER_RE.fullmatch(text):
         return int(text)
-    if not _NUMBER_RE.fullmatch(text):
+    match = _NUMBER_RE.fullmatch(text)
+    if not match:
         raise InvalidArgument(name, f"{shown(text)} is not a number")
-    return float(text)
+    number = float(text)
+    # Digits that no float64 has would become infinity, and mark other elements than were meant.
+    if match[1] and math.isinf(number):
+        raise InvalidArgument(name, f"{shown(text)} is beyond any data type")
+    return number
 
 
 def _parse_slice(text: str) -> Slice:

@@ -26,9 +26,11 @@ _ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 def describe_result(result: Result) -> dict[str, str]:
     """What is said of a result beside its bytes, by the last part of the header's name."""
     facts = {"dtype": result.dtype, "shape": json.dumps(result.shape), "byte-order": "little"}
-    if result.counts is not None:
-        facts["count-total"] = str(sum(result.counts))
-        counts = json.dumps(result.counts)
+    if result.count_total is not None:
+        facts["count-total"] = str(result.count_total)
+    # The shortest count takes three characters; of more than that many, the text is not even made.
+    if result.counts is not None and len(result.counts) * 3 <= _MAX_COUNT_HEADER_BYTES:
+        counts = json.dumps(list(result.counts))
         if len(counts) <= _MAX_COUNT_HEADER_BYTES:
             facts["count"] = counts
     return facts

@@ -128,8 +128,10 @@ class Settings(BaseSettings):
     max_object_memory: Bytes = Field(
         ByteSize(512 << 20), description="bytes that one request may hold; over it 400 EntityTooLarge"
     )
-    # Zeros compress a thousandfold with zlib; nothing measured does.
-    max_expansion: int = Field(1000, ge=1, description="decompressed bytes per compressed byte")
+    # Zeros compress a thousandfold with zlib; nothing measured does. Small data may be all zeros: see ``memory.py``.
+    max_expansion: int = Field(
+        1000, ge=1, description="decompressed bytes per compressed byte, where they are more than 64 MiB"
+    )
     connect_timeout: Seconds = Field(5.0, description="for a connection to the store")
     read_timeout: Seconds = Field(30.0, description="for the store's next bytes")
     # MinIO and AWS give up on an object lambda after 60 s: an answer that comes later is work for nobody.

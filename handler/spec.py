@@ -92,6 +92,9 @@ _MAX_BYTES = 2**63 - 1
 # numpy's own limit.
 MAX_DIMENSIONS = 32
 
+# Far above any number of elements, and far enough below 2**63 that what is left of one can be counted in int64.
+_MAX_DDOF = 2**62
+
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
@@ -291,6 +294,8 @@ class ReductionSpec:
             self.missing.ensure_fits(self.dtype)
         if self.ddof and not REDUCERS[self.reducer].takes_ddof:
             raise InvalidArgument("ddof", f"means nothing to {self.reducer}")
+        if abs(self.ddof) > _MAX_DDOF:
+            raise InvalidArgument("ddof", "is more than there are elements in any object")
 
     @property
     def element_bytes(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import flask
+import hypothesis
 import numpy as np
 import pytest
 
@@ -10,6 +11,10 @@ from handler.app import create_app
 from handler.settings import Settings
 from handler.upstream.fake import FakeStore
 from tests.helpers import make_settings
+
+# The same cases in every run, so that a change is what breaks a test. ``--hypothesis-profile=default`` draws new ones.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.load_profile("same")
 
 NUMBERS = np.arange(1, 11, dtype="<f4")
 

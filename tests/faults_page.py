@@ -6,7 +6,7 @@ the real application. ``tests/upstream/test_faults.py`` fails when the page in t
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import flask
 import numpy as np
 from werkzeug.test import TestResponse
 
+from tests.events import LINK_QUERY, asking, make_event, post, read_failure
 from tests.faulty_store import (
     CHAPTERS,
     RANGE_HEADER,
@@ -62,6 +63,20 @@ _STORE_TABLE = """\
 _CALLER_TABLE = """\
 | The request | The caller sees | Message | Asks the store |
 |---|---|---|---|
+"""
+
+_EVENT_TABLE = """\
+| The event | The answer | Message | Asks the store |
+|---|---|---|---|
+"""
+
+_EVENTS = """\
+## Events
+
+Here MinIO posts an event to `/sum/float32`, and the store does nothing wrong. MinIO's client sees status, code and
+message in S3's XML, unless nothing came that could be sent back as route and token: then MinIO says that those are
+wrong.
+
 """
 
 _SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request, SignedHeaders={}, Signature=0"
@@ -128,6 +143,65 @@ SLIPS = (
 )
 # fmt: on
 
+_TOKENS = {"webhook_tokens": "the-token"}
+
+
+@dataclass(frozen=True)
+class EventSlip:
+    """An event that cannot be answered, or of which one could think so.
+
+    Attributes:
+        does: What is odd about it, for people.
+        make: The event, or the bytes of one, from the store's origin.
+        target: Where it is posted.
+        headers: What MinIO says beside.
+        settings: The service's, where the slip needs its own.
+    """
+
+    does: str
+    make: Callable[[str], Any] = lambda store: make_event(_link(store))
+    target: str = "/sum/float32"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _link(store: str) -> str:
+    return f"{store}/bucket/key?{LINK_QUERY}"
+
+
+def _asks(query: str, **headers: str) -> Callable[[str], Any]:
+    return lambda store: make_event(_link(store), asking(query), headers)
+
+
+def _links(change: Callable[[str], str]) -> Callable[[str], Any]:
+    return lambda store: make_event(change(_link(store)))
+
+
+# fmt: off
+EVENT_SLIPS = (
+    EventSlip("is well", settings=_TOKENS, headers={"Authorization": "Bearer the-token"}),
+    EventSlip("comes without a token", settings=_TOKENS),
+    EventSlip("comes with another token", settings=_TOKENS, headers={"Authorization": "Bearer another"}),
+    EventSlip("is not JSON", lambda _: b"event"),
+    EventSlip("is longer than 1 MiB", lambda _: b" " * (1 << 20) + b"{}"),
+    EventSlip("is empty", lambda _: {}),
+    EventSlip("has a newline in its route", lambda store: make_event(_link(store), route="a\nb")),
+    EventSlip("has a link to an origin that is not allowed", lambda _: make_event(_link("http://[::ffff:127.0.0.1]"))),
+    EventSlip("has a link with a user in it", _links(lambda link: link.replace("://", "://store@"))),
+    EventSlip("has a link that is not encoded", _links(lambda link: link.replace("/key", "/the key"))),
+    EventSlip("says the reduction in the client's query", _asks("reducer=sum&dtype=float32"), "/"),
+    EventSlip("says it nowhere", target="/"),
+    EventSlip("says another in the query than the endpoint", _asks("reducer=max")),
+    EventSlip("has a parameter twice", _asks("axis=0&axis=0")),
+    EventSlip("has a name in the query that nobody knows", _asks("axes=0")),
+    EventSlip("is for an older version", _asks("versionId=1")),
+    EventSlip("is for a range", _asks("", Range=RANGE_HEADER)),
+    EventSlip("is for a range inside an element", _asks("", Range="bytes=2-5")),
+    EventSlip("is for a range beyond the object", _asks("", Range="bytes=600000-")),
+    EventSlip("has an `If-Match` on something else", _asks("", **{"If-Match": '"0"'})),
+)
+# fmt: on
+
 
 @contextlib.contextmanager
 def _serving(store: FaultyStore, settings: Mapping[str, Any]) -> Iterator[flask.Flask]:
@@ -144,6 +218,8 @@ def write_page() -> str:
         chapters.append(f"## {title}\n\n{_STORE_TABLE}" + "".join(lines))
     lines = [_write_slip(slip) for slip in SLIPS]
     chapters.append(f"## Requests\n\nHere the store does nothing wrong.\n\n{_CALLER_TABLE}" + "".join(lines))
+    lines = [_write_event_slip(slip) for slip in EVENT_SLIPS]
+    chapters.append(f"{_EVENTS}{_EVENT_TABLE}" + "".join(lines))
     return "\n".join(chapters)
 
 
@@ -163,6 +239,14 @@ def _write_fault(fault: Fault) -> Iterator[str]:
 def _write_slip(slip: Slip) -> str:
     with FaultyStore(slip.behave) as store, _serving(store, slip.settings) as app:
         response = ask(app, slip.target, slip.method, slip.headers)
+        return _write_line(slip.does, *_describe(response, store), "yes" if store.tries else "no")
+
+
+def _write_event_slip(slip: EventSlip) -> str:
+    with FaultyStore(well) as store, _serving(store, slip.settings) as app:
+        response = post(app, slip.target, slip.make(store.url), slip.headers)
+        if response.status_code != 200:
+            read_failure(response)
         return _write_line(slip.does, *_describe(response, store), "yes" if store.tries else "no")
 
 

@@ -30,7 +30,9 @@ def check_result(spec: ReductionSpec, array: Array, result: Result) -> None:
     order: Any = "F" if spec.order == "F" and _is_not_reduced(spec) else "C"
     assert result.dtype == spec.result_dtype
     assert result.shape == values.shape
-    assert result.counts == tuple(int(count) for count in np.ravel(counts, order=order))
+    assert result.counts is not None
+    assert list(result.counts) == np.ravel(counts, order=order).tolist()
+    assert result.count_total == counts.sum()
     check_data(spec, array, result.data)
 
 

@@ -1,7 +1,7 @@
 """MinIO's part in an object lambda, played by a server of the tests' own before a real store.
 
 ``StandIn`` does what MinIO does with a GET that names a lambda, in the same order: it believes the client's signature
-or refuses, tries a new endpoint by HEAD, presigns a link for an hour, posts the event with the headers that Go's client
+or refuses, presigns a link for an hour, tries a new endpoint by HEAD, posts the event with the headers that Go's client
 sends, and makes the client's answer of what comes back by MinIO's rules. The tests against the real program, which are
 the same (``tests/live/test_object_lambda.py``), say whether it is still like MinIO.
 
@@ -102,11 +102,16 @@ class StandIn:
             raise NotImplementedError("a GET with a lambdaArn is all that is played here")
         if not is_well_signed(request, self._keys):
             return refuse(403, "SignatureDoesNotMatch", "The request signature does not match.")
-        target = self._targets[form["lambdaArn"]]
-        self._try(target)
+        target = self._targets.get(form["lambdaArn"])
+        if target is None:
+            return refuse(404, "LambdaARNNotFound", "The specified lambda ARN does not exist")
         event = self._make_event(request, form)
-        body = json.dumps(event).encode()
-        return pass_on(event, _send(target, "POST", {**SENT_HEADERS, **target.authorization}, body))
+        try:
+            self._try(target)
+            answer = _send(target, "POST", {**SENT_HEADERS, **target.authorization}, json.dumps(event).encode())
+        except OSError:
+            return refuse(500, "InternalError", "cause(not connected to target server/service)")
+        return pass_on(event, answer)
 
     def _make_event(self, request: Seen, form: Mapping[str, str]) -> dict[str, Any]:
         bucket, _, key = unquote(request.path[1:]).partition("/")

@@ -39,6 +39,13 @@ def test_what_can_never_fit_is_too_large(limit: int, request_limit: int) -> None
 
 
 def test_compressed_data_may_become_so_many_times_its_size_and_no_more_than_a_request_may_hold() -> None:
-    gate = MemoryGate(1000, 500, 10)
-    assert gate.decoded_limit(20) == 200
-    assert gate.decoded_limit(80) == 500
+    mebi = 1 << 20
+    gate = MemoryGate(1000 * mebi, 500 * mebi, 10)
+    assert gate.decoded_limit(20 * mebi) == 200 * mebi
+    assert gate.decoded_limit(80 * mebi) == 500 * mebi
+
+
+def test_a_ratio_says_nothing_of_small_data() -> None:
+    mebi = 1 << 20
+    assert MemoryGate(1000 * mebi, 500 * mebi, 10).decoded_limit(50) == 64 * mebi
+    assert MemoryGate(1000 * mebi, 30 * mebi, 10).decoded_limit(50) == 30 * mebi

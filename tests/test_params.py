@@ -263,6 +263,8 @@ def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
         ("float32;axis=x", "", "axis"),
         ("float32;missing_value=x", "", "missing_value"),
         ("float32;missing_value=1_0", "", "missing_value"),
+        ("float64;missing_value=1e400", "", "missing_value"),
+        ("float64;valid_range=0,1e309", "", "valid_range"),
         ("float32;missing_value=1,2", "", "missing_value"),
         ("int8;missing_value=300", "", "missing_value"),
         ("float32;missing_value=1;valid_min=0", "", "valid_min"),

@@ -1,6 +1,8 @@
 """Settings: one reader, every name in the reference, a bad one refused by name and never shown."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,7 @@ def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str
     assert main(["check-config", "--s3-endpoint", "http://store:9000", "--threads", "4"]) == 0
     lines = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["ACTIVE_STORAGE_S3_ENDPOINT"] == "http://store:9000"
+    assert lines["ACTIVE_STORAGE_S3_PUBLIC_ENDPOINT"] == lines["ACTIVE_STORAGE_ALLOWED_ORIGINS"] == "http://store:9000"
     assert lines["ACTIVE_STORAGE_THREADS"] == "4"
     assert lines["ACTIVE_STORAGE_DEADLINE"] == "55.0"
     assert len(lines) == len(Settings.model_fields)
@@ -87,6 +90,14 @@ def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str
 def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["dance"]) == 2
     assert "active-storage serve" in capsys.readouterr().err
+
+
+def test_where_only_the_client_is_installed_the_command_says_what_to_install() -> None:
+    program = "import sys; sys.modules['pydantic'] = None; import handler.cli"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("pydantic is not installed: pip install")
+    assert "Traceback" not in told.stderr
 
 
 def test_both_endpoints_are_allowed_where_nothing_else_is_said() -> None:

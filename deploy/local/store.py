@@ -30,7 +30,8 @@ DEMO_KEY = "minioadmin"
 _START_SECONDS = 60.0
 # Docker may have to download its image first.
 _DOCKER_START_SECONDS = 300.0
-_DOCKER_IMAGE = "minio/minio"
+# The last that MinIO published; the variable MINIO_IMAGE names another, or where it is.
+_DOCKER_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 
 _SEAWEEDFS_PORTS = (
     "s3.port.grpc",
@@ -187,7 +188,7 @@ def minio_in_docker(docker: Path, directory: Path | None = None, port: int | Non
     options = ["--rm", "--name", container, *publish, *settings, *volume]
     client = Program(
         name="MinIO in Docker",
-        command=[docker, "run", *options, _DOCKER_IMAGE, "server", "/data"],
+        command=[docker, "run", *options, os.environ.get("MINIO_IMAGE", _DOCKER_IMAGE), "server", "/data"],
         env=os.environ,  # Docker's client finds its engine by it
         ready=store.is_ready,
         timeout_seconds=_DOCKER_START_SECONDS,

@@ -4,7 +4,8 @@ A request is answered by one door. Whatever goes wrong on the way ends here: eac
 fault, in the clothes of its door.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -12,7 +13,9 @@ from typing import TypeVar
 from handler import logs
 from handler.contracts import discovery, health, json_v1, json_v2, proxy, stored, webhook
 from handler.contracts.door import Door, Reply, Request, Service
+from handler.core.blocks import BLOCK_BYTES
 from handler.errors import ActiveStorageError, InternalError, MethodNotAllowed, shown
+from handler.memory import MemoryGate
 from handler.params import OBJECT_DOOR
 
 # By the first segment of the path; every other one is a reducer, or meant to be.
@@ -40,7 +43,7 @@ def answer(request: Request, service: Service) -> Reply:
     def reply() -> Reply:
         if request.method not in door.METHODS:
             raise MethodNotAllowed(f"{shown(request.method)} is not answered here", door.METHODS)
-        return door.answer(request, service)
+        return _hold(door.answer(request, service), service.gate)
 
     given = settle(reply, lambda error: door.write_error(error, request))
     return replace(given, headers=[*given.headers, ("x-amz-request-id", request.id)])
@@ -53,6 +56,30 @@ def find_door(request: Request) -> Door:
     if door := DOORS.get(request.path.split("/", 2)[1]):
         return door
     return webhook if webhook.is_call(request) else proxy
+
+
+class _Held:
+    """A body that counts as memory in use until it is sent, or nobody wants it any more."""
+
+    def __init__(self, body: bytes, held: ExitStack) -> None:
+        self._body = body
+        self._held = held
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None:
+        """Count it no longer."""
+        self._held.close()
+
+
+def _hold(reply: Reply, gate: MemoryGate) -> Reply:
+    """The reply, whose body takes memory as long as a slow client reads it. A small one is not worth counting."""
+    if not isinstance(reply.body, bytes) or len(reply.body) <= BLOCK_BYTES:
+        return reply
+    with ExitStack() as held:
+        held.enter_context(gate.account()).hold(len(reply.body))
+        return replace(reply, body=_Held(reply.body, held.pop_all()))
 
 
 def settle(attempt: Callable[[], _Given], write_error: Callable[[ActiveStorageError], _Given]) -> _Given:

@@ -4,6 +4,7 @@ PyActiveStorage 0.4 and 0.5 speak it. It has no axes: every result but a selecti
 """
 
 import json
+from collections.abc import Sequence
 
 from handler import pipeline
 from handler.contracts import json_door
@@ -41,5 +42,5 @@ def write(result: Result) -> Reply:
     return Reply(200, headers, result.data)
 
 
-def _format(numbers: tuple[int, ...]) -> str:
-    return json.dumps(numbers, separators=(",", ":"))
+def _format(numbers: Sequence[int]) -> str:
+    return json.dumps(list(numbers), separators=(",", ":"))

@@ -1,6 +1,8 @@
 """The JSON interface, version 2: ``POST /v2/{operation}/``, answered in CBOR. Spoken by PyActiveStorage from 0.6 on."""
 
-import struct
+import sys
+from array import array
+from collections.abc import Sequence
 
 import cbor2
 
@@ -42,5 +44,10 @@ def write(result: Result, wanted: JsonReduction) -> Reply:
     return Reply(200, [("Content-Type", "application/cbor"), ("Content-Length", str(len(body)))], body)
 
 
-def _pack(numbers: tuple[int, ...], kind: str, as_bytes: bool) -> tuple[list[int], bytes]:
-    return ([], struct.pack(f"<{len(numbers)}{kind}", *numbers)) if as_bytes else (list(numbers), b"")
+def _pack(numbers: Sequence[int], kind: str, as_bytes: bool) -> tuple[list[int], bytes]:
+    if not as_bytes:
+        return list(numbers), b""
+    packed = array(kind, numbers.tobytes() if isinstance(numbers, memoryview) else numbers)
+    if sys.byteorder == "big":
+        packed.byteswap()
+    return [], packed.tobytes()

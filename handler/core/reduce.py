@@ -16,9 +16,10 @@ What holds of every row:
 - A cell of no elements has the value of nothing: 0 for sums, the lowest value of the type for max, the highest for min,
   NaN for a mean. Its count is 0, and whether it is an error is for the doors to say.
 - Floats are summed in float64, and the sums of pieces in twice that: ``_two_sum`` keeps the error of every addition
-  (Knuth, TAOCP vol. 2, 4.2.2, theorem B) and it is added at the end. So float32 and float16 sums are correct to the
-  last bit but for ties, and a float64 sum is at least as good as numpy's pairwise sum of the whole array, however many
-  pieces there were. Whoever needs only speed would sum float32 in float32 and be 5 % wrong on 64 MiB of it.
+  (Knuth, TAOCP vol. 2, 4.2.2, theorem B) and it is added at the end. So float32 and float16 sums of one sign are
+  correct to the last bit but for ties; where large numbers of a piece cancel, what is left is as exact as float64 held
+  them. A float64 sum is at least as good as numpy's pairwise sum of the whole array, however many pieces there were.
+  Whoever needs only speed would sum float32 in float32 and be 5 % wrong on 64 MiB of it.
 - Variances join by the pairwise update of Chan, Golub and LeVeque (1979), in which nothing large is cancelled.
 
 Warnings of numpy's (an overflow to infinity on the way) are no concern here: the result shows what happened.

@@ -1,6 +1,7 @@
 """From numbers to bytes: the result as every door sends it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,6 +11,9 @@ from handler.core.reduce import Reduced
 from handler.core.select import Plan
 from handler.spec import DTYPES, REDUCERS, Order, ReductionSpec
 
+# How many counts a description lists: more than any header holds, and nothing that a shape could make large.
+_MAX_DESCRIBED_COUNTS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -18,7 +22,9 @@ class Result:
     Attributes:
         dtype: Of its values, a name in ``DTYPES``.
         shape: Of its values; () for a single one.
-        counts: How many elements each value stands for, in the order of the data; None where that is not known yet.
+        counts: How many elements each value stands for, in the order of the data, as int64 where they are counted
+            already; None where that is not known yet, or too many to tell in a description.
+        count_total: Their sum, None where that is not known yet.
         data: The values, little-endian: in C order, but in F order where data of F order is not reduced; empty in a
             description.
         has_gaps: Whether a value that no element stands for is a value all the same.
@@ -26,7 +32,8 @@ class Result:
 
     dtype: str
     shape: tuple[int, ...]
-    counts: tuple[int, ...] | None
+    counts: Sequence[int] | None
+    count_total: int | None
     data: bytes = b""
     has_gaps: bool = False
 
@@ -36,9 +43,11 @@ class Result:
         values = _arrange(spec, plan, reduced.values)
         values = values.astype(values.dtype.newbyteorder("<"), copy=False)
         order: Order = "F" if _keeps_order(spec) else "C"
-        counts = plan.arrange(reduced.counts).ravel(order=order).tolist()
-        has_gaps = REDUCERS[spec.reducer].needs_elements and not all(counts)
-        return cls(spec.result_dtype, values.shape, tuple(counts), values.tobytes(order=order), has_gaps)
+        # No Python numbers of millions of cells: they would take several times the memory of the result.
+        counts = plan.arrange(reduced.counts).ravel(order=order).data
+        has_gaps = REDUCERS[spec.reducer].needs_elements and not reduced.counts.all()
+        total = int(reduced.counts.sum())
+        return cls(spec.result_dtype, values.shape, counts, total, values.tobytes(order=order), has_gaps)
 
     @classmethod
     def describe(cls, spec: ReductionSpec, plan: Plan) -> Self:
@@ -47,13 +56,11 @@ class Result:
         cells = plan.cells[::-1] if plan.order == "F" else plan.cells
         shape = (rule.leading, *cells) if rule.leading else cells
         if spec.missing is not None:
-            return cls(spec.result_dtype, shape, None)
-        if spec.reducer == "select":
-            counts: tuple[int, ...] = (plan.count_selected,)
-        else:
-            number = math.prod(cells)
-            counts = (plan.count_selected // number if number else 0,) * number
-        return cls(spec.result_dtype, shape, counts, has_gaps=rule.needs_elements and not all(counts))
+            return cls(spec.result_dtype, shape, None, None)
+        total = plan.count_selected
+        number = 1 if spec.reducer == "select" else math.prod(cells)
+        counts = (total // number if number else 0,) * number if number <= _MAX_DESCRIBED_COUNTS else None
+        return cls(spec.result_dtype, shape, counts, total, has_gaps=rule.needs_elements and number > 0 == total)
 
     @property
     def length(self) -> int:

@@ -1,8 +1,10 @@
 """``reducing``: what a client asks for inside the block, of a store that verifies the signature of the query."""
 
 import asyncio
+import io
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from contextvars import copy_context
 from typing import Any
 from urllib.parse import parse_qsl
@@ -16,7 +18,7 @@ from active_storage.client.object_lambda import reducing
 from handler.errors import InvalidArgument, UnknownReducer
 from handler.params import split_query
 from tests.client.conftest import NUMBERS
-from tests.client.signed_store import KEYS, REGION, Seen, Served
+from tests.client.signed_store import KEYS, REGION, Seen, Served, SignedStore
 
 MakeClient = Callable[..., Any]
 
@@ -38,6 +40,11 @@ NAMES = {
 def s3(plain: Served, make_client: MakeClient) -> Any:
     """A client of a plain S3, which signs as boto3 does."""
     return make_client(plain.endpoint, version="s3v4")
+
+
+def make_session() -> boto3.session.Session:
+    """A session as users make it."""
+    return boto3.session.Session(KEYS.access_key, KEYS.secret_key, region_name=REGION)
 
 
 def names_in(request: Seen) -> dict[str, str]:
@@ -85,6 +92,15 @@ def test_only_get_object_is_changed(plain: Served, s3: Any) -> None:
     check_asked(plain, {})
 
 
+def test_a_transfer_gets_the_object_itself(plain: Served, s3: Any) -> None:
+    """It asks in threads of its own, for as many bytes as HEAD says: a result in their place would be cut."""
+    received = io.BytesIO()
+    with reducing(s3, "sum/float32", ARN):
+        s3.download_fileobj("bucket", "key", received)
+    assert received.getvalue() == NUMBERS.tobytes()
+    assert [names_in(request) for request in plain.requests] == [{}] * len(plain.requests)
+
+
 @pytest.mark.parametrize(
     ("reduction", "arn", "names"),
     [
@@ -127,6 +143,23 @@ def test_the_block_ends_with_an_error_as_well(plain: Served, s3: Any) -> None:
         s3.get_object(Bucket="bucket", Key="missing")
     s3.get_object(**OBJECT)
     check_asked(plain, {"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}, {})
+
+
+def test_what_is_asked_again_says_it_once(serve: Callable[..., Served]) -> None:
+    """boto3 makes and signs each attempt anew."""
+    store = SignedStore({"/bucket/key": NUMBERS.tobytes()})
+    refusals = ["503 Slow Down"]
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if refusals:
+            start_response(refusals.pop(), [("Content-Length", "0")])
+            return []
+        return store(environ, start_response)
+
+    served = serve(answer)
+    with closing(make_session().client("s3", endpoint_url=served.endpoint)) as s3, reducing(s3, "sum/float32", ARN):
+        assert s3.get_object(**OBJECT)["Body"].read() == NUMBERS.tobytes()
+    check_asked(served, *[{"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}] * 2)
 
 
 def test_blocks_nest_and_the_inner_one_holds(plain: Served, s3: Any) -> None:
@@ -173,9 +206,7 @@ def test_a_block_that_is_left_in_another_context_changes_nothing_here(plain: Ser
 
 
 def test_a_resource_has_a_client_too(plain: Served) -> None:
-    resource = boto3.session.Session(KEYS.access_key, KEYS.secret_key, region_name=REGION).resource(
-        "s3", endpoint_url=plain.endpoint
-    )
+    resource = make_session().resource("s3", endpoint_url=plain.endpoint)
     with reducing(resource.meta.client, "sum/float32", ARN):
         resource.Object("bucket", "key").get()
     check_asked(plain, {"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"})

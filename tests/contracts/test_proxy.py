@@ -156,6 +156,20 @@ def test_a_full_memory_asks_to_come_back(make_app: Callable[..., flask.Flask], s
     assert int(answers[0].headers["Retry-After"]) >= 1
 
 
+def test_a_large_result_counts_as_memory_in_use_until_it_is_sent(
+    make_app: Callable[..., flask.Flask], store: FakeStore
+) -> None:
+    """A client that reads slowly keeps it; a hundred of them would otherwise keep a hundred, beside the limit."""
+    store.sources["/bucket/large"] = FakeSource(bytes(400_000))
+    target = "/select/float32/bucket/large"
+    app = make_app(memory_limit="2600KB")
+    slow = app.test_client().open("/", environ_overrides={"RAW_URI": target}, buffered=False)
+    assert slow.status_code == 200
+    assert ask(app, target).status_code == 503
+    slow.close()
+    assert ask(app, target).data == bytes(400_000)
+
+
 # What goes to the store
 
 

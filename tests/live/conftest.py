@@ -1,7 +1,9 @@
 """Real processes on loopback, started once for all tests: every store this machine has, and the service before it."""
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -9,7 +11,7 @@ import pytest
 from botocore.config import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
-from deploy.local.processes import LOOPBACK, free_ports
+from deploy.local.processes import LOOPBACK
 from deploy.local.samples import write_samples
 from deploy.local.service import service
 from deploy.local.store import Store, find_minio, minio, seaweedfs
@@ -26,28 +28,51 @@ def store_name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
-def ports() -> tuple[int, int]:
-    """Where the service is going to listen, and where a lambda that does wrong: MinIO must know before it starts."""
-    service_port, odd_port = free_ports(2)
-    return service_port, odd_port
+@dataclass(frozen=True)
+class Places:
+    """Ports that a store must know of before anybody is there. Each is held until it is used, so that nobody gets it.
+
+    Attributes:
+        service: Where the service is going to be.
+        odd: Where a lambda is that does wrong; it listens, and waits for a test to answer.
+        down: Where nobody is.
+    """
+
+    service: socket.socket
+    odd: socket.socket
+    down: socket.socket
 
 
 @pytest.fixture(scope="session")
-def targets(ports: tuple[int, int]) -> dict[str, Target]:
+def places(store_name: str) -> Iterator[Places]:
+    """Other ones for each store."""
+    with socket.socket() as service_place, socket.create_server((LOOPBACK, 0)) as odd, socket.socket() as down:
+        for each in (service_place, down):
+            each.bind((LOOPBACK, 0))
+        yield Places(service_place, odd, down)
+
+
+@pytest.fixture(scope="session")
+def targets(places: Places) -> dict[str, Target]:
     """The lambdas that the store knows, by their names."""
-    webhook, odd = (f"http://{LOOPBACK}:{port}" for port in ports)
+    webhook, odd, down = (f"http://{LOOPBACK}:{port_of(each)}/" for each in (places.service, places.odd, places.down))
     bearers, two_words = WEBHOOK_TOKENS
     return {
         target.id: target
         for target in (
-            Target("reduce", f"{webhook}/", two_words),
-            Target("sum", f"{webhook}/sum/float32", bearers),
-            Target("stranger", f"{webhook}/", "another-token"),
-            Target("nobody", f"{webhook}/"),
-            Target("odd", f"{odd}/"),
+            Target("reduce", webhook, two_words),
+            Target("sum", f"{webhook}sum/float32", bearers),
+            Target("stranger", webhook, "another-token"),
+            Target("nobody", webhook),
+            Target("odd", odd),
+            Target("down", down),
         )
     }
+
+
+def port_of(held: socket.socket) -> int:
+    """The port that a socket is bound to."""
+    return int(held.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +91,12 @@ def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="session")
-def endpoint(live_store: Store, ports: tuple[int, int]) -> Iterator[str]:
+def endpoint(live_store: Store, places: Places) -> Iterator[str]:
     """The service in front of the store, which is the store's object lambda too."""
     settings = {"ACTIVE_STORAGE_WORKERS": "2", "ACTIVE_STORAGE_WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS)}
-    with service(live_store, settings, port=ports[0]) as url:
+    port = port_of(places.service)
+    places.service.close()
+    with service(live_store, settings, port=port) as url:
         yield url
 
 

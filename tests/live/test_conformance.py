@@ -30,7 +30,7 @@ def objects(live_store: Store) -> None:
         client.put_object(Bucket=BUCKET, Key=case.key, Body=case.data())
 
 
-@pytest.fixture(scope="session", params=["boto3", "s3fs", "requests"])
+@pytest.fixture(scope="module", params=["boto3", "s3fs", "requests"])
 def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, proxied: Any, objects: None) -> Iterator[Ask]:
     """Asks for a reduction with one of the clients."""
 

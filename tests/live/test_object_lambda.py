@@ -29,7 +29,7 @@ from tests.client.signed_store import serving
 from tests.contracts.test_arrays import has_gaps
 from tests.events import make_event
 from tests.judge import check_data
-from tests.live.conftest import WEBHOOK_TOKENS
+from tests.live.conftest import WEBHOOK_TOKENS, Places
 from tests.minio_lambda import Target
 
 pytestmark = pytest.mark.live
@@ -264,7 +264,7 @@ def test_a_client_that_goes_away_leaves_the_service_well(s3: Any, endpoint: str,
 
 
 @pytest.fixture
-def odd_lambda(ports: tuple[int, int]) -> Iterator[Callable[..., None]]:
+def odd_lambda(places: Places) -> Iterator[Callable[..., None]]:
     """A lambda that gives each event the answer that it was told: status, headers, body; it echoes what it must."""
     told: dict[str, Any] = {}
 
@@ -281,7 +281,7 @@ def odd_lambda(ports: tuple[int, int]) -> Iterator[Callable[..., None]]:
     def tell(status: int, headers: dict[str, str], body: bytes = b"12345678") -> None:
         told.update(status=status, headers=headers, body=body)
 
-    with socket.create_server((LOOPBACK, ports[1])) as listening, serving(answer, listening.fileno()):
+    with serving(answer, places.odd.fileno()):
         yield tell
 
 
@@ -313,6 +313,14 @@ def test_the_store_makes_its_own_error_of_an_odd_answer(
 ) -> None:
     odd_lambda(status, headers)
     assert refused(s3, arn=targets["odd"].arn)[:2] == expected
+
+
+def test_the_store_says_which_lambda_it_does_not_reach(lambda_store: Store, targets: Targets) -> None:
+    with closing(lambda_store.client(retries={"total_max_attempts": 1})) as s3:
+        assert refused(s3, arn=targets["odd"].arn.replace("odd", "none"))[:2] == (404, "LambdaARNNotFound")
+        status, code, message = refused(s3, arn=targets["down"].arn)
+        assert (status, code) == (500, "InternalError")
+        assert "not connected to target" in message
 
 
 def test_the_store_passes_on_only_what_is_to_be_passed_on(

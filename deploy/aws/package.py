@@ -1,0 +1,132 @@
+"""The zip of the AWS function: ``python -m deploy.aws.package``.
+
+The versions and hashes are those of requirements.txt, the wheels those of Lambda's Python and processor, whatever
+machine builds it. botocore comes along although Lambda has one, so that what was tested is what runs; of the services
+that it describes, S3 only. Two builds by one Python are the same to the byte.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parents[2]
+ZIP = ROOT / "build" / "lambda.zip"
+
+# template.yaml's.
+PYTHON = "3.13"
+# The C library of Amazon Linux 2023, which that Python stands on, is newer: 2.34.
+PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+THIS_ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+
+# What Lambda takes: by upload, and unpacked.
+MAX_ZIPPED = 50 << 20
+MAX_UNZIPPED = 250 << 20
+
+_PACKAGES = ("active_storage", "handler")
+# Tests; and what pip and uv write down of where and how they installed.
+_UNWANTED = ("**/tests", "bin", "*.dist-info/RECORD", ".lock", "**/__pycache__")
+_BOTOCORE_SERVICE = "s3"
+# The first moment that a zip can name.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def main() -> int:
+    """Build the zip; the exit code, 1 where Lambda would not take it."""
+    parser = argparse.ArgumentParser(description="Build the zip of the AWS function.")
+    parser.add_argument("--arch", choices=PLATFORMS, default="x86_64", help="the processor of the function")
+    arch = parser.parse_args().arch
+    with TemporaryDirectory(prefix="active-storage-") as temporary:
+        folder = Path(temporary)
+        has_bytecode = install(folder, PYTHON, arch)
+        unzipped = sum(path.stat().st_size for path in _files(folder))
+        ZIP.parent.mkdir(exist_ok=True)
+        write_zip(folder, ZIP)
+    zipped = ZIP.stat().st_size
+    print(f"{ZIP.relative_to(ROOT)}: Python {PYTHON}, {arch}, {_mib(zipped)} zipped, {_mib(unzipped)} unzipped")
+    if not has_bytecode:
+        print(f"without bytecode, for want of a Python {PYTHON}: cold starts will be slower")
+    if zipped > MAX_ZIPPED or unzipped > MAX_UNZIPPED:
+        sys.stderr.write(f"Lambda takes {_mib(MAX_ZIPPED)} zipped and {_mib(MAX_UNZIPPED)} unzipped\n")
+        return 1
+    return 0
+
+
+def install(folder: Path, python: str, arch: str) -> bool:
+    """Put the function and all it imports into a folder.
+
+    Args:
+        folder: Where to.
+        python: The Python that will run it, as ``3.13``.
+        arch: The processor, one of ``PLATFORMS``.
+
+    Returns:
+        Whether bytecode could be added, for which a Python of that version must be on this machine.
+    """
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+    wanted = ["-r", "pyproject.toml", "--extra", "lambda", "-c", "requirements.txt"]
+    wheels = ["--only-binary", ":all:", "--python-version", python, "--python-platform", PLATFORMS[arch]]
+    # Copied, not linked: what is written into the folder must not reach uv's cache.
+    _run([uv, "pip", "install", "--quiet", "--target", str(folder), "--link-mode", "copy", *wanted, *wheels])
+    for package in _PACKAGES:
+        shutil.copytree(ROOT / package, folder / package)
+    _strip(folder)
+    interpreter = sys.executable if python == THIS_PYTHON else _find_python(uv, python)
+    if interpreter is None:
+        return False
+    # Lambda's disk is read-only: what is not compiled here is compiled at every cold start. Hashes instead of times,
+    # and one order of sets, for the same bytes each time.
+    bytecode = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), str(folder)]
+    _run([interpreter, "-I", *bytecode], PYTHONHASHSEED="0")
+    return True
+
+
+def write_zip(folder: Path, target: Path) -> None:
+    """Zip what is in a folder, without times, owners, or the order of a disk."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for path in _files(folder):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
+            entry.external_attr = 0o100644 << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+
+
+def _strip(folder: Path) -> None:
+    unwanted = [path for pattern in _UNWANTED for path in folder.glob(pattern)]
+    services = (path for path in (folder / "botocore" / "data").iterdir() if path.is_dir())
+    for path in (*unwanted, *(path for path in services if path.name != _BOTOCORE_SERVICE)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _find_python(uv: str, version: str) -> str | None:
+    # What is asked for is ours alone.
+    found = subprocess.run(  # noqa: S603
+        [uv, "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or None
+
+
+def _run(command: list[str], **environment: str) -> None:
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **environment})  # noqa: S603
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The template, the function and its zip agree. cfn-lint, in bin/check, reads the template as CloudFormation does."""
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode.cfn_yaml import load
+
+from deploy.aws.package import PLATFORMS, PYTHON, write_zip
+from handler.origins import Origin, OriginPattern
+from handler.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    return load(str(ROOT / "deploy" / "aws" / "template.yaml"))
+
+
+@pytest.fixture(scope="module")
+def function(template: Any) -> Any:
+    return template["Resources"]["Function"]["Properties"]
+
+
+def test_the_handler_can_be_imported(function: Any) -> None:
+    module, _, name = function["Handler"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_the_image_has_the_same_handler(function: Any) -> None:
+    assert f'CMD ["{function["Handler"]}"]' in (ROOT / "deploy" / "Containerfile").read_text()
+
+
+def test_the_zip_is_for_the_functions_python_and_processors(template: Any, function: Any) -> None:
+    assert function["Runtime"] == f"python{PYTHON}"
+    assert template["Parameters"]["Architecture"]["AllowedValues"] == list(PLATFORMS)
+
+
+def test_the_function_ends_after_the_services_own_deadline(function: Any) -> None:
+    assert function["Timeout"] > Settings.model_fields["deadline"].default
+
+
+def test_the_allowed_origins_are_the_endpoint_and_access_points(function: Any) -> None:
+    text, parts = function["Environment"]["Variables"]["ACTIVE_STORAGE_ALLOWED_ORIGINS"]["Fn::Sub"]
+    text = text.replace("${AccessPoints}", parts["AccessPoints"]["Fn::If"][1]["Fn::Sub"])
+    text = text.replace("${AWS::Region}", "eu-west-1").replace("${AWS::URLSuffix}", "amazonaws.com")
+    patterns = [OriginPattern.parse(pattern) for pattern in text.split(",")]
+    good = ("https://s3.eu-west-1.amazonaws.com", "https://ap-1-111122223333.s3-accesspoint.eu-west-1.amazonaws.com")
+    bad = ("http://s3.eu-west-1.amazonaws.com", "https://s3-accesspoint.eu-west-1.amazonaws.com.example.org")
+    assert all(any(pattern.matches(Origin.parse(origin)) for pattern in patterns) for origin in good)
+    assert not any(pattern.matches(Origin.parse(origin)) for pattern in patterns for origin in bad)
+
+
+def test_the_function_is_made_of_the_servers_libraries_without_the_server() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    beyond = {re.split(r"[>=;\[]", requirement)[0] for requirement in extras["server"]}
+    assert beyond == {"s3-active-storage", "flask", "gunicorn"}
+    assert "s3-active-storage[lambda]" in extras["server"]
+
+
+def test_a_zip_is_the_same_wherever_and_whenever_it_is_made(tmp_path: Path) -> None:
+    for name, order in (("one", ("a", "b/c")), ("two", ("b/c", "a"))):
+        for file in order:
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(file)
+        write_zip(tmp_path / name, tmp_path / f"{name}.zip")
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
