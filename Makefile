@@ -8,10 +8,10 @@ BENCH ?=
 ARCH ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test test-minio check format bench faults lambda-zip lambda-cold lock clean
+.PHONY: help install demo serve store test test-minio check format bench bench-peers faults lambda-zip lambda-cold lock clean
 
 help: ## Print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 $(INSTALLED): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
@@ -47,6 +47,9 @@ format: $(INSTALLED) ## Format the code
 
 bench: $(INSTALLED) ## Measure, and write docs/performance.md; BENCH="--quick" for a short run that writes nothing
 	$(BIN)/python -m bench $(BENCH)
+
+bench-peers: $(INSTALLED) ## Measure beside Reductionist, write docs/peers.md; says what is missing
+	$(BIN)/python -m bench.peers $(BENCH)
 
 faults: $(INSTALLED) ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page

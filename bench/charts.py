@@ -25,7 +25,7 @@ _TARGET_COLOUR: Final = "#009e73"
 # Where the axis of memory begins.
 _LEAST_MIB: Final = 0.1
 
-_STYLE: Final[dict[Any, Any]] = {
+STYLE: Final[dict[Any, Any]] = {
     # Ids within the SVG are random unless they are salted.
     "svg.hashsalt": "active-storage",
     "font.size": 10,
@@ -41,7 +41,7 @@ _STYLE: Final[dict[Any, Any]] = {
 def draw_speed(speeds: Sequence[Speed]) -> bytes:
     """Speed by the size of the object, a panel for each number of clients."""
     clients = sorted({speed.case.clients for speed in speeds})
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.7 * len(clients), 4.2), layout="constrained")
         panels = figure.subplots(1, len(clients), sharey=True, squeeze=False)[0]
         for axes, count in zip(panels, clients, strict=True):
@@ -53,7 +53,7 @@ def draw_speed(speeds: Sequence[Speed]) -> bytes:
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=len(entries), frameon=False)
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
 def _draw_panel(axes: Axes, speeds: Sequence[Speed]) -> None:
@@ -93,7 +93,7 @@ def _draw_line(axes: Axes, speeds: Sequence[Speed], contender: Contender) -> Non
 
 def draw_memory(growths: Sequence[Growth]) -> bytes:
     """How far processes grew, beside how far the service's may."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(8, 1.1 + 0.55 * len(growths)), layout="constrained")
         axes = figure.subplots()
         bars = axes.barh(
@@ -115,10 +115,11 @@ def draw_memory(growths: Sequence[Growth]) -> bytes:
         axes.set_xlabel("growth of the process over its idle size, MiB (logarithmic)")
         axes.set_title("Memory for a float32 sum")
         axes.legend(loc="upper right")
-        return _to_svg(figure)
+        return to_svg(figure)
 
 
-def _to_svg(figure: Figure) -> bytes:
+def to_svg(figure: Figure) -> bytes:
+    """A figure as bytes that are the same for the same figure."""
     picture = io.BytesIO()
     # Without the date, which would make each drawing another.
     figure.savefig(picture, format="svg", metadata={"Date": None})

@@ -78,7 +78,7 @@ def _measure_service(scene: Scene, size: int, clients: int) -> Growth:
     with open_clients(scene) as asking:
         for _ in range(_WARM_UP_REQUESTS * WORKERS):
             asking.take(Turn(PROXY, scene.smallest, 1, 1))
-        with _watching(_find_workers()) as watch:
+        with watching(find_workers()) as watch:
             asking.take(Turn(PROXY, scene.objects[size], clients, 1))
     return _growth(PROXY, "the service's, the one of its workers that grew most", size, clients, watch)
 
@@ -86,7 +86,7 @@ def _measure_service(scene: Scene, size: int, clients: int) -> Growth:
 def _measure_client(scene: Scene, size: int) -> Growth:
     with open_clients(scene, processes=1) as asking:
         asking.take(Turn(CLIENT, scene.smallest, 1, 1))
-        with _watching([psutil.Process(asking.pid())]) as watch:
+        with watching([psutil.Process(asking.pid())]) as watch:
             asking.take(Turn(CLIENT, scene.objects[size], 1, 1))
     return _growth(CLIENT, "the client's own", size, 1, watch)
 
@@ -101,7 +101,7 @@ class _Watched:
 
 
 @dataclass
-class _Watch:
+class Watch:
     """What is seen of some processes while a thread looks at them."""
 
     watched: list[_Watched]
@@ -115,9 +115,10 @@ class _Watch:
 
 
 @contextmanager
-def _watching(processes: Sequence[psutil.Process]) -> Iterator[_Watch]:
+def watching(processes: Sequence[psutil.Process]) -> Iterator[Watch]:
+    """Look at these processes until the context ends."""
     sizes = [process.memory_info().rss for process in processes]
-    watch = _Watch([_Watched(process, size, size) for process, size in zip(processes, sizes, strict=True)])
+    watch = Watch([_Watched(process, size, size) for process, size in zip(processes, sizes, strict=True)])
     is_over = threading.Event()
 
     def look_on() -> None:
@@ -134,12 +135,12 @@ def _watching(processes: Sequence[psutil.Process]) -> Iterator[_Watch]:
         watch.look()
 
 
-def _growth(contender: Contender, process: str, size: int, clients: int, watch: _Watch) -> Growth:
+def _growth(contender: Contender, process: str, size: int, clients: int, watch: Watch) -> Growth:
     most = max(watch.watched, key=lambda each: each.peak - each.idle)
     return Growth(contender.name, process, size, clients, most.idle, most.peak, watch.samples)
 
 
-def _find_workers() -> list[psutil.Process]:
+def find_workers() -> list[psutil.Process]:
     """The service's processes that answer: gunicorn's own process starts them, and does nothing else.
 
     Raises:

@@ -121,9 +121,9 @@ def render_page(results: Results) -> str:
         notes=_format_notes(results.speeds),
         growths=_format_growths(results.growths),
         inaccuracies=_format_inaccuracies(results.inaccuracies),
-        contenders=_table(("contender", "what it does"), ((each.name, each.does) for each in CONTENDERS)),
+        contenders=table(("contender", "what it does"), ((each.name, each.does) for each in CONTENDERS)),
         settings=", ".join(f"`{name}={value}`" for name, value in SETTINGS.items()),
-        machine=_table(("", ""), results.machine.items()),
+        machine=table(("", ""), results.machine.items()),
     )
 
 
@@ -132,7 +132,7 @@ def _find_targets(results: Results) -> Iterable[tuple[str, str, str, bool]]:
     for speed in results.speeds:
         if speed.has_target and (spread := speed.of(PROXY)):
             what = f"speed of the proxy, {speed.case}"
-            yield what, f"at least {TARGET_SPEED:g}", _format_spread(spread), spread.median >= TARGET_SPEED
+            yield what, f"at least {TARGET_SPEED:g}", format_spread(spread), spread.median >= TARGET_SPEED
     for growth in results.growths:
         if growth.has_target:
             what = f"growth of the service's process while it sums {format_size(growth.size)}"
@@ -145,7 +145,7 @@ def _find_targets(results: Results) -> Iterable[tuple[str, str, str, bool]]:
 
 
 def _format_targets(targets: Sequence[tuple[str, str, str, bool]]) -> str:
-    return _table(
+    return table(
         ("", "target", "measured", "met"),
         ((what, wanted, measured, "yes" if is_met else "**no**") for what, wanted, measured, is_met in targets),
     )
@@ -162,7 +162,7 @@ def _format_speeds(speeds: Sequence[Speed]) -> str:
         f"{PROXY.name} beside {CLIENT.name}",
         *(f"{contender.name}: bytes received" for contender in others),
     )
-    return _table(head, map(_speed_row, speeds))
+    return table(head, map(_speed_row, speeds))
 
 
 def _speed_row(speed: Speed) -> Iterable[str]:
@@ -171,8 +171,8 @@ def _speed_row(speed: Speed) -> Iterable[str]:
     yield str(speed.case.clients)
     yield str(speed.case.clients * speed.case.requests)
     yield str(speed.rounds)
-    yield from (_format_spread(speed.of(contender)) for contender in others)
-    yield _format_spread(speed.of(PROXY, measured_by=CLIENT))
+    yield from (format_spread(speed.of(contender)) for contender in others)
+    yield format_spread(speed.of(PROXY, measured_by=CLIENT))
     yield from (f"{speed.received[each.name]:,}" if each.name in speed.received else "-" for each in others)
 
 
@@ -189,7 +189,7 @@ def _format_notes(speeds: Sequence[Speed]) -> str:
 
 
 def _format_growths(growths: Sequence[Growth]) -> str:
-    return _table(
+    return table(
         ("contender", "process", "object", "at a time", "idle", "growth", "samples"),
         (
             (
@@ -208,13 +208,14 @@ def _format_growths(growths: Sequence[Growth]) -> str:
 
 def _format_inaccuracies(inaccuracies: Sequence[Inaccuracy]) -> str:
     names = list(inaccuracies[0].errors)
-    return _table(
+    return table(
         ("object", *names),
         ((format_size(each.size), *(f"{each.errors[name]:.1e}" for name in names)) for each in inaccuracies),
     )
 
 
-def _format_spread(spread: Spread | None) -> str:
+def format_spread(spread: Spread | None) -> str:
+    """A median with its quartiles, as the pages show it."""
     if spread is None:
         return "-"
     if spread.count == 1:
@@ -226,7 +227,8 @@ def _format_mib(count: int) -> str:
     return f"{count / MIB:,.1f} MiB"
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
     titles = list(head)
     lines = [titles, ["---"] * len(titles), *(list(row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

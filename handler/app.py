@@ -1,12 +1,16 @@
 """The Flask application: it takes a request from the server and gives it the reply that a door makes.
 
 Flask does not route: its router works on a decoded path with slashes merged, and the path of an object must reach the
-store as it was sent.
+store as it was sent. Nor are its request, context and response made, which no door looks at: they took a fifth of a
+small request's time. What is left of it is what runs and tests an application.
 """
 
 import functools
+import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import flask
@@ -19,6 +23,32 @@ from handler.settings import Settings
 from handler.upstream.deadline import Deadline
 from handler.upstream.transport import Transport
 
+_PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
+
+# RFC 9110, section 6.4.1: there is no body, whatever the headers say of one.
+_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+
+class Application(flask.Flask):
+    """The service as a WSGI application.
+
+    Args:
+        service: What its requests share.
+    """
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(__name__, static_folder=None)
+        self._service = service
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request (PEP 3333)."""
+        started = time.monotonic()
+        request = _read_request(environ, self._service.settings)
+        reply = doors.answer(request, self._service)
+        start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", reply.headers)
+        has_body = request.method != "HEAD" and reply.status not in _BODILESS
+        return _Sent(reply, has_body, started)
+
 
 def create_app(settings: Settings, transport: Transport | None = None) -> flask.Flask:
     """The application for these settings. Nothing is read or connected to before the first request.
@@ -28,17 +58,7 @@ def create_app(settings: Settings, transport: Transport | None = None) -> flask.
         transport: What connects to stores; by default what the settings say.
     """
     logs.configure(settings)
-    service = Service.of(settings, transport)
-    app = flask.Flask(__name__, static_folder=None)
-    # Whatever this returns is the reply, before Flask comes to its router.
-    app.before_request(lambda: _serve(service))
-    return app
-
-
-def _serve(service: Service) -> flask.Response:
-    started = time.monotonic()
-    request = _read_request(flask.request.environ, service.settings)
-    return _to_flask(doors.answer(request, service), started)
+    return Application(Service.of(settings, transport))
 
 
 def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
@@ -55,9 +75,20 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
         path=path,
         query=query,
         headers=headers,
-        deadline=Deadline.after(settings.deadline),
+        deadline=Deadline.after(settings.deadline, _watch_caller(environ)),
         read_body=functools.cache(functools.partial(_read_body, environ)),
     )
+
+
+def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
+    """What tells whether the caller has hung up, where the server says on which socket it is."""
+    connection = environ.get("gunicorn.socket")
+    if connection is None:
+        return lambda: False
+    poll = select.poll()
+    # Linux's word for an end of what the other side sends; elsewhere nothing but both ends is told.
+    poll.register(connection, getattr(select, "POLLRDHUP", 0))
+    return lambda: bool(poll.poll(0))
 
 
 def _read_body(environ: dict[str, Any], most: int) -> bytes:
@@ -68,25 +99,25 @@ def _read_body(environ: dict[str, Any], most: int) -> bytes:
     return body
 
 
-def _to_flask(reply: Reply, started: float) -> flask.Response:
-    sent = _Counted(reply.body)
-    response = flask.Response(sent, reply.status, headers=reply.headers)
-    response.call_on_close(lambda: logs.finish(reply.status, sent.bytes_sent, started))
-    return response
+class _Sent:
+    """The body of a reply, of which is counted what was taken; when it is closed, the request's line is logged."""
 
-
-class _Counted:
-    """A body that counts what of it was taken. For HEAD, werkzeug takes none."""
-
-    def __init__(self, body: bytes | Iterable[bytes]) -> None:
-        self._pieces = (body,) if isinstance(body, bytes) else body
-        self.bytes_sent = 0
+    def __init__(self, reply: Reply, has_body: bool, started: float) -> None:
+        self._reply = reply
+        self._has_body = has_body
+        self._started = started
+        self._bytes_sent = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
-            self.bytes_sent += len(piece)
+        body = self._reply.body if self._has_body else ()
+        for piece in (body,) if isinstance(body, bytes) else body:
+            self._bytes_sent += len(piece)
             yield piece
 
     def close(self) -> None:
-        if close := getattr(self._pieces, "close", None):
-            close()
+        """Let go of the body. The server calls it in any case, and once."""
+        try:
+            if close := getattr(self._reply.body, "close", None):
+                close()
+        finally:
+            logs.finish(self._reply.status, self._bytes_sent, self._started)

@@ -193,6 +193,14 @@ class NotModified(ActiveStorageError):
         self.etag = etag
 
 
+class CallerGone(ActiveStorageError):
+    """The caller closed the connection before the answer was there. Nobody reads this; the log does."""
+
+    # nginx's own, known to whoever reads logs.
+    status = 499
+    code = "ClientClosedRequest"
+
+
 # This server's state
 
 

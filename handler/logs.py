@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 import traceback
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -15,6 +16,10 @@ import structlog
 from handler.settings import Settings
 
 _LEVELS = logging.getLevelNamesMapping()
+
+# What is known of the request so far, in one dictionary: a context variable for each fact, as structlog has it, takes
+# longer than all that is done with them.
+_facts: ContextVar[dict[str, Any]] = ContextVar("facts")
 
 
 def configure(settings: Settings) -> None:
@@ -26,7 +31,6 @@ def configure(settings: Settings) -> None:
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
@@ -39,13 +43,12 @@ def configure(settings: Settings) -> None:
 
 def begin(request_id: str) -> None:
     """Start the line of a request."""
-    structlog.contextvars.clear_contextvars()
-    note(id=request_id)
+    _facts.set({"id": request_id})
 
 
 def note(**facts: Any) -> None:
     """Add facts to the line of the request that the current thread is answering."""
-    structlog.contextvars.bind_contextvars(**facts)
+    _facts.get({}).update(facts)
 
 
 def finish(status: int, bytes_sent: int, started: float) -> None:
@@ -62,8 +65,9 @@ def finish(status: int, bytes_sent: int, started: float) -> None:
         status=status,
         bytes_sent=bytes_sent,
         milliseconds=round((time.monotonic() - started) * 1000, 3),
+        **_facts.get({}),
     )
-    structlog.contextvars.clear_contextvars()
+    _facts.set({})
 
 
 def locate(error: BaseException) -> str:

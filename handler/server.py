@@ -5,13 +5,14 @@ numpy and Python want one each; ``reuse_port``, so that the kernel spreads kept-
 """
 
 import contextlib
+import select
 import socket
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from handler.app import create_app
 from handler.errors import ActiveStorageError, InternalError, InvalidArgument, UriTooLong
@@ -21,6 +22,11 @@ from handler.settings import Settings
 # A key of 1,024 bytes is 3,072 characters when it is all percent-encoded, and a presigned query with a session token
 # can have as many. gunicorn reads no longer line than this.
 MAX_REQUEST_LINE_BYTES = 8190
+
+# How long a thread that has answered stays with its connection. A busy client's next request comes within this time;
+# without it each one goes from the thread to the worker's main loop and back, which takes longer than Flask does. Short
+# beside what a request takes, since a new connection may wait for it.
+_LINGER_MILLISECONDS = 5
 
 # Longer than the pools of clients keep an idle connection (boto3 and s3fs: none older than some 10 s), so that the
 # client is the one to close, and no request runs into a connection that is just being closed.
@@ -32,6 +38,21 @@ class Worker(ThreadWorker):
 
     gunicorn's own repeats the request line, and logs it: in a presigned request that is the signature.
     """
+
+    def handle(self, conn: TConn) -> bool:
+        """Answer a request, and those that follow on the same connection while there are threads for all of them."""
+        result = super().handle(conn)
+        # gunicorn has a third answer, for a connection that still says nothing.
+        while result is True and self._is_followed(conn):
+            result = super().handle(conn)
+        return result
+
+    def _is_followed(self, conn: TConn) -> bool:
+        if not self.alive or self.nr_conns > self.cfg.threads:
+            return False
+        poll = select.poll()
+        poll.register(conn.sock, select.POLLIN)
+        return bool(poll.poll(_LINGER_MILLISECONDS))
 
     def handle_error(self, _req: object, client: socket.socket, _addr: object, exc: BaseException) -> None:
         """Answer a request that never reached the application."""

@@ -8,11 +8,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from handler.core.blocks import BLOCK_BYTES, Readable
+import numpy as np
+
+from handler.core.blocks import Readable
 from handler.core.codecs import DECODERS, UNDO
 from handler.core.codecs.base import BlockDecoder
 from handler.errors import EntityTooLarge, IncompleteElement, InvalidArgument
 from handler.spec import Filter, ReductionSpec
+
+# Room for those that filters may have put behind the elements: fletcher32's 4 bytes, and nobody has many of them.
+_CHECKSUMS_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +79,16 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
 def _undo_all(
     steps: list[Filter], stream: Readable, stored_bytes: int, spec: ReductionSpec, budget: Budget
 ) -> memoryview:
+    # What the shape has and the checksums of the filters, or what is stored, if nothing is known of what comes of it.
+    likely_bytes = stored_bytes if spec.shape is None else math.prod(spec.shape) * spec.element_bytes + _CHECKSUMS_BYTES
     *rest, last = steps
     if last.id in DECODERS:
-        data = _read_all(_open(last.id, stream, stored_bytes, budget), budget)
+        data = _read_all(_open(last.id, stream, stored_bytes, budget), likely_bytes, budget)
     else:
-        data, rest = _read_all(stream, budget), steps
+        data, rest = _read_all(stream, stored_bytes, budget), steps
     for step in reversed(rest):
         if step.id in DECODERS:
-            data = _read_all(_open(step.id, Held(data), len(data), budget), budget)
+            data = _read_all(_open(step.id, Held(data), len(data), budget), likely_bytes, budget)
         else:
             budget.hold(len(data))
             data = UNDO[step.id](data, step.element_size or spec.element_bytes, spec)
@@ -96,17 +103,22 @@ def _open(codec: str, stored: Readable, stored_bytes: int, budget: Budget) -> Re
     return decoder
 
 
-def _read_all(decoder: Readable, budget: Budget) -> memoryview:
-    data = bytearray()
-    step = BLOCK_BYTES
+def _read_all(decoder: Readable, likely_bytes: int, budget: Budget) -> memoryview:
+    """Everything that comes, in memory as large as is likely, and twice as large as often as that was too small.
+
+    numpy's, since what nobody has written to yet costs nothing: zeroed memory took longer than decoding into it.
+    """
+    data, filled = np.empty(0, np.uint8), 0
+    # A byte more than will come: only when nothing follows it has the end been verified.
+    size = likely_bytes + 1
     while True:
-        budget.hold(step)
-        filled = len(data)
-        data.extend(bytes(step))
-        view = memoryview(data)
-        while filled < len(view) and (read := decoder.readinto(view[filled:])):
+        budget.hold(size - len(data))
+        data, grown = np.empty(size, np.uint8), data
+        data[:filled] = grown[:filled]
+        view = data.data
+        while filled < size:
+            read = decoder.readinto(view[filled:])
+            if not read:
+                return view[:filled]
             filled += read
-        view.release()
-        if filled < len(data):
-            return memoryview(data)[:filled]
-        step = len(data)
+        size *= 2

@@ -13,18 +13,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment after which an answer is work for nobody.
+    """A moment after which an answer is work for nobody; it may come early, when the caller goes away.
 
     Attributes:
         expires_at: On the clock of ``time.monotonic``, in seconds.
+        is_abandoned: Tells whether the caller has gone. It is asked between pieces of a body.
     """
 
     expires_at: float
+    is_abandoned: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
     @classmethod
-    def after(cls, seconds: float) -> "Deadline":
+    def after(cls, seconds: float, is_abandoned: Callable[[], bool] = lambda: False) -> "Deadline":
         """The deadline that lies ``seconds`` from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(time.monotonic() + seconds, is_abandoned)
 
     @property
     def remaining_seconds(self) -> float:

@@ -9,6 +9,7 @@ until the tries or the time run out.
 import contextlib
 import http.client
 import random
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from typing import TypeVar
 
 import requests
 import urllib3.exceptions
+from urllib3.util import Timeout
 
 from handler.errors import (
     ActiveStorageError,
+    CallerGone,
     EntityTooLarge,
     InvalidRange,
     ObjectChanged,
@@ -36,7 +39,7 @@ from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watch, Watchdog
 from handler.upstream.source import ObjectFacts, Stream
-from handler.upstream.wire import Abort, Answer, WireAdapter, WireHeaders
+from handler.upstream.wire import Abort, Answer, WireAdapter, WireRequest
 
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
 _MAX_ERROR_BYTES = 64 * 1024
@@ -55,7 +58,6 @@ _FIRST_PAUSE_SECONDS = 0.05
 _Made = TypeVar("_Made")
 
 _LIBRARY_ERRORS = (
-    requests.RequestException,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
     OSError,
@@ -213,11 +215,13 @@ class Transport:
                 self._watchdog.release(entry)
 
         try:
-            response = self._adapter.exchange(
-                method,
-                WireHeaders({**request.headers, **extra}, request.origin, request.target, on_send=watch),
-                connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
-                read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
+            response = self._adapter.send(
+                WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=watch),
+                timeout=Timeout(
+                    connect=min(self._limits.connect_seconds, deadline.remaining_seconds),
+                    read=min(self._limits.read_seconds, deadline.remaining_seconds),
+                ),
+                stream=True,
             )
         except _LIBRARY_ERRORS as error:
             release()
@@ -245,9 +249,9 @@ class Exchange:
         self._method = method
         self._request = request
         self._response = response
+        self._body: Answer = response.raw  # type: ignore[assignment]  # what the adapter puts there
         self._deadline = deadline
         self._release = release
-        self._body: Answer = response.raw  # type: ignore[assignment]  # what the adapter puts there
         self._missing: int | None = 0 if method == "HEAD" else None
         self._is_open = True
 
@@ -308,7 +312,10 @@ class Exchange:
         Raises:
             StoreCutOff: The connection ended before the last byte.
             StoreTimeout: The next byte did not come in time.
+            CallerGone: Nobody waits for it any more.
         """
+        if self._deadline.is_abandoned():
+            raise CallerGone("the caller closed the connection before the answer was there")
         try:
             read = self._body.readinto(buffer)
         except _LIBRARY_ERRORS as error:
@@ -484,28 +491,15 @@ def _translate(error: Exception, origin: Origin, deadline: Deadline, is_body: bo
     """What an error of the library's means. Its own text may hold a URL, so that none of it is used."""
     if is_body and deadline.is_over:
         return _cut_off(deadline)
-    timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-    # To the library, no connection at all is one that was not made in time.
-    is_late = isinstance(error, timeouts) and not isinstance(error, urllib3.exceptions.NewConnectionError)
-    if is_late or deadline.is_over:
+    # To urllib3, a connection that was refused is a kind of timeout.
+    is_timeout = isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError)
+    if (is_timeout and not isinstance(error, urllib3.exceptions.NewConnectionError)) or deadline.is_over:
         return StoreTimeout(f"the store at {origin} did not answer in time")
     if is_body:
         return _cut_off(deadline)
-    if _is_malformed(error):
+    # RemoteDisconnected is both.
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
         return StoreProtocolError(f"what the store at {origin} sent is not well-formed HTTP/1.1")
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
         return StoreUnreachable(f"no trusted TLS connection to the store at {origin}")
     return StoreUnreachable(f"no connection to the store at {origin}, or it broke before an answer came")
-
-
-def _is_malformed(error: BaseException | None) -> bool:
-    """Whether something came that cannot be parsed. The libraries wrap what they raise, once or twice."""
-    # One of ours is what became of an earlier try.
-    while error is not None and not isinstance(error, ActiveStorageError):
-        if isinstance(error, http.client.HTTPException):
-            # RemoteDisconnected is both.
-            return not isinstance(error, ConnectionError)
-        if isinstance(error, requests.exceptions.InvalidHeader):
-            return True
-        error = error.__context__
-    return False

@@ -1,24 +1,24 @@
-"""The HTTP library, taught four things, and relieved of what is not needed here.
+"""The HTTP libraries, taught four things.
 
 Targets go out as they came in, requests can be broken off, headers are taken whole or not at all, and bodies are read
 into a given buffer.
 
-requests and urllib3 normalise a target (the case of escapes, characters they would rather see escaped), and a client's
-signature may cover it as it was. So the target travels beside the URL, in ``WireHeaders``, and is put back at the one
-place where a request is written to the socket. Everything else is the library's: pools, TLS, parsing.
-
-What is overridden beside that is what costs: cookies, proxies, several copies of the headers, the machinery of trying
-again. An exchange of 64 KiB takes about half the CPU so, and its body is copied once instead of four times.
+requests and urllib3 keep the connections and do TLS; over a connection of theirs it is ``http.client`` that writes and
+parses. They would normalise a target (the case of escapes, characters they would rather see escaped), which a client's
+signature may cover as it was, and add headers of their own. ``WireAdapter`` is one of requests' transport adapters, and
+takes and gives what they do.
 """
 
 import contextlib
 import http.client
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import requests
+from requests import certs
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -28,35 +28,44 @@ from handler.origins import Origin
 
 Abort = Callable[[], None]
 
+# As requests has it: the same authorities on every machine, whatever its system's are.
+_TRUST = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certs.where()}  # type: ignore[attr-defined]  # not in the stub
+
+_VERSIONS = {"HTTP/1.0": 10, "HTTP/1.1": 11}
+
+# RFC 9112, section 6.3: whatever their headers say.
+_BODILESS = frozenset({http.client.SWITCHING_PROTOCOLS, http.client.NO_CONTENT, http.client.NOT_MODIFIED})
+
+# http.client's own limits.
+_MAX_LINE_BYTES = 65536
+_MAX_FIELDS = 100
+
 # RFC 9110, sections 5.1, 5.5 and 5.6.2: field-name is a token, field-value holds no control characters. A folded line
 # (RFC 9112, section 5.2), which a gateway may refuse, is none.
-_HEADER_LINE_RE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r?\n")
+_FIELD_RE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n")
 
 
-class WireHeaders(dict[str, str]):
-    """The headers of a request, and what goes with them to the socket.
+class WireRequest(requests.PreparedRequest):
+    """A request as it goes to the socket. Its URL is without the query, which can be a signature.
 
     Args:
-        headers: Names and values, as they are to be sent.
+        method: GET or HEAD.
         origin: Where to.
         target: The request target, as it is to be sent.
+        headers: Names and values, as they are to be sent.
         on_send: Called with what breaks the request off, before anything is written.
     """
 
     def __init__(
-        self, headers: Mapping[str, str], origin: Origin, target: str, on_send: Callable[[Abort], None]
+        self, method: str, origin: Origin, target: str, headers: dict[str, str], on_send: Callable[[Abort], None]
     ) -> None:
-        super().__init__(headers)
+        super().__init__()
+        self.method = method
+        self.url = f"{origin}{target.partition('?')[0]}"
+        self.headers = headers  # type: ignore[assignment]  # any mapping will do
         self.origin = origin
         self.target = target
         self.on_send = on_send
-
-    def __repr__(self) -> str:
-        return f"<WireHeaders {', '.join(self)}>"
-
-    def copy(self) -> Self:
-        """The same, whole: urllib3 copies headers on their way."""
-        return type(self)(self, self.origin, self.target, self.on_send)
 
 
 class _Breaker:
@@ -82,69 +91,80 @@ class _Breaker:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-class _Lines:
-    """The lines of an answer's head, each of them whole and a header: else there is no answer.
+class _Answer(http.client.HTTPResponse):
+    """http.client's answer, but for its head, which is read whole or not at all.
 
     http.client takes the end of the connection, or a line that is no header, for the end of the headers: what is left
-    of a length would be believed, and an encoding after it not seen.
+    of a length would be believed, and an encoding after it not seen. And it has headers parsed by what parses e-mail,
+    which takes longer than everything else of a small exchange together.
     """
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-        self._is_status_next = True
-
-    def readline(self, limit: int) -> bytes:
-        """The next line, or as much of it as ``limit`` allows.
+    def begin(self) -> None:
+        """Read the head; of ``100 Continue``, that of the answer proper after it.
 
         Raises:
-            http.client.HTTPException: It is not one of HTTP/1.1.
+            http.client.HTTPException: It is not one of HTTP/1.1, or the connection ended inside it.
         """
-        line: bytes = self._reader.readline(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
-            raise http.client.RemoteDisconnected("the connection ended before the headers did")
-        is_last = line in (b"\r\n", b"\n")
-        if not (self._is_status_next or is_last or _HEADER_LINE_RE.fullmatch(line)):
-            raise http.client.HTTPException("a line of the headers is none")
-        # After a 100 Continue, the head of the answer proper.
-        self._is_status_next = is_last
-        return line
+        status = http.client.CONTINUE
+        while status == http.client.CONTINUE:
+            version, status, self.reason = self._read_status()  # type: ignore[attr-defined]  # not in the stub
+            if version not in _VERSIONS:
+                raise http.client.UnknownProtocol("not HTTP/1")
+            fields = self._read_fields()
+        self.version, self.code, self.status = _VERSIONS[version], status, status
+        # Names in lower case are all that http.client asks for.
+        self.headers = self.msg = fields  # type: ignore[assignment]
+        # How far the body reaches (RFC 9112, section 6.3), as http.client has it. What a length is worth that is
+        # written otherwise, ``answers.py`` knows.
+        length = fields.get("content-length", "")
+        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if status in _BODILESS or self._method == "HEAD":  # type: ignore[attr-defined]
+            self.length = 0
+        is_endless = self.length is None and not self.chunked
+        self.will_close = is_endless or self._check_close()  # type: ignore[attr-defined]
 
-    def close(self) -> None:
-        """Close what the lines come from."""
-        self._reader.close()
-
-
-class _Answer(http.client.HTTPResponse):
-    def begin(self) -> None:
-        reader: Any = self.fp
-        lines: Any = _Lines(reader)
-        self.fp = lines
-        try:
-            super().begin()
-        finally:
-            # None, where http.client has closed it.
-            self.fp = self.fp and reader
+    def _read_fields(self) -> dict[str, str]:
+        """The header fields, names in lower case, the values of one that came more than once in one list."""
+        fields: dict[str, str] = {}
+        for _ in range(_MAX_FIELDS + 1):
+            line = self.fp.readline(_MAX_LINE_BYTES)
+            if line in (b"\r\n", b"\n"):
+                return fields
+            if not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
+                raise http.client.RemoteDisconnected("the connection ended before the headers did")
+            match = _FIELD_RE.fullmatch(line)
+            if match is None:
+                raise http.client.HTTPException("a line of the headers is none")
+            name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1").strip("\t ")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        raise http.client.HTTPException("there are too many headers")
 
 
 class _Wire(HTTPConnection):
     # Where http.client looks for it.
     response_class = _Answer
 
-    _target: str
     _breaker: _Breaker | None = None
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-        self._target = url
-        self._breaker = None
-        if isinstance(headers, WireHeaders):
-            self._target = headers.target
-            self._breaker = _Breaker(self.sock)
-            headers.on_send(self._breaker.pull)
-        super().request(method, url, body, headers, **options)
+    def exchange(self, request: WireRequest, timeout: Timeout) -> http.client.HTTPResponse:
+        """Send a request and receive the answer's head; the body is still to be read.
 
-    def putrequest(self, method: str, url: str, *args: Any, **options: Any) -> None:  # noqa: ARG002
-        """Write the request line, with the target as it is to be sent; the library knows the URL only."""
-        super().putrequest(method, self._target, *args, **options)
+        By ``http.client``, whose answer fills a given buffer from the socket. What urllib3 makes of it, and requests of
+        that, copies a body three times and costs more than the exchange itself (64 KiB, loopback).
+        """
+        self._breaker = _Breaker(self.sock)
+        request.on_send(self._breaker.pull)
+        if self.is_closed:
+            self.timeout = Timeout.resolve_default_timeout(timeout.connect_timeout)
+            self.connect()
+        self.sock.settimeout(timeout.read_timeout)
+        self.putrequest(str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            self.putheader(name, value)
+        self.endheaders()
+        return http.client.HTTPConnection.getresponse(self)
 
     def connect(self) -> None:
         """Connect, so that the request can be broken off even when http.client has let go of the socket."""
@@ -152,93 +172,28 @@ class _Wire(HTTPConnection):
         if self._breaker is not None:
             self._breaker.attach(self.sock)
 
-    def getresponse(self) -> Any:
-        """Receive the answer's head, without the three copies of it that the library makes."""
-        # What the library waits for is set when it connects; this is the time for the answer.
-        self.sock.settimeout(self.timeout)
-        return Answer(http.client.HTTPConnection.getresponse(self))
-
 
 class _SecureWire(_Wire, HTTPSConnection):
     pass
 
 
-class Answer:
-    """An answer whose body is still to be read, and the connection that it comes on.
-
-    ``http.client`` reads from the socket straight into a given buffer; urllib3's own answer copies each piece.
-
-    Attributes:
-        status: HTTP's.
-        headers: Names in lower case; what came more than once is joined, as HTTP has it (RFC 9110, section 5.3).
-    """
-
-    # What urllib3 logs of an answer, beside its status.
-    version_string = "HTTP/1.1"
-
-    def __init__(self, answer: http.client.HTTPResponse) -> None:
-        self.status = answer.status
-        self.headers = _join_headers(answer.getheaders())
-        self.length_remaining = answer.length
-        self._answer = answer
-        self._give_back: Callable[[], None] = lambda: None
-        self._connection: _Wire | None = None
-
-    def comes_on(self, connection: "_Wire", give_back: Callable[[], None]) -> None:
-        """Remember the connection, and what puts it back where it can be taken again."""
-        self._connection = connection
-        self._give_back = give_back
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.
-
-        Raises:
-            OSError, http.client.HTTPException: The connection broke.
-        """
-        return self._answer.readinto(buffer)
-
-    def release_conn(self) -> None:
-        """Give the connection back, its body having been read to the end."""
-        # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
-        self._answer.read()
-        self._give_back()
-
-    def close(self) -> None:
-        """Close the connection, whatever it still has to say."""
-        self._answer.close()
-        if self._connection is not None:
-            self._connection.close()
-        self._give_back()
-
-
-def _join_headers(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in pairs:
-        lower = name.lower()
-        headers[lower] = f"{headers[lower]}, {value}" if lower in headers else value
-    return headers
-
-
 class _WirePool(HTTPConnectionPool):
     ConnectionCls = _Wire
 
-    def urlopen(self, method: str, url: str, *_: Any, **options: Any) -> Any:
-        """Ask once, on a connection of the pool, and follow nothing; the ``Answer`` gives the connection back.
-
-        Raises:
-            urllib3.exceptions.HTTPError, http.client.HTTPException, OSError: It did not come about.
-        """
-        connection: Any = self._get_conn()
+    def exchange(self, request: WireRequest, timeout: Timeout) -> "Answer":
+        """Send a request over a connection of the pool, or over one more; see ``_Wire.exchange``."""
+        wire = self._get_conn()
+        assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
         try:
-            answer: Any = self._make_request(
-                connection, method, url, headers=options["headers"], timeout=options["timeout"]
-            )
+            return Answer(wire.exchange(request, timeout), partial(self._take_back, wire))
         except BaseException:
-            connection.close()
-            self._put_conn(connection)
+            self._take_back(wire, is_good=False)
             raise
-        answer.comes_on(connection, lambda: self._put_conn(connection))
-        return answer
+
+    def _take_back(self, wire: _Wire, is_good: bool) -> None:
+        if not is_good:
+            wire.close()
+        self._put_conn(wire)
 
 
 class _SecureWirePool(_WirePool, HTTPSConnectionPool):
@@ -256,39 +211,53 @@ class WireAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=connections)
         self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
 
-    def exchange(
-        self, method: str, headers: WireHeaders, connect_seconds: float, read_seconds: float
-    ) -> requests.Response:
-        """Send a request and receive the answer's headers; the body is still to be read.
+    def send(self, request: WireRequest, timeout: Timeout, **_: Any) -> requests.Response:  # type: ignore[override]
+        """Send a request and receive the answer's head; the body is still to be read, from ``raw``, an ``Answer``.
 
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
 
         Raises:
-            requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError: It did not
-                come about.
+            OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It did not come about.
         """
-        request = requests.PreparedRequest()
-        request.method = method
-        # Without the query, which may hold a signature: this URL is what the library's errors and debug lines show.
-        request.url = f"{headers.origin}{headers.target.partition('?')[0]}"
-        request.headers = headers  # type: ignore[assignment]  # any mapping will do, and this one holds the target
-        timeout = Timeout(connect=connect_seconds, read=read_seconds)
-        return self.send(request, stream=True, timeout=timeout)  # type: ignore[arg-type]  # documented, not in the stub
-
-    def get_connection_with_tls_context(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
-        """The pool of the request's origin; proxies are never between."""
-        origin: Origin = request.headers.origin  # type: ignore[attr-defined]  # they are ``WireHeaders``
-        return self.poolmanager.connection_from_host(origin.host, origin.port, origin.scheme)
-
-    def request_url(self, request: requests.PreparedRequest, proxies: object) -> str:  # noqa: ARG002  # the library's
-        """What the library's own words call the target; the one that is sent travels with the headers."""
-        return str(request.url)
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """The answer as it is: no cookies are kept, and nothing is guessed from its headers."""
+        to = request.origin
+        pool: Any = self.poolmanager.connection_from_host(to.host, to.port, to.scheme, _TRUST)
+        answer: Answer = pool.exchange(request, timeout)
         response = requests.Response()
-        response.status_code = resp.status
-        response.headers = resp.headers
-        response.raw = resp
-        response.request = req
+        response.status_code = answer.status
+        response.headers = answer.headers  # type: ignore[assignment]  # names in lower case, whatever the case asked for
+        response.raw = answer
         return response
+
+
+class Answer:
+    """An answer: its head, and its body to be read into a given buffer.
+
+    Attributes:
+        status: Three digits.
+        headers: Names in lower case; the values of one that came more than once in one list.
+    """
+
+    def __init__(self, response: http.client.HTTPResponse, take_back: Callable[..., None]) -> None:
+        self._response = response
+        self._take_back = take_back
+        self.status = response.status
+        self.headers: dict[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.
+
+        Raises:
+            OSError, http.client.HTTPException: The connection broke.
+        """
+        return self._response.readinto(buffer)
+
+    def release_conn(self) -> None:
+        """Give the connection back, its body having been read to the end."""
+        # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
+        self._response.read()
+        self._take_back(is_good=True)
+
+    def close(self) -> None:
+        """Close the connection, whatever it still has to say."""
+        self._response.close()
+        self._take_back(is_good=False)

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from deploy.local.samples import sample_array
 from deploy.local.service import service
 from deploy.local.store import Store
+from tests.faulty_store import Call, FaultyStore, HangUp, plain, well
 
 pytestmark = pytest.mark.live
 
@@ -151,6 +153,30 @@ def test_summing_a_large_object_takes_no_more_memory_than_a_small_one(live_store
         before = worker.memory_info().rss
         assert send(url, large)[0] == 200
         assert worker.memory_info().rss - before < 16 << 20
+
+
+def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
+    asked, has_hung_up, was_cut = threading.Event(), threading.Event(), threading.Event()
+    body = bytes(64 << 20)
+
+    def behave(call: Call) -> None:
+        call.send(plain("200 OK", body, {"ETag": '"1"'}).head + body[: 1 << 20])
+        asked.set()
+        has_hung_up.wait(10)
+        try:
+            call.send(body[1 << 20 :])
+        except HangUp:
+            was_cut.set()
+            raise
+
+    with FaultyStore(well) as store, service(Store(store.url), {"ACTIVE_STORAGE_WORKERS": "1"}) as url:
+        store.order(behave)
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as client:
+            client.sendall(b"GET /sum/float32/bucket/key HTTP/1.1\r\nHost: proxy\r\n\r\n")
+            assert asked.wait(10)
+        has_hung_up.set()
+        assert was_cut.wait(10)
 
 
 def _worker_of(url: str) -> psutil.Process:

@@ -4,15 +4,20 @@ The table is ``FAULTS`` in ``tests/faulty_store.py``; the application is the rea
 """
 
 import contextlib
+import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import flask
 import pytest
 from werkzeug.test import TestResponse
 
+from handler.core.blocks import BLOCK_BYTES
+from handler.errors import CallerGone
 from handler.upstream.transport import Transport
 from tests import faults_page
 from tests.faulty_store import (
@@ -26,8 +31,10 @@ from tests.faulty_store import (
     RANGE_SUM,
     WHOLE_SUM,
     Answer,
+    Call,
     Fault,
     FaultyStore,
+    HangUp,
     adds,
     cuts_off,
     first,
@@ -303,3 +310,42 @@ def test_a_caller_that_goes_away_leaves_nothing_behind(store: FaultyStore) -> No
         response.close()
         check_nothing_held(transport)
         assert ask(app, KEY).data == WHOLE_SUM
+
+
+def on_socket(connection: socket.socket) -> dict[str, Any]:
+    """What gunicorn says of where a caller is."""
+    return {"gunicorn.socket": connection}
+
+
+def test_a_caller_who_hangs_up_is_read_for_no_longer(capfd: pytest.CaptureFixture[str]) -> None:
+    """The store sees its connection closed; the log says how far it came."""
+    here, there = socket.socketpair()
+    body = bytes(64 * BLOCK_BYTES)
+    was_cut: list[bool] = []
+
+    def behave(call: Call) -> None:
+        call.send(plain("200 OK", body, {"ETag": ETAG}).head + body[: 2 * BLOCK_BYTES])
+        there.close()
+        try:
+            call.send(body[2 * BLOCK_BYTES :])
+        except HangUp:
+            was_cut.append(True)
+            raise
+
+    with here, FaultyStore(behave) as store, service(store) as (app, transport):
+        response = ask(app, KEY, **on_socket(here))
+        assert response.status_code == CallerGone.status
+        check_nothing_held(transport)
+        assert store.tries == 1
+    assert was_cut == [True]
+    line = json.loads(capfd.readouterr().err)
+    assert line["outcome"] == CallerGone.code
+    assert line["bytes_read"] < len(body)
+
+
+def test_a_caller_who_waits_is_answered_whatever_else_it_has_sent(store: FaultyStore, app: flask.Flask) -> None:
+    """A next request that came early is no end."""
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(b"GET / HTTP/1.1\r\n")
+        assert ask(app, KEY, **on_socket(here)).data == WHOLE_SUM

@@ -3,6 +3,7 @@
 Whole requests before a store that does wrong are in ``test_faults.py``.
 """
 
+import http.client
 import socket
 import ssl
 import threading
@@ -13,7 +14,6 @@ from typing import Any
 
 import flask
 import pytest
-import requests
 import responses
 import urllib3.exceptions
 
@@ -32,8 +32,8 @@ from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
-from handler.upstream.wire import _Breaker
-from tests.faulty_store import FaultyStore, plain, says, service, well
+from handler.upstream.wire import WireRequest, _Breaker
+from tests.faulty_store import FaultyStore, holds, plain, says, service, well
 from tests.helpers import ask, read_error
 
 # Far more than anything here takes, so that only what never happens runs into it.
@@ -407,41 +407,84 @@ def open_key(transport: Transport, origin: Origin = STORE) -> Any:
     return transport.open(request, None, Deadline.after(PATIENCE_SECONDS))
 
 
-@responses.activate
-def test_a_whole_answer_is_read_to_its_end(transport: Transport) -> None:
-    responses.get(f"{STORE}/bucket/key", body=b"12345678", headers={"ETag": '"1"'}, auto_calculate_content_length=True)
+@pytest.fixture
+def http_double() -> Iterator[responses.RequestsMock]:
+    """requests' own double, in the place of our adapter's ``send``."""
+    with responses.RequestsMock(target="handler.upstream.wire.WireAdapter.send") as double:
+        yield double
+
+
+def test_a_whole_answer_is_read_to_its_end(transport: Transport, http_double: responses.RequestsMock) -> None:
+    headers = {"ETag": '"1"'}
+    http_double.get(f"{STORE}/bucket/key", body=b"12345678", headers=headers, auto_calculate_content_length=True)
     with open_key(transport) as stream:
         buffer = memoryview(bytearray(6))
         assert [bytes(buffer[: stream.readinto(buffer)]) for _ in range(3)] == [b"123456", b"78", b""]
         assert stream.facts.etag == '"1"'
 
 
+def test_a_range_is_asked_for_and_compared(transport: Transport, http_double: responses.RequestsMock) -> None:
+    asked = responses.matchers.header_matcher({"Range": "bytes=4-7"})
+    for content_range in ("bytes 4-7/12", "bytes 0-3/12"):
+        headers = {"Content-Range": content_range, "Content-Length": "4"}
+        http_double.get(f"{STORE}/bucket/key", b"5678", status=206, headers=headers, match=[asked])
+    request = StoreRequest(STORE, SECRET_TARGET, {"host": "store"})
+    deadline = Deadline.after(PATIENCE_SECONDS)
+    with transport.open(request, ByteRange(4, 7), deadline) as stream:
+        assert (stream.facts.start, stream.facts.stop, stream.facts.total) == (4, 8, 12)
+    with pytest.raises(StoreProtocolError, match="bytes 0 to 3, which were not asked for"):
+        transport.open(request, ByteRange(4, 7), deadline)
+
+
+def test_a_whole_answer_comes_over_a_socket() -> None:
+    with (
+        FaultyStore(holds(b"12345678", etag='"1"')) as store,
+        closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport,
+        open_key(transport, Origin.parse(store.url)) as stream,
+    ):
+        buffer = memoryview(bytearray(6))
+        pieces = []
+        while read := stream.readinto(buffer):
+            pieces.append(bytes(buffer[:read]))
+        assert b"".join(pieces) == b"12345678"
+        assert stream.facts.etag == '"1"'
+
+
 @pytest.mark.parametrize(
     ("raised", "error"),
     [
-        (requests.ConnectionError("x"), StoreUnreachable),
-        (requests.ConnectTimeout("x"), StoreTimeout),
-        (requests.ReadTimeout("x"), StoreTimeout),
-        (requests.exceptions.SSLError("x"), StoreUnreachable),
-        (requests.exceptions.InvalidHeader("x"), StoreProtocolError),
-        (requests.exceptions.InvalidURL("x"), StoreUnreachable),
-        (urllib3.exceptions.ProtocolError("x"), StoreUnreachable),
-        (ConnectionResetError("x"), StoreUnreachable),
-        (TimeoutError("x"), StoreTimeout),
+        (urllib3.exceptions.NewConnectionError, StoreUnreachable),
+        (urllib3.exceptions.NameResolutionError, StoreUnreachable),
+        (urllib3.exceptions.ConnectTimeoutError, StoreTimeout),
+        (urllib3.exceptions.SSLError, StoreUnreachable),
+        (ssl.SSLCertVerificationError, StoreUnreachable),
+        (http.client.RemoteDisconnected, StoreUnreachable),
+        (http.client.BadStatusLine, StoreProtocolError),
+        (http.client.InvalidURL, StoreProtocolError),
+        (ConnectionResetError, StoreUnreachable),
+        (TimeoutError, StoreTimeout),
+        (ValueError, StoreUnreachable),
     ],
 )
-@responses.activate
-def test_an_error_of_the_library_becomes_one_of_ours_in_our_words(
-    transport: Transport, raised: Exception, error: type[ActiveStorageError]
+def test_an_error_of_the_libraries_becomes_one_of_ours_in_our_words(
+    transport: Transport, http_double: responses.RequestsMock, raised: type[Exception], error: type[ActiveStorageError]
 ) -> None:
-    """The library's text may hold the whole URL, with its signature: it is neither passed on nor kept as a cause."""
-    raised.args = (f"failed: {STORE}{SECRET_TARGET}",)
-    responses.get(f"{STORE}/bucket/key", body=raised)
+    """Their text may hold the whole URL, with its signature: it is neither passed on nor kept as a cause."""
+    fault = raised.__new__(raised)
+    fault.args = (f"failed: {STORE}{SECRET_TARGET}",)
+    http_double.get(f"{STORE}/bucket/key", body=fault)
     with pytest.raises(error) as caught:
         open_key(transport)
     assert "Signature" not in caught.value.message
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+    assert transport._watchdog._watches == set()
+
+
+def test_what_goes_to_the_socket_shows_no_secret() -> None:
+    request = WireRequest("GET", STORE, SECRET_TARGET, {"authorization": "canary"}, lambda _: None)
+    assert "Signature" not in repr(request)
+    assert "canary" not in repr(request)
 
 
 def test_an_origin_that_is_not_allowed_is_not_connected_to(transport: Transport) -> None:

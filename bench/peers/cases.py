@@ -1,0 +1,124 @@
+"""What is asked for beside the peer: objects, reductions, how many clients at a time, and what has to be reached."""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bench.cases import GIB, KIB, MIB, format_size
+from bench.scene import DTYPE, make_temperatures
+
+# As models write them.
+FILL = np.float32(1e20)
+CUBE = (256, 64, 64)
+
+_SEED = 7
+_ZLIB_LEVEL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the table.
+
+    Attributes:
+        name: What the page calls it.
+        key: The object's.
+        clients: How many ask at a time.
+        target: How many times the peer's rate is to be reached, None where nothing was asked for.
+        members: Of the JSON request, beside where the object is and its data type.
+        seconds: For how long wrk asks; 0 where each client asks ``requests`` times instead.
+        requests: How often.
+    """
+
+    name: str
+    key: str
+    clients: int
+    target: float | None = None
+    members: Mapping[str, Any] = field(default_factory=dict)
+    seconds: int = 0
+    requests: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.clients} at a time"
+
+
+# By the size: what must be reached at 1, 8 and 32 clients (the issue's own), and how long or how often is asked.
+_PLAIN: tuple[tuple[int, tuple[float | None, float, float], int, tuple[int, int, int]], ...] = (
+    (64 * KIB, (None, 0.15, 0.15), 1, (0, 0, 0)),
+    (1 * MIB, (0.9, 0.9, 0.9), 1, (0, 0, 0)),
+    (4 * MIB, (1.8, 1.3, 1.1), 1, (0, 0, 0)),
+    (16 * MIB, (2, 1.3, 1.1), 2, (0, 0, 0)),
+    (64 * MIB, (6, 2.5, 2.5), 0, (4, 2, 1)),
+    (154 * MIB, (8, 2.5, 8), 0, (3, 1, 1)),
+)
+
+_OTHERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (
+        "4 MiB in zlib and shuffle",
+        "zlib-shuffle",
+        {"compression": {"id": "zlib"}, "filters": [{"id": "shuffle", "element_size": 4}]},
+    ),
+    ("axis 0 of (256, 64, 64)", "4194304", {"shape": CUBE, "axis": [0]}),
+    (
+        "every second row and column of (256, 64, 64)",
+        "4194304",
+        {"shape": CUBE, "selection": [[0, 256, 2], [0, 64, 2], [0, 64, 1]]},
+    ),
+    ("4 MiB, 10 % missing", "missing", {"missing": {"missing_value": float(FILL)}}),
+)
+_OTHERS_TARGET = 1.2
+
+CLIENTS = (1, 8, 32)
+
+FULL = (
+    *(
+        Case(format_size(size), str(size), clients, target, seconds=seconds, requests=times)
+        for size, targets, seconds, requests in _PLAIN
+        for clients, target, times in zip(CLIENTS, targets, requests, strict=True)
+    ),
+    *(
+        Case(name, key, clients, _OTHERS_TARGET, members, seconds=1)
+        for name, key, members in _OTHERS
+        for clients in CLIENTS
+    ),
+)
+QUICK = tuple(case for case in FULL if case.key in ("65536", "zlib-shuffle") and case.clients == 8)
+
+# One at a time, beside a plain download of it.
+LARGE = Case("1 GiB", str(GIB), 1, target=1.1, requests=1)
+LARGE_GROWTH = 16 * MIB
+
+# A flood: so many requests in all, so many at a time, and what each worker may have resident.
+FLOOD = Case("154 MiB", str(154 * MIB), 32)
+FLOOD_REQUESTS = 100
+FLOOD_RESIDENT = 120 * MIB
+
+
+def make_objects(cases: tuple[Case, ...]) -> dict[str, Callable[[], bytes]]:
+    """What makes the objects of these cases, by key."""
+    return {case.key: _MAKERS.get(case.key) or (lambda key=case.key: _plain(int(key))) for case in cases}  # type: ignore[misc]
+
+
+def _plain(size: int) -> bytes:
+    return make_temperatures(size).tobytes()
+
+
+def _zlib_shuffle() -> bytes:
+    """A smooth field in steps of a hundredth, as measurements and models have them: it shrinks to two fifths."""
+    random = np.random.default_rng(_SEED)
+    steps = random.normal(0, 0.05, (64, 128, 128))
+    field_ = np.round(np.cumsum(np.cumsum(steps, axis=1), axis=2) + 285, 2).astype(DTYPE)
+    planes = np.frombuffer(field_.tobytes(), np.uint8).reshape(-1, DTYPE.itemsize).T
+    return zlib.compress(planes.tobytes(), _ZLIB_LEVEL)
+
+
+def _missing() -> bytes:
+    values = make_temperatures(4 * MIB)
+    values[np.random.default_rng(_SEED).random(len(values)) < 0.1] = FILL
+    return values.tobytes()
+
+
+_MAKERS: Mapping[str, Callable[[], bytes]] = MappingProxyType({"zlib-shuffle": _zlib_shuffle, "missing": _missing})

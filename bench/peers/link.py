@@ -1,0 +1,134 @@
+"""A slow link between client and service: what pushdown is for, and where it loses.
+
+The service stands beside the store; the client is a link away from both. The link is a program of ours, because not
+every kernel has netem: it hands on what comes after half the round trip, no faster than its bandwidth, and makes a new
+connection wait for one round trip. It has no slow start and loses nothing: kinder to a download than a network is.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from urllib.parse import urlsplit
+
+from bench.cases import KIB, MIB
+from bench.contenders import CLIENT, PROXY, Contender, WrongReply
+from bench.scene import Scene
+from deploy.local.processes import LOOPBACK
+from deploy.local.store import Store
+
+SIZES = (4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB, 16 * MIB, 64 * MIB)
+
+BITS_PER_SECOND = 10**9
+ROUND_TRIP_SECONDS = 0.02
+
+# What has to be reached, at the largest of the sizes.
+TARGET = 20
+
+_PIECE_BYTES = 64 * KIB
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """What was measured of one size: seconds of every round, by the contender's name."""
+
+    size: int
+    seconds: dict[str, list[float]]
+
+
+def measure(scene: Scene, rounds: int) -> list[Crossing]:
+    """How long the sum of an object takes across the link, by the service and by a download.
+
+    Raises:
+        WrongReply: A sum is not numpy's.
+    """
+    sizes = [size for size in SIZES if size in scene.objects]
+    crossings = [Crossing(size, {PROXY.name: [], CLIENT.name: []}) for size in sizes]
+    with _linked(scene) as far, PROXY.open(far) as push, CLIENT.open(far) as download:
+        turns: Sequence[tuple[Contender, object]] = ((PROXY, push), (CLIENT, download))
+        for number in range(rounds + 1):
+            for crossing in crossings:
+                stored = scene.objects[crossing.size]
+                for contender, fetch in turns if number % 2 else turns[::-1]:
+                    started = time.perf_counter()
+                    fetched = fetch(stored)  # type: ignore[operator]  # a Fetch
+                    elapsed = time.perf_counter() - started
+                    if fetched.total != stored.total:
+                        raise WrongReply(f"the sum of {stored.key} by the {contender.name} is wrong")
+                    # The first round opens the connections.
+                    if number:
+                        crossing.seconds[contender.name].append(elapsed)
+    return crossings
+
+
+@contextmanager
+def _linked(scene: Scene) -> Iterator[Scene]:
+    """The scene, seen from the other end of the link."""
+    here, there = multiprocessing.Pipe()
+    ends = [urlsplit(scene.store.endpoint).port or 0, urlsplit(scene.service).port or 0]
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(there, ends), daemon=True)
+    process.start()
+    try:
+        store, service = (f"http://{LOOPBACK}:{port}" for port in here.recv())
+        yield replace(scene, store=Store(store), service=service)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _run(pipe: Connection, ports: list[int]) -> None:
+    asyncio.run(_serve(pipe, ports))
+
+
+async def _serve(pipe: Connection, ports: list[int]) -> None:
+    """Stand before these ports, all on one link, and say where."""
+    link = (_Way(), _Way())
+    servers = [
+        await asyncio.start_server(lambda r, w, port=port: _join(link, port, r, w), LOOPBACK, 0)  # type: ignore[misc]
+        for port in ports
+    ]
+    pipe.send([server.sockets[0].getsockname()[1] for server in servers])
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+async def _join(
+    link: "tuple[_Way, _Way]", port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await asyncio.sleep(ROUND_TRIP_SECONDS)
+    far_reader, far_writer = await asyncio.open_connection(LOOPBACK, port)
+    there, back = link
+    await asyncio.gather(there.carry(reader, far_writer), back.carry(far_reader, writer))
+
+
+class _Way:
+    """One direction of the link, which all its connections share."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand on what comes, later, until there is no more."""
+        arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.create_task(self._deliver(arriving, writer))
+        clock = asyncio.get_running_loop().time
+        piece = b"-"
+        while piece:
+            piece = await reader.read(_PIECE_BYTES)
+            self._free_at = max(clock(), self._free_at) + len(piece) * 8 / BITS_PER_SECOND
+            arriving.put_nowait((self._free_at + ROUND_TRIP_SECONDS / 2, piece))
+            # What has not left yet keeps the sender from sending more.
+            await asyncio.sleep(self._free_at - clock())
+        await delivering
+
+    async def _deliver(self, arriving: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
+        while True:
+            arrives_at, piece = await arriving.get()
+            await asyncio.sleep(arrives_at - asyncio.get_running_loop().time())
+            if not piece:
+                writer.close()
+                return
+            writer.write(piece)
+            await writer.drain()

@@ -1,0 +1,248 @@
+"""The measuring: rounds beside the peer, then memory, doors, ranges side by side, the link, the profile."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from itertools import count
+
+import cbor2
+import numpy as np
+import psutil
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from bench.cases import GIB, KIB, MIB
+from bench.contenders import WrongReply
+from bench.memory import find_workers, watching
+from bench.peers import cases, link, profile
+from bench.peers.cases import Case
+from bench.peers.programs import PEER, peer, web_server
+from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_threads, take_by_wrk
+from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene
+from bench.speed import Spread
+from deploy.local.service import service
+from deploy.local.store import REGION, Store
+
+SERVICE, STORE = "service", "store"
+
+# Of a round at one at a time, how many ranges the object is cut into.
+STREAMS = (2, 4)
+
+_DOOR_SIZES = (64 * KIB, 4 * MIB)
+_DOOR_CLIENTS = 8
+
+
+@dataclass
+class Row:
+    """What was measured of one case: requests per second of every round, by the contender's name."""
+
+    case: Case
+    rates: dict[str, list[float]] = field(default_factory=dict)
+
+    def beside(self, ours: str, theirs: str) -> Spread | None:
+        """How many times the rate of another one; None where one of them was not measured."""
+        if not self.rates.get(ours) or not self.rates.get(theirs):
+            return None
+        return Spread.of([mine / other for mine, other in zip(self.rates[ours], self.rates[theirs], strict=True)])
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What became of many large requests at a time: how many failed, and the most that one process had resident."""
+
+    contender: str
+    failures: int
+    resident: int
+    seconds: float
+
+
+@dataclass
+class Findings:
+    """All that a run found out."""
+
+    rows: list[Row] = field(default_factory=list)
+    errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    floods: list[Flood] = field(default_factory=list)
+    large: Row = field(default_factory=lambda: Row(cases.LARGE))
+    large_growth: int = 0
+    doors: list[Row] = field(default_factory=list)
+    links: list[link.Crossing] = field(default_factory=list)
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+
+def measure(plan: tuple[Case, ...], ends_at: float, is_quick: bool, tell: Callable[[str], None]) -> Findings:
+    """Measure these cases, and all the rest.
+
+    Args:
+        plan: The cases beside the peer.
+        ends_at: The moment of ``time.monotonic`` after which no other round begins.
+        is_quick: Everything once, and small.
+        tell: Told how far it has come.
+
+    Raises:
+        RuntimeError: A program is missing, or does not start.
+        WrongReply: A reply is not what it must be.
+    """
+    findings = Findings()
+    with web_server() as (store, folder), service(Store(store), SETTINGS) as ours:
+        everything = plan if is_quick else (*plan, cases.LARGE, cases.FLOOD)
+        for key, make in cases.make_objects(everything).items():
+            (folder / key).write_bytes(make())
+        if not is_quick:
+            tell("1 GiB")
+            _measure_large(findings, ours, store)
+        with peer() as (theirs, pid):
+            tell("the answers")
+            findings.errors = _find_errors({SERVICE: ours, PEER: theirs}, store, plan)
+            if not is_quick:
+                tell("a flood")
+                findings.floods = [
+                    _flood(SERVICE, ours, store, find_workers()),
+                    _flood(PEER, theirs, store, [psutil.Process(pid)]),
+                ]
+            asks = {SERVICE: ours, PEER: theirs, STORE: store}
+            findings.rows = [Row(case) for case in plan]
+            _run_rounds(findings.rows, lambda case, name: _ask(case, asks[name], store, name), ends_at, tell)
+        tell("where the time goes")
+        findings.shares = profile.measure(ask_json(ours, "sum", _members(plan[0], store)), find_workers()[0].pid)
+    tell("the doors")
+    sizes = _DOOR_SIZES[:1] if is_quick else (*_DOOR_SIZES, *link.SIZES)
+    with open_scene(sizes) as scene:
+        findings.doors = _measure_doors(scene, _DOOR_SIZES[:1] if is_quick else _DOOR_SIZES, 1 if is_quick else 5, tell)
+        tell("the link")
+        findings.links = link.measure(scene, 1 if is_quick else 3)
+    return findings
+
+
+def _members(case: Case, store: str) -> dict[str, object]:
+    where = {"interface_type": "http", "url": f"{store}/{case.key}"}
+    return {**where, "dtype": "float32", "byte_order": "little", **case.members}
+
+
+def _ask(case: Case, endpoint: str, store: str, name: str) -> Ask:
+    if name == STORE:
+        return Ask(f"{store}/{case.key}")
+    return ask_json(endpoint, "sum", _members(case, store))
+
+
+def _run_rounds(rows: list[Row], ask: Callable[[Case, str], Ask], ends_at: float, tell: Callable[[str], None]) -> None:
+    names = (SERVICE, PEER, STORE)
+    for number in count():
+        if number and (time.monotonic() > ends_at or len(rows) < len(names)):
+            return
+        for place, row in enumerate(rows):
+            tell(f"round {number + 1}: {row.case}")
+            start = (number + place) % len(names)
+            for name in names[start:] + names[:start]:
+                row.rates.setdefault(name, []).append(_take(ask(row.case, name), row.case))
+
+
+def _take(ask: Ask, case: Case) -> float:
+    if case.seconds:
+        return take_by_wrk(ask, case.clients, case.seconds)
+    return take_by_threads(ask, case.clients, case.requests)
+
+
+def _find_errors(endpoints: Mapping[str, str], store: str, plan: tuple[Case, ...]) -> dict[str, dict[str, float]]:
+    """How far the sums of whole objects are from numpy's, in float64: relative, by case and contender.
+
+    Raises:
+        WrongReply: The service's is.
+    """
+    errors: dict[str, dict[str, float]] = {}
+    for case in plan:
+        if case.name in errors or case.members:
+            continue
+        total = make_temperatures(int(case.key)).sum(dtype=np.float64)
+        errors[case.name] = {
+            name: float(abs(_read_sum(fetch(_ask(case, endpoint, store, name))) / total - 1))
+            for name, endpoint in endpoints.items()
+        }
+        if errors[case.name][SERVICE] > np.finfo(np.float32).eps:
+            raise WrongReply(f"the service's sum of {case.name} is wrong")
+    return errors
+
+
+def _read_sum(body: bytes) -> np.float32:
+    return np.float32(np.frombuffer(cbor2.loads(body)["bytes"], "<f4")[0])
+
+
+def _flood(name: str, endpoint: str, store: str, processes: list[psutil.Process]) -> Flood:
+    """Many large requests, so many at a time; the most that one of the processes had resident meanwhile."""
+    ask, started = _ask(cases.FLOOD, endpoint, store, name), time.monotonic()
+    with watching(processes) as watch, ThreadPoolExecutor(cases.FLOOD.clients) as pool:
+        answered = list(pool.map(lambda _: _is_answered(ask), range(cases.FLOOD_REQUESTS)))
+    return Flood(name, answered.count(False), max(each.peak for each in watch.watched), time.monotonic() - started)
+
+
+def _is_answered(ask: Ask) -> bool:
+    try:
+        fetch(ask)
+    except (WrongReply, OSError, HTTPException):
+        return False
+    return True
+
+
+def _measure_large(findings: Findings, ours: str, store: str, rounds: int = 7) -> None:
+    """One large object: the service, one plain download stream, and several ranges of it downloaded at once."""
+    row, plain = findings.large, Ask(f"{store}/{cases.LARGE.key}")
+    ask = _ask(cases.LARGE, ours, store, SERVICE)
+    small = ask_json(ours, "sum", {**_members(cases.LARGE, store), "size": 4 * KIB})
+    take_by_threads(small, 32, 2)
+    with watching(find_workers()) as watch:
+        take_by_threads(ask, 1, 1)
+    findings.large_growth = max(each.peak - each.idle for each in watch.watched)
+    for _ in range(rounds):
+        row.rates.setdefault(SERVICE, []).append(take_by_threads(ask, 1, 1))
+        row.rates.setdefault(STORE, []).append(take_by_threads(plain, 1, 1))
+        for streams in STREAMS:
+            row.rates.setdefault(ranges(streams), []).append(take_by_ranges(plain, GIB, streams))
+
+
+def ranges(streams: int) -> str:
+    """What a download by so many ranges at once is called."""
+    return f"download by {streams} ranges at once"
+
+
+# The doors: the same object through signed requests and through none
+
+ANONYMOUS, SIGNED, PRESIGNED = "anonymous http", "header-signed", "presigned"
+
+
+def _measure_doors(scene: Scene, sizes: tuple[int, ...], rounds: int, tell: Callable[[str], None]) -> list[Row]:
+    _open_to_all(scene.store)
+    rows = [
+        Row(Case(f"{size // KIB} KiB", scene.objects[size].key, _DOOR_CLIENTS, target=0.9, seconds=1)) for size in sizes
+    ]
+    for number in range(rounds):
+        for row, size in zip(rows, sizes, strict=True):
+            tell(f"the doors, round {number + 1}: {row.case}")
+            asks = _ask_doors(scene, size)
+            names = [*asks][number % len(asks) :] + [*asks][: number % len(asks)]
+            for name in names:
+                row.rates.setdefault(name, []).append(take_by_wrk(asks[name], row.case.clients, row.case.seconds))
+    return rows
+
+
+def _ask_doors(scene: Scene, size: int) -> dict[str, Ask]:
+    stored = scene.objects[size]
+    url = f"{scene.store.endpoint}/{BUCKET}/{stored.key}"
+    request = AWSRequest("GET", url)
+    S3SigV4Auth(Credentials(scene.store.access_key, scene.store.secret_key), "s3", REGION).add_auth(request)
+    members = {"interface_type": "http", "url": url, "dtype": "float32"}
+    return {
+        ANONYMOUS: ask_json(scene.service, "sum", members),
+        SIGNED: Ask(f"{scene.service}/sum/float32/{BUCKET}/{stored.key}", headers=dict(request.headers.items())),
+        PRESIGNED: Ask(f"{scene.service}/sum/float32{stored.target}"),
+    }
+
+
+def _open_to_all(store: Store) -> None:
+    resources = [f"arn:aws:s3:::{BUCKET}/*"]
+    statement = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"], "Resource": resources}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    store.client().put_bucket_policy(Bucket=BUCKET, Policy=policy)

@@ -1,0 +1,294 @@
+"""What was measured beside the peers, as data, charts and a page; whether a target is met is worked out here."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from bench.cases import GIB, MIB, format_size
+from bench.charts import STYLE, to_svg
+from bench.contenders import CLIENT, PROXY
+from bench.page import format_spread, table
+from bench.peers import cases, link
+from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, STREAMS, Findings, Row, ranges
+from bench.peers.programs import PEER
+from bench.speed import Spread
+
+# Okabe and Ito's colours, one for each number of clients.
+_COLOURS: Final = ("#0072b2", "#e69f00", "#009e73")
+
+_PAGE = """\
+# Beside its peers
+
+`make bench-peers` wrote this page, its charts and [its data](peers.json) in one run; no number here was typed in.
+nginx is the store, wrk asks, and the peer is Reductionist, the same JSON interface written in Rust. Every number is a
+ratio of two turns of one round: the median of the rounds, with the quartiles beside it. Higher is better.
+
+{verdict}
+
+{targets}
+
+## Rates beside the peer and the store
+
+Requests per second of the service, divided by those of the peer and of the store alone (a plain download of the same
+object) in the same round. wrk costs a core for receiving, which the service spares it: shares of the store above 1 are
+possible.
+
+![The service's rate beside the peer's, by case](peers-rates.svg)
+
+{rates}
+
+## Right numbers
+
+The relative error of the float32 sum, against numpy's in float64. Rounding to float32 is worth up to 6e-08.
+
+{errors}
+
+## Memory under a flood
+
+{requests} requests for the sum of {flood}, {clients} at a time.
+
+{floods}
+
+The service's process grew by {growth} while it summed 1 GiB.
+
+## Ranges side by side
+
+1 GiB on loopback, beside one plain download stream. A download by several ranges at once, which reduces nothing, is the
+most that a service could make of them here. See [the decisions](decisions.md#speed).
+
+{large}
+
+## Doors
+
+The sum through the direct door, as a signed request and by a presigned link to SeaweedFS, beside the JSON door through
+anonymous http to the same object; 8 at a time.
+
+{doors}
+
+## A link of 1 Gbit/s and 20 ms
+
+Client on one side, service and store on the other. The time of a download with boto3 and a sum with numpy, divided by
+that of the service's answer. The link is a program (`bench/peers/link.py`) that knows bandwidth and delay but no
+slow start, which is kind to the download. Below 1, pushdown loses.
+
+![How much faster the service is across the link, by size](peers-link.svg)
+
+{links}
+
+## Where the time of 64 KiB goes
+
+A worker, asked by 8 clients at a time for the sum of 64 KiB, looked at by py-spy 250 times a second: the share of each
+part of the way in what its threads did, waits for work left out and waits for the store left in. What was changed
+because of such profiles stands in [the decisions](decisions.md#speed).
+
+{shares}
+
+## The machine
+
+{machine}
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is aimed at, and whether it was reached."""
+
+    what: str
+    wanted: str
+    measured: str
+    is_met: bool
+
+
+def render(findings: Findings, machine: Mapping[str, str]) -> dict[str, bytes]:
+    """The files of the page, by name."""
+    return {
+        "peers.json": (json.dumps(_to_data(findings, machine), indent=1) + "\n").encode(),
+        "peers.md": _render_page(findings, machine).encode(),
+        "peers-rates.svg": _draw_rates(findings.rows),
+        "peers-link.svg": _draw_link(findings.links),
+    }
+
+
+def render_summary(findings: Findings) -> str:
+    """The table that a person waits for."""
+    return _format_targets(find_targets(findings))
+
+
+def find_targets(findings: Findings) -> list[Target]:
+    """Every target of which something was measured."""
+    return list(_find_targets(findings))
+
+
+def _find_targets(findings: Findings) -> Iterator[Target]:
+    for row in findings.rows:
+        yield from _at_least(row, SERVICE, PEER, f"{row.case}, beside the peer")
+    yield from _at_least(findings.large, SERVICE, STORE, f"{findings.large.case}, beside one plain download stream")
+    if findings.large_growth:
+        yield _at_most("growth of a worker while it sums 1 GiB", findings.large_growth, cases.LARGE_GROWTH)
+    for flood in findings.floods:
+        if flood.contender == SERVICE:
+            what = f"{cases.FLOOD_REQUESTS} times {cases.FLOOD}"
+            yield Target(f"{what}: failures", "none", str(flood.failures), not flood.failures)
+            yield _at_most(f"{what}: resident size of a worker", flood.resident, cases.FLOOD_RESIDENT)
+    for row in findings.doors:
+        for name in (SIGNED, PRESIGNED):
+            yield from _at_least(row, name, ANONYMOUS, f"{row.case}, {name} beside {ANONYMOUS}")
+    for crossing in findings.links[-1:]:
+        spread = _gain(crossing)
+        if crossing.size == max(link.SIZES):
+            what = f"{format_size(crossing.size)} across the link, beside a download"
+            yield Target(what, f"at least {link.TARGET}", format_spread(spread), spread.median >= link.TARGET)
+
+
+def _at_least(row: Row, ours: str, theirs: str, what: str) -> Iterator[Target]:
+    spread, target = row.beside(ours, theirs), row.case.target
+    if spread is not None and target is not None:
+        yield Target(what, f"at least {target:g}", format_spread(spread), spread.median >= target)
+
+
+def _at_most(what: str, measured: int, most: int) -> Target:
+    return Target(what, f"at most {format_size(most)}", f"{measured / MIB:.1f} MiB", measured <= most)
+
+
+def _gain(crossing: link.Crossing) -> Spread:
+    pairs = zip(crossing.seconds[CLIENT.name], crossing.seconds[PROXY.name], strict=True)
+    return Spread.of([download / push for download, push in pairs])
+
+
+# The page
+
+
+def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
+    targets = find_targets(findings)
+    missed = sum(not target.is_met for target in targets)
+    return _PAGE.format(
+        verdict=f"**{missed} of {len(targets)} targets were missed in this run.**"
+        if missed
+        else "**All targets were met in this run.**",
+        targets=_format_targets(targets),
+        rates=table(
+            ("case", "at a time", "rounds", "beside the peer", "beside the store", "the peer beside the store"),
+            (
+                (
+                    row.case.name,
+                    str(row.case.clients),
+                    str(len(row.rates.get(SERVICE, ()))),
+                    *(format_spread(row.beside(*pair)) for pair in ((SERVICE, PEER), (SERVICE, STORE), (PEER, STORE))),
+                )
+                for row in findings.rows
+            ),
+        ),
+        errors=table(
+            ("object", "the service", "the peer"),
+            ((name, *(f"{each[who]:.1e}" for who in (SERVICE, PEER))) for name, each in findings.errors.items()),
+        ),
+        requests=cases.FLOOD_REQUESTS,
+        flood=cases.FLOOD.name,
+        clients=cases.FLOOD.clients,
+        floods=table(
+            ("contender", "failures", "most resident in one process"),
+            ((each.contender, str(each.failures), f"{each.resident / MIB:,.0f} MiB") for each in findings.floods),
+        ),
+        growth=f"{findings.large_growth / MIB:.1f} MiB",
+        large=table(
+            ("who", "beside one plain download stream"),
+            (
+                (name, format_spread(findings.large.beside(name, STORE)))
+                for name in (SERVICE, *(ranges(streams) for streams in STREAMS))
+            ),
+        ),
+        doors=table(
+            ("object", *(f"{name} beside {ANONYMOUS}" for name in (SIGNED, PRESIGNED))),
+            (
+                (row.case.name, *(format_spread(row.beside(name, ANONYMOUS)) for name in (SIGNED, PRESIGNED)))
+                for row in findings.doors
+            ),
+        ),
+        links=table(
+            ("object", "the service beside a download"),
+            ((format_size(each.size), format_spread(_gain(each))) for each in findings.links),
+        ),
+        shares=table(("part", "share"), ((name, f"{share:.0%}") for name, share in findings.shares.items()))
+        if findings.shares
+        else "Not measured: there is no py-spy here.",
+        machine=table(("", ""), machine.items()),
+    )
+
+
+def _format_targets(targets: Iterable[Target]) -> str:
+    return table(
+        ("", "target", "measured", "met"),
+        ((each.what, each.wanted, each.measured, "yes" if each.is_met else "**no**") for each in targets),
+    )
+
+
+def _to_data(findings: Findings, machine: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "machine": dict(machine),
+        "targets": [asdict(target) for target in find_targets(findings)],
+        "rates": [
+            {"case": row.case.name, "clients": row.case.clients, "target": row.case.target, "rates": row.rates}
+            for row in (*findings.rows, findings.large, *findings.doors)
+        ],
+        "errors": findings.errors,
+        "floods": [asdict(flood) for flood in findings.floods],
+        "growth": {"size": GIB, "bytes": findings.large_growth},
+        "link": [asdict(crossing) for crossing in findings.links],
+        "shares": dict(findings.shares),
+    }
+
+
+# The charts
+
+
+def _draw_rates(rows: list[Row]) -> bytes:
+    """The service's rate beside the peer's: a bar for each number of clients, a line where the target is."""
+    names = list(dict.fromkeys(row.case.name for row in rows))
+    clients = sorted({row.case.clients for row in rows})
+    width = 0.8 / len(clients)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(11, 5), layout="constrained")
+        axes = figure.subplots()
+        for place, (number, colour) in enumerate(zip(clients, _COLOURS, strict=False)):
+            mine = [row for row in rows if row.case.clients == number and row.beside(SERVICE, PEER)]
+            spots = [names.index(row.case.name) + (place - (len(clients) - 1) / 2) * width for row in mine]
+            spreads = [spread for row in mine if (spread := row.beside(SERVICE, PEER))]
+            medians = [spread.median for spread in spreads]
+            lows = [spread.median - spread.lower_quartile for spread in spreads]
+            highs = [spread.upper_quartile - spread.median for spread in spreads]
+            axes.bar(
+                spots, medians, width * 0.9, yerr=[lows, highs], color=colour, capsize=2, label=f"{number} at a time"
+            )
+            for spot, row in zip(spots, mine, strict=True):
+                if row.case.target is not None:
+                    axes.plot([spot - width / 2, spot + width / 2], [row.case.target] * 2, color="black", linewidth=1.5)
+        axes.axhline(1, color="#888888", linestyle="--", label="the peer")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
+        axes.set_ylabel("requests per second, the peer = 1 (logarithmic)")
+        axes.set_title("The service beside the peer: medians, quartiles; black lines are targets")
+        axes.legend(frameon=False)
+        return to_svg(figure)
+
+
+def _draw_link(links: list[link.Crossing]) -> bytes:
+    """How many times faster than a download, by size."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8, 4), layout="constrained")
+        axes = figure.subplots()
+        gains = [_gain(each).median for each in links]
+        axes.plot(range(len(links)), gains, marker="o", color=_COLOURS[0])
+        axes.axhline(1, color="#888888", linestyle="--", label="a download")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.set_xticks(range(len(links)), [format_size(each.size) for each in links])
+        axes.set_xlabel("size of the object")
+        axes.set_ylabel("times as fast as a download (logarithmic)")
+        axes.set_title("Across 1 Gbit/s and 20 ms")
+        axes.legend(frameon=False)
+        return to_svg(figure)
