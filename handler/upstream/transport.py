@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import requests
 import urllib3.exceptions
+from urllib3.util import Timeout
 
 from handler.errors import (
     ActiveStorageError,
@@ -213,21 +215,18 @@ class Transport:
                 self._watchdog.release(entry)
 
         try:
-            answer = self._adapter.exchange(
-                request.origin,
-                WireRequest(
-                    method,
-                    request.target,
-                    {**request.headers, **extra},
-                    on_send=watch,
-                    connect_seconds=min(self._limits.connect_seconds, deadline.remaining_seconds),
-                    read_seconds=min(self._limits.read_seconds, deadline.remaining_seconds),
+            response = self._adapter.send(
+                WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=watch),
+                timeout=Timeout(
+                    connect=min(self._limits.connect_seconds, deadline.remaining_seconds),
+                    read=min(self._limits.read_seconds, deadline.remaining_seconds),
                 ),
+                stream=True,
             )
         except _LIBRARY_ERRORS as error:
             release()
             raise _translate(error, request.origin, deadline) from None
-        return Exchange(method, request, answer, deadline, release)
+        return Exchange(method, request, response, deadline, release)
 
 
 class Exchange:
@@ -243,13 +242,14 @@ class Exchange:
         self,
         method: str,
         request: StoreRequest,
-        answer: Answer,
+        response: requests.Response,
         deadline: Deadline,
         release: Callable[[], None],
     ) -> None:
         self._method = method
         self._request = request
-        self._answer = answer
+        self._response = response
+        self._body: Answer = response.raw  # type: ignore[assignment]  # what the adapter puts there
         self._deadline = deadline
         self._release = release
         self._missing: int | None = 0 if method == "HEAD" else None
@@ -276,7 +276,7 @@ class Exchange:
         _, headers = self._accept()
         document, piece = bytearray(), memoryview(bytearray(_PIECE_BYTES))
         try:
-            while read := self._answer.readinto(piece):
+            while read := self._body.readinto(piece):
                 document += piece[:read]
                 if len(document) > most:
                     raise EntityTooLarge(f"what the store sends has more than {most} bytes")
@@ -293,7 +293,8 @@ class Exchange:
         Raises:
             ActiveStorageError: It is one.
         """
-        status, headers = self._answer.status, self._answer.headers
+        status = self._response.status_code
+        headers = {name.lower(): value for name, value in self._response.headers.items()}
         if status >= 300:
             sent = " ".join((self._request.target, *self._request.headers.values()))
             raise read_failure(
@@ -316,7 +317,7 @@ class Exchange:
         if self._deadline.is_abandoned():
             raise CallerGone("the caller closed the connection before the answer was there")
         try:
-            read = self._answer.readinto(buffer)
+            read = self._body.readinto(buffer)
         except _LIBRARY_ERRORS as error:
             raise _translate(error, self._request.origin, self._deadline, is_body=True) from None
         if not read:
@@ -341,19 +342,19 @@ class Exchange:
         self._is_open = False
         self._release()
         if self._missing == 0 and not self._deadline.is_over:
-            self._answer.release()
+            self._body.release_conn()
         else:
-            self._answer.drop()
+            self._body.close()
 
     def _read_error_body(self, headers: Mapping[str, str]) -> bytes:
-        if self._method == "HEAD" or self._answer.status == 304:
+        if self._method == "HEAD" or self._response.status_code == 304:
             self._missing = 0
             return b""
         body = bytearray(_MAX_ERROR_BYTES)
         filled = 0
         # A refusal is one, whatever becomes of its document.
         with contextlib.suppress(*_LIBRARY_ERRORS):
-            while filled < len(body) and (read := self._answer.readinto(memoryview(body)[filled:])):
+            while filled < len(body) and (read := self._body.readinto(memoryview(body)[filled:])):
                 filled += read
         if headers.get("content-length") == str(filled) and "transfer-encoding" not in headers:
             self._missing = 0

@@ -5,21 +5,24 @@ into a given buffer.
 
 requests and urllib3 keep the connections and do TLS; over a connection of theirs it is ``http.client`` that writes and
 parses. They would normalise a target (the case of escapes, characters they would rather see escaped), which a client's
-signature may cover as it was, and add headers of their own.
+signature may cover as it was, and add headers of their own. ``WireAdapter`` is one of requests' transport adapters, and
+takes and gives what they do.
 """
 
 import contextlib
 import http.client
 import re
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import requests
 from requests import certs
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Timeout
 
 from handler.origins import Origin
 
@@ -42,25 +45,27 @@ _MAX_FIELDS = 100
 _FIELD_RE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n")
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
-    """What goes to the socket, as it is to be sent, and for how long to wait.
+class WireRequest(requests.PreparedRequest):
+    """A request as it goes to the socket. Its URL is without the query, which can be a signature.
 
-    Attributes:
+    Args:
         method: GET or HEAD.
-        target: The request target.
-        headers: Names and values.
+        origin: Where to.
+        target: The request target, as it is to be sent.
+        headers: Names and values, as they are to be sent.
         on_send: Called with what breaks the request off, before anything is written.
-        connect_seconds: For a connection.
-        read_seconds: For the next bytes.
     """
 
-    method: str
-    target: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    on_send: Callable[[Abort], None]
-    connect_seconds: float
-    read_seconds: float
+    def __init__(
+        self, method: str, origin: Origin, target: str, headers: dict[str, str], on_send: Callable[[Abort], None]
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.url = f"{origin}{target.partition('?')[0]}"
+        self.headers = headers  # type: ignore[assignment]  # any mapping will do
+        self.origin = origin
+        self.target = target
+        self.on_send = on_send
 
 
 class _Breaker:
@@ -143,7 +148,7 @@ class _Wire(HTTPConnection):
 
     _breaker: _Breaker | None = None
 
-    def exchange(self, request: WireRequest) -> http.client.HTTPResponse:
+    def exchange(self, request: WireRequest, timeout: Timeout) -> http.client.HTTPResponse:
         """Send a request and receive the answer's head; the body is still to be read.
 
         By ``http.client``, whose answer fills a given buffer from the socket. What urllib3 makes of it, and requests of
@@ -152,10 +157,10 @@ class _Wire(HTTPConnection):
         self._breaker = _Breaker(self.sock)
         request.on_send(self._breaker.pull)
         if self.is_closed:
-            self.timeout = request.connect_seconds
+            self.timeout = Timeout.resolve_default_timeout(timeout.connect_timeout)
             self.connect()
-        self.sock.settimeout(request.read_seconds)
-        self.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+        self.sock.settimeout(timeout.read_timeout)
+        self.putrequest(str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():
             self.putheader(name, value)
         self.endheaders()
@@ -175,12 +180,12 @@ class _SecureWire(_Wire, HTTPSConnection):
 class _WirePool(HTTPConnectionPool):
     ConnectionCls = _Wire
 
-    def exchange(self, request: WireRequest) -> "Answer":
+    def exchange(self, request: WireRequest, timeout: Timeout) -> "Answer":
         """Send a request over a connection of the pool, or over one more; see ``_Wire.exchange``."""
         wire = self._get_conn()
         assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
         try:
-            return Answer(wire.exchange(request), partial(self._take_back, wire))
+            return Answer(wire.exchange(request, timeout), partial(self._take_back, wire))
         except BaseException:
             self._take_back(wire, is_good=False)
             raise
@@ -206,16 +211,22 @@ class WireAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=connections)
         self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
 
-    def exchange(self, origin: Origin, request: WireRequest) -> "Answer":
-        """Send a request and receive the answer's head; the body is still to be read.
+    def send(self, request: WireRequest, timeout: Timeout, **_: Any) -> requests.Response:  # type: ignore[override]
+        """Send a request and receive the answer's head; the body is still to be read, from ``raw``, an ``Answer``.
 
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
 
         Raises:
             OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It did not come about.
         """
-        pool = self.poolmanager.connection_from_host(origin.host, origin.port, origin.scheme, _TRUST)
-        return pool.exchange(request)  # type: ignore[no-any-return]  # one of ours
+        to = request.origin
+        pool: Any = self.poolmanager.connection_from_host(to.host, to.port, to.scheme, _TRUST)
+        answer: Answer = pool.exchange(request, timeout)
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers = answer.headers  # type: ignore[assignment]  # names in lower case, whatever the case asked for
+        response.raw = answer
+        return response
 
 
 class Answer:
@@ -230,7 +241,7 @@ class Answer:
         self._response = response
         self._take_back = take_back
         self.status = response.status
-        self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
+        self.headers: dict[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.
@@ -240,13 +251,13 @@ class Answer:
         """
         return self._response.readinto(buffer)
 
-    def release(self) -> None:
+    def release_conn(self) -> None:
         """Give the connection back, its body having been read to the end."""
         # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
         self._response.read()
         self._take_back(is_good=True)
 
-    def drop(self) -> None:
+    def close(self) -> None:
         """Close the connection, whatever it still has to say."""
         self._response.close()
         self._take_back(is_good=False)

@@ -14,6 +14,7 @@ from typing import Any
 
 import flask
 import pytest
+import responses
 import urllib3.exceptions
 
 from handler.errors import (
@@ -31,7 +32,7 @@ from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
-from handler.upstream.wire import WireAdapter, WireRequest, _Breaker
+from handler.upstream.wire import WireRequest, _Breaker
 from tests.faulty_store import FaultyStore, holds, plain, says, service, well
 from tests.helpers import ask, read_error
 
@@ -406,7 +407,36 @@ def open_key(transport: Transport, origin: Origin = STORE) -> Any:
     return transport.open(request, None, Deadline.after(PATIENCE_SECONDS))
 
 
-def test_a_whole_answer_is_read_to_its_end() -> None:
+@pytest.fixture
+def http_double() -> Iterator[responses.RequestsMock]:
+    """requests' own double, in the place of our adapter's ``send``."""
+    with responses.RequestsMock(target="handler.upstream.wire.WireAdapter.send") as double:
+        yield double
+
+
+def test_a_whole_answer_is_read_to_its_end(transport: Transport, http_double: responses.RequestsMock) -> None:
+    headers = {"ETag": '"1"'}
+    http_double.get(f"{STORE}/bucket/key", body=b"12345678", headers=headers, auto_calculate_content_length=True)
+    with open_key(transport) as stream:
+        buffer = memoryview(bytearray(6))
+        assert [bytes(buffer[: stream.readinto(buffer)]) for _ in range(3)] == [b"123456", b"78", b""]
+        assert stream.facts.etag == '"1"'
+
+
+def test_a_range_is_asked_for_and_compared(transport: Transport, http_double: responses.RequestsMock) -> None:
+    asked = responses.matchers.header_matcher({"Range": "bytes=4-7"})
+    for content_range in ("bytes 4-7/12", "bytes 0-3/12"):
+        headers = {"Content-Range": content_range, "Content-Length": "4"}
+        http_double.get(f"{STORE}/bucket/key", b"5678", status=206, headers=headers, match=[asked])
+    request = StoreRequest(STORE, SECRET_TARGET, {"host": "store"})
+    deadline = Deadline.after(PATIENCE_SECONDS)
+    with transport.open(request, ByteRange(4, 7), deadline) as stream:
+        assert (stream.facts.start, stream.facts.stop, stream.facts.total) == (4, 8, 12)
+    with pytest.raises(StoreProtocolError, match="bytes 0 to 3, which were not asked for"):
+        transport.open(request, ByteRange(4, 7), deadline)
+
+
+def test_a_whole_answer_comes_over_a_socket() -> None:
     with (
         FaultyStore(holds(b"12345678", etag='"1"')) as store,
         closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport,
@@ -437,16 +467,12 @@ def test_a_whole_answer_is_read_to_its_end() -> None:
     ],
 )
 def test_an_error_of_the_libraries_becomes_one_of_ours_in_our_words(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch, raised: type[Exception], error: type[ActiveStorageError]
+    transport: Transport, http_double: responses.RequestsMock, raised: type[Exception], error: type[ActiveStorageError]
 ) -> None:
     """Their text may hold the whole URL, with its signature: it is neither passed on nor kept as a cause."""
-
-    def fail(*_: object) -> None:
-        fault = raised.__new__(raised)
-        fault.args = (f"failed: {STORE}{SECRET_TARGET}",)
-        raise fault
-
-    monkeypatch.setattr(WireAdapter, "exchange", fail)
+    fault = raised.__new__(raised)
+    fault.args = (f"failed: {STORE}{SECRET_TARGET}",)
+    http_double.get(f"{STORE}/bucket/key", body=fault)
     with pytest.raises(error) as caught:
         open_key(transport)
     assert "Signature" not in caught.value.message
@@ -456,7 +482,7 @@ def test_an_error_of_the_libraries_becomes_one_of_ours_in_our_words(
 
 
 def test_what_goes_to_the_socket_shows_no_secret() -> None:
-    request = WireRequest("GET", SECRET_TARGET, {"authorization": "canary"}, lambda _: None, 5, 5)
+    request = WireRequest("GET", STORE, SECRET_TARGET, {"authorization": "canary"}, lambda _: None)
     assert "Signature" not in repr(request)
     assert "canary" not in repr(request)
 
