@@ -15,7 +15,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from bench.cases import GIB, KIB, MIB
+from bench.cases import GIB, KIB, MIB, format_size
 from bench.contenders import WrongReply
 from bench.memory import find_workers, watching
 from bench.peers import cases, link, profile
@@ -29,7 +29,7 @@ from deploy.local.store import REGION, Store
 
 SERVICE, STORE = "service", "store"
 
-# Of a round at one at a time, how many ranges the object is cut into.
+# How many ranges the large object is cut into.
 STREAMS = (2, 4)
 
 _DOOR_SIZES = (64 * KIB, 4 * MIB)
@@ -216,7 +216,7 @@ ANONYMOUS, SIGNED, PRESIGNED = "anonymous http", "header-signed", "presigned"
 def _measure_doors(scene: Scene, sizes: tuple[int, ...], rounds: int, tell: Callable[[str], None]) -> list[Row]:
     _open_to_all(scene.store)
     rows = [
-        Row(Case(f"{size // KIB} KiB", scene.objects[size].key, _DOOR_CLIENTS, target=0.9, seconds=1)) for size in sizes
+        Row(Case(format_size(size), scene.objects[size].key, _DOOR_CLIENTS, target=0.9, seconds=1)) for size in sizes
     ]
     for number in range(rounds):
         for row, size in zip(rows, sizes, strict=True):
