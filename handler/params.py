@@ -131,7 +131,8 @@ def parse_reduction(text: str) -> dict[str, str]:
     Raises:
         InvalidArgument: It has more than two parts, or a parameter as in ``parse_path``.
     """
-    reducer, _, segment = text.partition("/")
+    # Parameters alone need no slash before them.
+    reducer, _, segment = ("", "", text) if text.startswith(";") else text.partition("/")
     if "/" in segment:
         raise InvalidArgument("reduction", f"{shown(text)} is not of the form reducer/dtype;parameter=value")
     named = {"reducer": reducer, **parse_segment(segment)}

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from handler.core.reduce import ARITHMETIC_VERSION
 from handler.core.result import Result
-from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, SlowDown
+from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, MissingToken, SlowDown
 from handler.params import format_range, format_reduction
 from handler.spec import ReductionSpec
 
@@ -48,12 +48,14 @@ def result_headers(result: Result) -> list[tuple[str, str]]:
 
 
 def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
-    """The headers that HTTP wants beside some statuses (RFC 9110, sections 10.2.1, 10.2.3 and 14.4)."""
+    """The headers that HTTP wants beside some statuses (RFC 9110, sections 10.2.1, 10.2.3, 11.6.1 and 14.4)."""
     match error:
         case MethodNotAllowed():
             return [("Allow", ", ".join(error.allowed))]
         case SlowDown():
             return [("Retry-After", str(error.retry_after_seconds))]
+        case MissingToken():
+            return [("WWW-Authenticate", "Bearer")]
         case InvalidRange():
             return [("Content-Range", f"bytes */{error.length}")]
         case _:

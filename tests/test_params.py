@@ -127,6 +127,8 @@ def test_a_reduction_is_read_as_it_was_written(spec: ReductionSpec) -> None:
         ("sum", {"reducer": "sum"}),
         ("/float32", {"dtype": "float32"}),
         ("sum/;axis=", {"reducer": "sum", "axis": ""}),
+        ("/;axis=0", {"axis": "0"}),
+        (";axis=0;order=F", {"axis": "0", "order": "F"}),
         ("sum/float32;axis=0", {"reducer": "sum", "dtype": "float32", "axis": "0"}),
     ],
 )

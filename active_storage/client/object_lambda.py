@@ -42,7 +42,7 @@ def reducing(client: Any, reduction: str = "", arn: str | None = None) -> Iterat
     Args:
         client: A boto3 client of S3; of a resource, its ``meta.client``; or an aiobotocore one, as s3fs has it.
         reduction: ``reducer/dtype;parameter=value``. What the lambda's endpoint settles already can be left out: an
-            endpoint for ``sum/float32`` needs ``/;axis=0`` only, and nothing at all for the sum of everything.
+            endpoint for ``sum/float32`` needs ``;axis=0`` only, and nothing at all for the sum of everything.
         arn: The lambda, as MinIO calls it; None where the bucket is an access point of AWS's, which knows its own.
 
     Raises:

@@ -105,7 +105,7 @@ def test_a_transfer_gets_the_object_itself(plain: Served, s3: Any) -> None:
     ("reduction", "arn", "names"),
     [
         ("", ARN, {"lambdaArn": ARN}),
-        ("/;axis=0", ARN, {"lambdaArn": ARN, "axis": "0"}),
+        (";axis=0", ARN, {"lambdaArn": ARN, "axis": "0"}),
         ("/;axis=", ARN, {"lambdaArn": ARN, "axis": ""}),
         ("sum/float32", None, {"reducer": "sum", "dtype": "float32"}),
         ("", None, {}),

@@ -209,7 +209,10 @@ def test_nothing_is_fetched_for_a_stranger(
 ) -> None:
     app = make_app(webhook_tokens=TOKENS)
     headers = {"Authorization": authorization} if authorization else {}
-    check_refused(post(app, SUM, make_event(), headers), status, code, "Authorization")
+    refused = post(app, SUM, make_event(), headers)
+    check_refused(refused, status, code, "Authorization")
+    # RFC 9110, section 15.5.2: a 401 says what is missing.
+    assert refused.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
     # What else is wrong is not a stranger's to know.
     assert read_failure(post(app, SUM, b"no event", headers))[1] == code
     assert store.requests == []
