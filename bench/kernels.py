@@ -61,8 +61,8 @@ def _walk(spec: ReductionSpec, data: bytes) -> Callable[[], object]:
     def run() -> object:
         reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS)
         reducer = Reducer(spec, plan)
-        for slab in plan.walk(spec.element_bytes):
-            reducer.update(slab, reader.read(slab.start, slab.shape))
+        reducer.consume(reader.read)
+        reader.close()
         return reducer.result()
 
     return run

@@ -52,12 +52,12 @@ def run(spec: ReductionSpec, source: Source, gate: MemoryGate) -> Answer:
                 stream = held.enter_context(_open(extent, source))
             with _stage("decode"):
                 data = _decode(extent, stream, account, gate)
+                held.callback(data.reader.close)
             with _stage("reduce"):
                 plan = Plan.of(spec, data.shape)
                 account.hold(state_bytes(spec, plan))
                 reducer = Reducer(spec, plan)
-                for slab in plan.walk(spec.element_bytes):
-                    reducer.update(slab, data.reader.read(slab.start, slab.shape))
+                reducer.consume(data.reader.read)
                 if spec.is_encoded:
                     data.reader.finish()
             with _stage("result"):

@@ -6,6 +6,7 @@ reaches the arithmetic, and the same bytes give the same result to the last bit.
 """
 
 import math
+import mmap
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,10 @@ from handler.spec import DTYPES, ReductionSpec
 # Large enough that a block's fixed costs (some 10 µs of Python) vanish beside its bytes, small enough for the L2 cache
 # of a core, and a multiple of every element's size.
 BLOCK_BYTES = 256 * 1024
+
+# Buffers that nobody uses now, the last used one last: it is still in the cache, and its pages are there. No more than
+# there were readers at a time. Appending and taking are single steps, so that threads need no lock.
+_spare_buffers: list[memoryview] = []
 
 Block = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -44,7 +49,8 @@ class BlockReader:
         self._is_bool = spec.dtype == "bool"
         self._position = start
         self._stop = stop
-        self._buffer = memoryview(bytearray(min(BLOCK_BYTES, max(stop - start, 1) * spec.element_bytes)))
+        self._buffer = _take_buffer()
+        self._views: dict[tuple[int, ...], Block] = {}
 
     def read(self, first: int, shape: tuple[int, ...]) -> Block:
         """The elements from ``first`` on, in native byte order; those that the stream does not hold are anything.
@@ -62,15 +68,20 @@ class BlockReader:
         size = self._dtype.itemsize
         begin, end = max(first, self._position), min(first + count, self._stop)
         self._skip((begin - self._position) * size)
-        if len(self._buffer) < count * size:
-            self._buffer = memoryview(bytearray(count * size))
         self._fill(self._buffer[(begin - first) * size : (end - first) * size])
         self._position = end
-        elements = np.frombuffer(self._buffer, self._dtype, count)
+        block = self._views.get(shape)
+        if block is None:
+            block = self._views[shape] = np.frombuffer(self._buffer, self._dtype, count).reshape(shape)
         if self._is_swapped:
-            elements[begin - first : end - first].byteswap(inplace=True)
-        block: Block = elements.reshape(shape)
+            block.reshape(-1)[begin - first : end - first].byteswap(inplace=True)
         return block != 0 if self._is_bool else block
+
+    def close(self) -> None:
+        """Give the memory of the blocks to the next reader. Nothing that was read is used after that."""
+        self._views.clear()
+        _spare_buffers.append(self._buffer)
+        self._buffer = memoryview(b"")
 
     def finish(self) -> None:
         """Read to the end of the stream, so that whatever is checked there is checked.
@@ -95,6 +106,14 @@ class BlockReader:
             if not read:
                 raise IncompleteElement("there is less data than the shape has elements")
             filled += read
+
+
+def _take_buffer() -> memoryview:
+    try:
+        return _spare_buffers.pop()
+    except IndexError:
+        # Whole pages: the kernel copies faster to where one begins.
+        return memoryview(mmap.mmap(-1, BLOCK_BYTES))
 
 
 def _storage_dtype(spec: ReductionSpec) -> np.dtype[Any]:

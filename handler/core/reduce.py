@@ -29,7 +29,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 State = tuple[Array, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A part of the selected data, in the caller's direction.
 
     Attributes:
@@ -144,25 +143,27 @@ class Reducer:
         counts_shape = () if spec.reducer == "select" else cells
         self.partial = Partial(np.zeros(counts_shape, np.int64), state)
 
+    def consume(self, read: Callable[[int, tuple[int, ...]], Array]) -> None:
+        """Take in all the data of the walk, front to back.
+
+        Args:
+            read: Gives the elements from a number on, as a block of a shape, whose memory is overwritten where elements
+                are missing.
+        """
+        # Once, not for each block: it takes a tenth of the time of one.
+        with np.errstate(all="ignore"):
+            for slab in self._plan.walk(self._spec.element_bytes):
+                self._take_in(slab, read(slab.start, slab.shape))
+
     def update(self, slab: Slab, block: Array) -> None:
-        """Take in a stop of the walk.
+        """Take in one stop of the walk.
 
         Args:
             slab: Where the block lies.
             block: The elements of ``slab.shape``, whose memory is overwritten where elements are missing.
         """
-        values = block[slab.selected]
-        mask = self._mark(values) if self._mark else None
-        if mask is not None and not mask.any():
-            mask = None
-        piece = Piece(values, mask, slab.axes, slab, self._plan)
-        if self._spec.reducer == "select":
-            # Each cell is one element, and the walk comes to it once; what is counted are all that are not missing.
-            self.partial.state[0][slab.cells] = values
-            self.partial.counts += values.size - (0 if mask is None else np.count_nonzero(mask))
-            return
         with np.errstate(all="ignore"):
-            self._join_at(slab.cells, piece.counts, self._kernel.reduce(piece))
+            self._take_in(slab, block)
 
     def join(self, other: Partial) -> None:
         """Take in what ``other`` knows: data that comes after the data so far."""
@@ -175,6 +176,19 @@ class Reducer:
         with np.errstate(all="ignore"):
             values = np.asarray(self._kernel.finish(self.partial.state, self.partial.counts, self._spec)).astype(dtype)
         return Reduced(values, self.partial.counts)
+
+    def _take_in(self, slab: Slab, block: Array) -> None:
+        values = block[slab.selected]
+        mask = self._mark(values) if self._mark else None
+        if mask is not None and not mask.any():
+            mask = None
+        piece = Piece(values, mask, slab.axes, slab, self._plan)
+        if self._spec.reducer == "select":
+            # Each cell is one element, and the walk comes to it once; what is counted are all that are not missing.
+            self.partial.state[0][slab.cells] = values
+            self.partial.counts += values.size - (0 if mask is None else np.count_nonzero(mask))
+            return
+        self._join_at(slab.cells, piece.counts, self._kernel.reduce(piece))
 
     def _join_at(self, cells: Index, counts: Any, state: tuple[Any, ...]) -> None:
         mine = tuple(array[cells] for array in self.partial.state)

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,7 @@ class Dimension:
         return self.indices.step < 0
 
 
-@dataclass(frozen=True, slots=True)
-class Slab:
+class Slab(NamedTuple):
     """One stop of the walk: what to read, which part of it is selected, and where that belongs.
 
     Attributes:
@@ -158,25 +157,26 @@ class Plan:
         outer, slab_dimension, inner = self.dimensions[:depth], self.dimensions[depth], self.dimensions[depth + 1 :]
         inner_shape = tuple(dimension.size for dimension in inner)
         inner_selected = tuple(_as_slice(dimension) for dimension in inner)
+        inner_cells = tuple(slice(None) for dimension in inner if dimension.is_kept)
+        inner_first = (0,) * len(inner)
+        axes = tuple(place for place, dimension in enumerate((slab_dimension, *inner)) if not dimension.is_kept)
+        rows = max(1, block // strides[depth])
         for numbers in itertools.product(*(range(len(dimension.indices)) for dimension in outer)):
             base = sum(
                 dimension.ascending[number] * stride
                 for dimension, number, stride in zip(outer, numbers, strides, strict=False)
             )
-            for read, chosen, places in _slabs(slab_dimension, max(1, block // strides[depth])):
-                outer_places = tuple(
-                    _place(dimension, number) for dimension, number in zip(outer, numbers, strict=True)
-                )
-                pieces = (chosen, *inner_selected)
+            places = tuple(_place(dimension, number) for dimension, number in zip(outer, numbers, strict=True))
+            outer_cells = tuple(place for dimension, place in zip(outer, places, strict=True) if dimension.is_kept)
+            for read, chosen, slab_places in _slabs(slab_dimension, rows):
+                slab_cells = (slice(slab_places.start, slab_places.stop),) if slab_dimension.is_kept else ()
                 yield Slab(
                     start=base + read.start * strides[depth],
                     shape=(len(read), *inner_shape),
-                    selected=pieces,
-                    axes=tuple(
-                        place for place, dimension in enumerate((slab_dimension, *inner)) if not dimension.is_kept
-                    ),
-                    cells=_cells(outer, outer_places, slab_dimension, places, inner),
-                    first=(*outer_places, places.start, *(0,) * len(inner)),
+                    selected=(chosen, *inner_selected),
+                    axes=axes,
+                    cells=(*outer_cells, *slab_cells, *inner_cells),
+                    first=(*places, slab_places.start, *inner_first),
                     dropped=depth,
                 )
 
@@ -213,19 +213,3 @@ def _as_slice(dimension: Dimension) -> slice:
         return slice(chosen.start, chosen[-1] + 1, chosen.step)
     stop = chosen[0] - 1
     return slice(chosen[-1], stop if stop >= 0 else None, -chosen.step)
-
-
-def _cells(
-    outer: tuple[Dimension, ...],
-    outer_places: tuple[int, ...],
-    slab_dimension: Dimension,
-    places: range,
-    inner: tuple[Dimension, ...],
-) -> Index:
-    index: list[int | slice] = [
-        place for dimension, place in zip(outer, outer_places, strict=True) if dimension.is_kept
-    ]
-    if slab_dimension.is_kept:
-        index.append(slice(places.start, places.stop))
-    index += [slice(None) for dimension in inner if dimension.is_kept]
-    return tuple(index)

@@ -33,6 +33,7 @@ def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     """The size of a block."""
     for module in ("select", "blocks"):
         monkeypatch.setattr(f"handler.core.{module}.BLOCK_BYTES", request.param)
+    monkeypatch.setattr("handler.core.blocks._spare_buffers", [])
     return request.param  # type: ignore[no-any-return]  # pytest's param is anything
 
 
