@@ -596,8 +596,8 @@ CHANGED = refused(503, "ObjectChanged", 2)
 FORBIDDEN = refused(403, "AccessDenied")
 
 # As short as can be where an answer never comes. Where it does come, a loaded machine has all the time that it needs.
-_IMPATIENT = MappingProxyType({"read_timeout": 0.15})
-_IN_A_HURRY = MappingProxyType({"deadline": 0.4})
+_IMPATIENT = MappingProxyType({"read_timeout": 0.3})
+_IN_A_HURRY = MappingProxyType({"deadline": 0.8})
 
 
 @dataclass(frozen=True)
