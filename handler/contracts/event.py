@@ -53,11 +53,13 @@ class Event:
         link: To the object, presigned by the store.
         headers: The client's, names in lower case.
         given: Reducer, data type and parameters, as texts by their names.
+        echo: What goes back with the answer; None where the event asks for none.
     """
 
     link: SplitUrl = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     given: Mapping[str, str] = field(repr=False)
+    echo: Echo | None = field(repr=False)
 
     @property
     def target(self) -> str:
@@ -77,8 +79,7 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
         Unsupported: The link is not to the bytes that the client asks for.
     """
     link = _parse_link(f"{context}.inputS3Url", _text(document, context, "inputS3Url"))
-    if context == "getObjectContext":
-        parse_echo(document)
+    echo = parse_echo(document) if context == "getObjectContext" else None
     user_query = _find_query(_text(document, "userRequest", "url"), link)
     headers = _parse_headers(_find(_find(document, "userRequest"), "headers"))
     query = split_query(user_query)
@@ -89,6 +90,7 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
         link,
         headers,
         merge(query.parameters, parse_reduction(headers.get(REDUCTION_HEADER, "")), _parse_payload(payload)),
+        echo,
     )
 
 

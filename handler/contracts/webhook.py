@@ -48,13 +48,13 @@ def answer(request: Request, service: Service) -> Reply:
     ensure_caller(request.headers.get("authorization", ""), service.settings.live_tokens)
     event = parse_event(read_object(body))
     given = merge(parse_endpoint(request), event.given)
-    return _address(reduce_event(event, given, service, request.deadline), request)
+    return _address(reduce_event(event, given, service, request.deadline), request, event.echo)
 
 
 def write_error(error: ActiveStorageError, request: Request) -> Reply:
     """An error as MinIO passes it on, and as S3's document for whoever reads that."""
     told = [("x-amz-fwd-error-code", error.code), ("x-amz-fwd-error-message", plain_message(error))]
-    return _address(write_xml_error(error, request), request, told)
+    return _address(write_xml_error(error, request), request, _find_echo(request), told)
 
 
 def ensure_caller(authorization: str, tokens: tuple[str, ...]) -> None:
@@ -90,7 +90,7 @@ def parse_endpoint(request: Request) -> dict[str, str]:
     return merge(parse_reduction(decode(request.path.strip("/"), field="path")), query.parameters)
 
 
-def _address(reply: Reply, request: Request, told: Iterable[tuple[str, str]] = ()) -> Reply:
+def _address(reply: Reply, request: Request, echo: Echo | None, told: Iterable[tuple[str, str]] = ()) -> Reply:
     """The reply with what MinIO needs: whose answer it is, the client's status, and the client's headers once more.
 
     The length of an error is that of a document which MinIO drops.
@@ -105,12 +105,13 @@ def _address(reply: Reply, request: Request, told: Iterable[tuple[str, str]] = (
         (f"{_FORWARD}x-activestorage-request-id", request.id),
         *told,
     ]
-    if echo := _find_echo(request):
+    if echo is not None:
         headers += [("x-amz-request-route", echo.route), ("x-amz-request-token", echo.token)]
     return Reply(reply.status, headers, reply.body)
 
 
 def _find_echo(request: Request) -> Echo | None:
+    """What an error must echo, whatever else is wrong with the event."""
     try:
         return find_echo(read_body(request))
     except ActiveStorageError:
