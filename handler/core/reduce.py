@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numkong
 import numpy as np
 
 from handler.core.missing import make_marker, overwrite
@@ -38,7 +39,7 @@ from handler.core.select import Index, Plan, Slab
 from handler.spec import DTYPES, REDUCERS, ReductionSpec
 
 # Raised whenever the same data could give other bytes than before; part of a result's ETag.
-ARITHMETIC_VERSION = 2
+ARITHMETIC_VERSION = 3
 
 Array = np.ndarray[Any, np.dtype[Any]]
 State = tuple[Array, ...]
@@ -193,9 +194,18 @@ class Reducer:
     def _join_at(self, cells: Index, counts: Any, state: tuple[Any, ...]) -> None:
         mine = tuple(array[cells] for array in self.partial.state)
         joined = self._kernel.join(mine, self.partial.counts[cells], state, counts)
-        for array, value in zip(self.partial.state, joined, strict=True):
-            array[cells] = value
+        self.partial.state = tuple(
+            _put(array, cells, value) for array, value in zip(self.partial.state, joined, strict=True)
+        )
         self.partial.counts[cells] += counts
+
+
+def _put(array: Array, cells: Index, values: Any) -> Array:
+    """The array with these values in these cells; it is the values themselves where the cells are all that it has."""
+    if values.shape == array.shape and values.dtype == array.dtype:
+        return values  # type: ignore[no-any-return]  # an array, or a number of numpy's
+    array[cells] = values
+    return array
 
 
 def state_bytes(spec: ReductionSpec, plan: Plan) -> int:
@@ -242,14 +252,28 @@ def _greatest(dtype: np.dtype[Any]) -> Any:
 def _two_sum(mine: State, other: State) -> tuple[Any, Any]:
     total = mine[0] + other[0]
     taken = total - mine[0]
-    error = (mine[0] - (total - taken)) + (other[0] - taken)
-    return total, mine[1] + other[1] + error
+    lost = other[0] - taken
+    # What the total lost of mine: in place, since making arrays takes longer than adding them up.
+    taken -= total
+    taken += mine[0]
+    lost += taken
+    lost += mine[1]
+    lost += other[1]
+    return total, lost
 
 
 def _rounded(state: State) -> Any:
     total, error = state[:2]
     # Where the total is infinite or NaN, the error of getting there is NaN and says nothing.
     return np.where(np.isfinite(total), total + error, total)
+
+
+def _total(values: Array, axes: tuple[int, ...]) -> Any:
+    """The sum along the axes, in float64; of complex numbers, in complex128."""
+    if values.dtype == np.float32 and len(axes) == values.ndim and values.flags.c_contiguous:
+        # Adds in float64 as well, but five times as fast as numpy, which writes each number down in float64 before.
+        return np.float64(numkong.sum(values))
+    return np.add.reduce(values, axis=axes, dtype=_wide(values.dtype))
 
 
 def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -302,8 +326,7 @@ def _wrapping_sum() -> Kernel:
 
 def _float_sum(finish: Callable[[State, Array], Any]) -> Kernel:
     def reduce(piece: Piece) -> tuple[Any, Any]:
-        total = np.add.reduce(piece.filled(0), axis=piece.axes, dtype=_wide(piece.values.dtype))
-        return total, 0.0
+        return _total(piece.filled(0), piece.axes), 0.0
 
     return Kernel(
         nothing=lambda dtype: (_wide(dtype).type(0), _wide(dtype).type(0)),

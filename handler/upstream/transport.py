@@ -314,8 +314,6 @@ class Exchange:
             StoreTimeout: The next byte did not come in time.
             CallerGone: Nobody waits for it any more.
         """
-        if self._deadline.is_abandoned():
-            raise CallerGone("the caller closed the connection before the answer was there")
         try:
             read = self._body.readinto(buffer)
         except _LIBRARY_ERRORS as error:
@@ -323,6 +321,8 @@ class Exchange:
         if not read:
             raise _cut_off(self._deadline)
         self._missing = (self._missing or 0) - read
+        if self._missing and self._deadline.is_abandoned():
+            raise CallerGone("the caller closed the connection before the answer was there")
         return read
 
     def skip(self, count: int) -> None:

@@ -159,7 +159,9 @@ class _Wire(HTTPConnection):
         if self.is_closed:
             self.timeout = Timeout.resolve_default_timeout(timeout.connect_timeout)
             self.connect()
-        self.sock.settimeout(timeout.read_timeout)
+        # To set it is a system call, whatever it was.
+        if self.sock.gettimeout() != timeout.read_timeout:
+            self.sock.settimeout(timeout.read_timeout)
         self.putrequest(str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():
             self.putheader(name, value)

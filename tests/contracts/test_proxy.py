@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from handler import errors
 from handler.app import create_app
 from handler.contracts.s3_door import STORE_QUERY_NAMES
+from handler.core.blocks import BLOCK_BYTES
 from handler.render import format_result_etag, parse_result_etag
 from handler.spec import DTYPES, REDUCERS, ByteRange, ReductionSpec
 from handler.upstream.fake import FakeSource, FakeStore
@@ -141,7 +142,7 @@ def test_one_request_that_may_never_have_the_memory_is_too_large(make_app: Calla
 
 def test_a_full_memory_asks_to_come_back(make_app: Callable[..., flask.Flask], store: FakeStore) -> None:
     """A second request arrives while the first is being reduced, and there is room for one."""
-    app = make_app(memory_limit="300KiB")
+    app = make_app(memory_limit=f"{BLOCK_BYTES + 50_000}B")
     answers: list[TestResponse] = []
 
     class Busy(FakeSource):
@@ -160,14 +161,14 @@ def test_a_large_result_counts_as_memory_in_use_until_it_is_sent(
     make_app: Callable[..., flask.Flask], store: FakeStore
 ) -> None:
     """A client that reads slowly keeps it; a hundred of them would otherwise keep a hundred, beside the limit."""
-    store.sources["/bucket/large"] = FakeSource(bytes(400_000))
+    store.sources["/bucket/large"] = FakeSource(bytes(800_000))
     target = "/select/float32/bucket/large"
-    app = make_app(memory_limit="2600KB")
+    app = make_app(memory_limit="5200KB")
     slow = app.test_client().open("/", environ_overrides={"RAW_URI": target}, buffered=False)
     assert slow.status_code == 200
     assert ask(app, target).status_code == 503
     slow.close()
-    assert ask(app, target).data == bytes(400_000)
+    assert ask(app, target).data == bytes(800_000)
 
 
 # What goes to the store

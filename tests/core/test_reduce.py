@@ -120,6 +120,18 @@ def test_float32_sums_of_temperatures_are_right_to_the_last_bit(mebibytes: int) 
     assert abs(ours - exact) <= abs(float(values.sum()) - exact)
 
 
+@pytest.mark.parametrize("length", [*range(1, 70), 127, 4097])
+def test_float32_sums_of_any_length_are_exact_and_see_every_nan(length: int) -> None:
+    """A kernel of the processor's vectors has a tail, and alignments."""
+    values = np.random.default_rng(length).normal(0, 1e6, length).astype(np.float32)
+    spec = ReductionSpec("sum", "float32")
+    assert value_of(reduce_bytes(spec, values.tobytes())) == np.float32(math.fsum(values.tolist()))
+    for place in range(0, length, max(1, length // 70)):
+        spoilt = values.copy()
+        spoilt[place] = np.nan
+        assert math.isnan(value_of(reduce_bytes(spec, spoilt.tobytes())))
+
+
 def test_a_constant_that_float32_cannot_hold_adds_up() -> None:
     """The rounding errors of equal numbers do not cancel, which is the hardest case for a sum in blocks."""
     values = np.full(4 * 2**20, 0.1, np.float32)
