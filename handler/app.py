@@ -5,7 +5,6 @@ store as it was sent. Nor are its request, context and response made, which no d
 small request's time. What is left of it is what runs and tests an application.
 """
 
-import functools
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -76,7 +75,7 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
         query=query,
         headers=headers,
         deadline=Deadline.after(settings.deadline, _watch_caller(environ)),
-        read_body=functools.cache(functools.partial(_read_body, environ)),
+        read_body=_Body(environ["wsgi.input"]),
     )
 
 
@@ -85,18 +84,31 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
     connection = environ.get("gunicorn.socket")
     if connection is None:
         return lambda: False
-    poll = select.poll()
-    # Linux's word for an end of what the other side sends; elsewhere nothing but both ends is told.
-    poll.register(connection, getattr(select, "POLLRDHUP", 0))
-    return lambda: bool(poll.poll(0))
+
+    def has_hung_up() -> bool:
+        # One for each call: several threads may ask at a time, and a small request never does.
+        poll = select.poll()
+        # Linux's word for an end of what the other side sends; elsewhere nothing but both ends is told.
+        poll.register(connection, getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(0))
+
+    return has_hung_up
 
 
-def _read_body(environ: dict[str, Any], most: int) -> bytes:
-    try:
-        body: bytes = environ["wsgi.input"].read(most)
-    except Exception:  # noqa: BLE001  # the server's own classes: a chunk that is none, a connection that broke
-        raise InvalidArgument("body", "could not be read to its end") from None
-    return body
+class _Body:
+    """The body of a request, which the server gives once."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._read: bytes | None = None
+
+    def __call__(self, most: int) -> bytes:
+        if self._read is None:
+            try:
+                self._read = self._source.read(most)
+            except Exception:  # noqa: BLE001  # the server's own classes: a chunk that is none, a connection that broke
+                raise InvalidArgument("body", "could not be read to its end") from None
+        return self._read
 
 
 class _Sent:

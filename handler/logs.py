@@ -4,6 +4,7 @@ Nothing that a caller sent goes into a line as it was sent: no path, no query, n
 line of the request that the current thread is answering.
 """
 
+import json
 import logging
 import sys
 import time
@@ -17,6 +18,9 @@ from handler.settings import Settings
 
 _LEVELS = logging.getLevelNamesMapping()
 
+# Made once; structlog would make one for each line.
+_ENCODER = json.JSONEncoder(default=repr)
+
 # What is known of the request so far, in one dictionary: a context variable for each fact, as structlog has it, takes
 # longer than all that is done with them.
 _facts: ContextVar[dict[str, Any]] = ContextVar("facts")
@@ -25,7 +29,7 @@ _facts: ContextVar[dict[str, Any]] = ContextVar("facts")
 def configure(settings: Settings) -> None:
     """Make lines go to standard error, in the format and from the level that the settings say."""
     renderer: Any = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(serializer=lambda line, **_: _ENCODER.encode(line))
         if settings.log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )

@@ -4,19 +4,21 @@ It is given everything that it works with, and knows neither who asked nor where
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from types import TracebackType
 
 from handler.core.blocks import BLOCK_BYTES, BlockReader
 from handler.core.decode import Budget, open_decoded
 from handler.core.extent import Extent
-from handler.core.reduce import Reducer, state_bytes
+from handler.core.reduce import state_bytes
 from handler.core.result import Result
 from handler.core.select import Plan
-from handler.errors import InvalidArgument, InvalidRange, NothingToReduce
+from handler.errors import InvalidArgument, InvalidRange, NothingToReduce, ObjectChanged
 from handler.logs import note
 from handler.memory import Account, MemoryGate
-from handler.spec import ReductionSpec
+from handler.parts import Helpers, OpenSpan, reduce_parts
+from handler.spec import ByteRange, ReductionSpec
 from handler.upstream.source import ObjectFacts, Source, Stream
 
 
@@ -36,8 +38,10 @@ class _Data:
     shape: tuple[int, ...]
 
 
-def run(spec: ReductionSpec, source: Source, gate: MemoryGate) -> Answer:
+def run(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers) -> Answer:
     """Reduce the bytes of the source while they stream.
+
+    The blocks of helpers, who help one request at a time, are not counted at the gate.
 
     Raises:
         ActiveStorageError: There is no result, or none that can be trusted.
@@ -45,23 +49,23 @@ def run(spec: ReductionSpec, source: Source, gate: MemoryGate) -> Answer:
     try:
         with ExitStack() as held:
             account = held.enter_context(gate.account())
-            with _stage("admit"):
+            held.enter_context(helpers)
+            with _Stage("admit"):
                 account.hold(BLOCK_BYTES)
-            with _stage("open"):
+            with _Stage("open"):
                 extent = Extent.of(spec, source.takes_range)
                 stream = held.enter_context(_open(extent, source))
-            with _stage("decode"):
+            with _Stage("decode"):
                 data = _decode(extent, stream, account, gate)
                 held.callback(data.reader.close)
-            with _stage("reduce"):
+            with _Stage("reduce"):
                 plan = Plan.of(spec, data.shape)
                 account.hold(state_bytes(spec, plan))
-                reducer = Reducer(spec, plan)
-                reducer.consume(data.reader.read)
+                reduced = reduce_parts(spec, plan, data.reader, _bring_spans(extent, source, stream.facts), helpers)
                 if spec.is_encoded:
                     data.reader.finish()
-            with _stage("result"):
-                return Answer(Result.of(spec, plan, reducer.result()), stream.facts)
+            with _Stage("result"):
+                return Answer(Result.of(spec, plan, reduced), stream.facts)
     finally:
         note(bytes_read=source.bytes_read)
 
@@ -72,11 +76,11 @@ def describe(spec: ReductionSpec, source: Source) -> Answer:
     Raises:
         ActiveStorageError: ``run`` would have no result, as far as can be told without the bytes.
     """
-    with _stage("open"):
+    with _Stage("open"):
         extent = Extent.of(spec, source.takes_range)
         facts = source.head(extent.byte_range)
         facts.ensure_plain(spec.compression)
-    with _stage("decode"):
+    with _Stage("decode"):
         first, last = extent.locate(facts.start, facts.stop, facts.total)
         if spec.shape is None and spec.is_encoded:
             raise InvalidArgument("shape", "is needed to tell what encoded data is without reading it")
@@ -114,11 +118,36 @@ def _decode(extent: Extent, stream: Stream, account: Account, gate: MemoryGate) 
     return _Data(BlockReader(decoded, spec, 0, elements), spec.shape or (elements,))
 
 
-@contextmanager
-def _stage(name: str) -> Iterator[None]:
+def _bring_spans(extent: Extent, source: Source, facts: ObjectFacts) -> OpenSpan | None:
+    """What brings any span of the elements, of the same object as the facts; None where nothing can."""
+    spec = extent.spec
+    if spec.is_encoded or facts.etag is None or not source.takes_range:
+        return None
+    first, _ = extent.locate(facts.start, facts.stop, facts.total)
+
+    @contextmanager
+    def open_span(start: int, stop: int) -> Iterator[BlockReader]:
+        begin, end = (facts.start + (element - first) * spec.element_bytes for element in (start, stop))
+        with source.open(ByteRange(begin, end - 1)) as stream:
+            if (stream.facts.etag, stream.facts.total) != (facts.etag, facts.total):
+                raise ObjectChanged("the object was replaced while it was being read")
+            with closing(BlockReader(stream, spec, start, stop)) as reader:
+                yield reader
+
+    return open_span
+
+
+class _Stage:
     """A named step: the log line of a request that fails says in which one."""
-    try:
-        yield
-    except Exception:
-        note(stage=name)
-        raise
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            note(stage=self._name)

@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from handler.core.result import Result
 from handler.memory import MemoryGate
+from handler.parts import Helpers
 from handler.pipeline import run
 from handler.settings import Settings
 from handler.spec import ReductionSpec
@@ -31,7 +32,7 @@ def make_settings(**values: Any) -> Settings:
 
 def reduce_bytes(spec: ReductionSpec, data: bytes, read_bytes: int = ROOMY) -> Result:
     """The pipeline's result of ``data``, which comes in pieces of ``read_bytes``."""
-    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY, 1000)).result
+    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY, 1000), Helpers(0)).result
 
 
 def check_stream(spec: ReductionSpec, data: bytes) -> Result:

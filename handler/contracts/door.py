@@ -8,6 +8,7 @@ from typing import Protocol, Self
 from handler.errors import ActiveStorageError, NotModified
 from handler.memory import MemoryGate
 from handler.params import split_target
+from handler.parts import HELPERS, Helpers
 from handler.render import error_document, error_headers
 from handler.settings import Settings
 from handler.upstream.deadline import Deadline
@@ -22,6 +23,7 @@ class Service:
     settings: Settings
     transport: Transport
     gate: MemoryGate
+    helpers: Helpers = field(default_factory=Helpers)
     signing_keys: SigningKeys = field(default_factory=SigningKeys)
 
     @classmethod
@@ -31,7 +33,7 @@ class Service:
             connect_seconds=settings.connect_timeout,
             read_seconds=settings.read_timeout,
             tries=settings.retries,
-            connections=settings.threads,
+            connections=settings.threads + HELPERS,
         )
         gate = MemoryGate(settings.memory_limit, settings.max_object_memory, settings.max_expansion)
         return cls(settings, transport or Transport(settings.allow_list, limits), gate)

@@ -88,7 +88,7 @@ def reduce(
     note(reducer=wanted.spec.reducer, dtype=wanted.spec.dtype)
     source = open_place(wanted.place, credentials, request, service)
     try:
-        return wanted, pipeline.run(wanted.spec, source, service.gate)
+        return wanted, pipeline.run(wanted.spec, source, service.gate, service.helpers)
     except OriginNotAllowed as error:
         raise InvalidArgument(wanted.place.field, "lies where nothing is fetched from") from error
     except IncompleteElement as error:

@@ -30,7 +30,7 @@ def reduce_event(
     wanted = read_wanted(given, event.headers, signed)
     store_request = build_presigned_request(event.link.origin, event.target, replayed, wanted.conditions)
     source = PassthroughSource(service.transport, store_request, deadline)
-    return reply_with_object(wanted, source, service.gate, is_head)
+    return reply_with_object(wanted, source, service, is_head)
 
 
 def request_of(event: Event) -> StoreRequest:

@@ -33,4 +33,4 @@ def answer(request: Request, service: Service) -> Reply:
         conditions=wanted.conditions,
     )
     source = PassthroughSource(service.transport, store_request, request.deadline)
-    return reply_with_object(wanted, source, service.gate, is_head=request.method == "HEAD")
+    return reply_with_object(wanted, source, service, is_head=request.method == "HEAD")

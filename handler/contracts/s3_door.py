@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from handler import pipeline
-from handler.contracts.door import Reply
+from handler.contracts.door import Reply, Service
 from handler.errors import InvalidArgument, NotModified, PreconditionFailed, shown
 from handler.logs import note
-from handler.memory import MemoryGate
 from handler.params import build_spec, decode, parse_range
 from handler.pipeline import Answer
 from handler.render import format_result_etag, parse_result_etag, result_headers, split_etags
@@ -81,13 +80,13 @@ def read_wanted(given: Mapping[str, str], headers: Mapping[str, str], signed: fr
     return Wanted(spec, result_range, _translate_conditions(headers, signed, spec))
 
 
-def reply_with_object(wanted: Wanted, source: Source, gate: MemoryGate, is_head: bool = False) -> Reply:
+def reply_with_object(wanted: Wanted, source: Source, service: Service, is_head: bool = False) -> Reply:
     """The result, dressed as an object.
 
     Args:
         wanted: What is asked for.
         source: What it is of.
-        gate: Counts the memory that it takes.
+        service: What it is answered with.
         is_head: Whether only what is said of it is wanted.
 
     Raises:
@@ -95,7 +94,10 @@ def reply_with_object(wanted: Wanted, source: Source, gate: MemoryGate, is_head:
     """
     note(reducer=wanted.spec.reducer, dtype=wanted.spec.dtype)
     try:
-        given = pipeline.describe(wanted.spec, source) if is_head else pipeline.run(wanted.spec, source, gate)
+        if is_head:
+            given = pipeline.describe(wanted.spec, source)
+        else:
+            given = pipeline.run(wanted.spec, source, service.gate, service.helpers)
     except NotModified as unchanged:
         raise NotModified(format_result_etag(unchanged.etag, wanted.spec)) from None
     pipeline.ensure_no_gaps(wanted.spec, given.result)

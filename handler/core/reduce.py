@@ -28,6 +28,7 @@ Warnings of numpy's (an overflow to infinity on the way) are no concern here: th
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ import numkong
 import numpy as np
 
 from handler.core.missing import make_marker, overwrite
-from handler.core.select import Index, Plan, Slab
+from handler.core.select import Index, Part, Plan, Slab
 from handler.spec import DTYPES, REDUCERS, ReductionSpec
 
 # Raised whenever the same data could give other bytes than before; part of a result's ETag.
@@ -137,23 +138,24 @@ class Reducer:
     def __init__(self, spec: ReductionSpec, plan: Plan) -> None:
         self._spec = spec
         self._plan = plan
-        self._kernel = _find_kernel(spec)
+        self._kernel = _find_kernel(spec.reducer, spec.dtype)
         self._mark = make_marker(spec.missing, spec.dtype) if spec.missing else None
         cells = plan.cells
         state = tuple(np.full(cells, value) for value in self._kernel.nothing(DTYPES[spec.dtype]))
         counts_shape = () if spec.reducer == "select" else cells
         self.partial = Partial(np.zeros(counts_shape, np.int64), state)
 
-    def consume(self, read: Callable[[int, tuple[int, ...]], Array]) -> None:
-        """Take in all the data of the walk, front to back.
+    def consume(self, read: Callable[[int, tuple[int, ...]], Array], part: Part = None) -> None:
+        """Take in all the data of the walk, or of a part of it, front to back.
 
         Args:
             read: Gives the elements from a number on, as a block of a shape, whose memory is overwritten where elements
                 are missing.
+            part: The part.
         """
         # Once, not for each block: it takes a tenth of the time of one.
         with np.errstate(all="ignore"):
-            for slab in self._plan.walk(self._spec.element_bytes):
+            for slab in self._plan.walk(self._spec.element_bytes, part):
                 self._take_in(slab, read(slab.start, slab.shape))
 
     def update(self, slab: Slab, block: Array) -> None:
@@ -210,14 +212,19 @@ def _put(array: Array, cells: Index, values: Any) -> Array:
 
 def state_bytes(spec: ReductionSpec, plan: Plan) -> int:
     """What a reducer of these holds, and what its result takes beside it."""
-    state = sum(np.asarray(value).itemsize for value in _find_kernel(spec).nothing(DTYPES[spec.dtype]))
     result = DTYPES[spec.result_dtype].itemsize * (REDUCERS[spec.reducer].leading or 1)
-    return math.prod(plan.cells) * (state + 8 + 2 * result)
+    return math.prod(plan.cells) * (_cell_bytes(spec.reducer, spec.dtype) + 8 + 2 * result)
 
 
-def _find_kernel(spec: ReductionSpec) -> Kernel:
-    kind = DTYPES[spec.dtype].kind
-    return next(kernel for kinds, kernel in KERNELS[spec.reducer].items() if kind in kinds)
+@cache
+def _cell_bytes(reducer: str, dtype: str) -> int:
+    return sum(np.asarray(value).itemsize for value in _find_kernel(reducer, dtype).nothing(DTYPES[dtype]))
+
+
+@cache
+def _find_kernel(reducer: str, dtype: str) -> Kernel:
+    kind = DTYPES[dtype].kind
+    return next(kernel for kinds, kernel in KERNELS[reducer].items() if kind in kinds)
 
 
 # What kernels are made of

@@ -10,7 +10,7 @@ dimensions flipped on the pieces, which are views.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,6 +21,17 @@ from handler.spec import ReductionSpec, Slice
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Index = tuple[int | slice, ...]
+
+# The places of the slab dimension that a part of the walk covers; None for all of it.
+Part = range | None
+
+# A part is worth a request of its own. Of an object of fewer parts (256 MiB), what is gained is lost again: a stream
+# that is not read to its end takes its connection with it, and a new one starts slowly.
+_PART_BYTES = 8 * 1024 * 1024
+_LEAST_PARTS = 32
+
+# Each part's result waits for those before it.
+_MOST_PARTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +158,39 @@ class Plan:
             flat = flat * size + position
         return flat
 
-    def walk(self, element_bytes: int) -> Iterator[Slab]:
-        """The stops of the walk, front to back."""
+    def cut(self, element_bytes: int) -> Sequence[Part]:
+        """The walk in parts that can be walked by several at a time; one where that is not worth it.
+
+        Only walks to a single cell, along the first dimension of storage, are cut; always between the same blocks.
+        """
+        depth, rows = self._find_slabs(element_bytes)
+        stored = (self.stop - self.start) * element_bytes
+        if self.cells or depth or stored < _LEAST_PARTS * _PART_BYTES:
+            return (None,)
+        dimension = self.dimensions[0]
+        blocks = max(_PART_BYTES // BLOCK_BYTES, -(-stored // (BLOCK_BYTES * _MOST_PARTS)))
+        places, count = blocks * _count_places(dimension, rows), len(dimension.indices)
+        return [range(first, min(first + places, count)) for first in range(0, count, places)]
+
+    def span(self, part: Part) -> tuple[int, int]:
+        """The first element of a part of the walk, and the one after its last, in the order of storage."""
+        if part is None:
+            return self.start, self.stop
+        chosen, row = self.dimensions[0].ascending, _strides(self.dimensions)[0]
+        return max(self.start, chosen[part[0]] * row), min(self.stop, (chosen[part[-1]] + 1) * row)
+
+    def walk(self, element_bytes: int, part: Part = None) -> Iterator[Slab]:
+        """The stops of the walk, or of a part of it, front to back."""
         if self.start == self.stop:
             return
-        block = max(1, BLOCK_BYTES // element_bytes)
         strides = _strides(self.dimensions)
-        depth = next(depth for depth, stride in enumerate(strides) if stride <= block)
+        depth, rows = self._find_slabs(element_bytes)
         outer, slab_dimension, inner = self.dimensions[:depth], self.dimensions[depth], self.dimensions[depth + 1 :]
         inner_shape = tuple(dimension.size for dimension in inner)
         inner_selected = tuple(_as_slice(dimension) for dimension in inner)
         inner_cells = tuple(slice(None) for dimension in inner if dimension.is_kept)
         inner_first = (0,) * len(inner)
         axes = tuple(place for place, dimension in enumerate((slab_dimension, *inner)) if not dimension.is_kept)
-        rows = max(1, block // strides[depth])
         for numbers in itertools.product(*(range(len(dimension.indices)) for dimension in outer)):
             base = sum(
                 dimension.ascending[number] * stride
@@ -168,7 +198,7 @@ class Plan:
             )
             places = tuple(_place(dimension, number) for dimension, number in zip(outer, numbers, strict=True))
             outer_cells = tuple(place for dimension, place in zip(outer, places, strict=True) if dimension.is_kept)
-            for read, chosen, slab_places in _slabs(slab_dimension, rows):
+            for read, chosen, slab_places in _slabs(slab_dimension, rows, part or range(len(slab_dimension.indices))):
                 slab_cells = (slice(slab_places.start, slab_places.stop),) if slab_dimension.is_kept else ()
                 yield Slab(
                     start=base + read.start * strides[depth],
@@ -179,6 +209,13 @@ class Plan:
                     first=(*places, slab_places.start, *inner_first),
                     dropped=depth,
                 )
+
+    def _find_slabs(self, element_bytes: int) -> tuple[int, int]:
+        """Which dimension is read in slabs, and how many rows of it make one."""
+        block = max(1, BLOCK_BYTES // element_bytes)
+        strides = _strides(self.dimensions)
+        depth = next(depth for depth, stride in enumerate(strides) if stride <= block)
+        return depth, max(1, block // strides[depth])
 
     def _callers(self) -> tuple[Dimension, ...]:
         return self.dimensions[::-1] if self.order == "F" else self.dimensions
@@ -193,18 +230,21 @@ def _place(dimension: Dimension, number: int) -> int:
     return len(dimension.indices) - 1 - number if dimension.is_flipped else number
 
 
-def _slabs(dimension: Dimension, rows: int) -> Iterator[tuple[range, slice, range]]:
+def _slabs(dimension: Dimension, rows: int, part: range) -> Iterator[tuple[range, slice, range]]:
     """What to read of the slab dimension, at most ``rows`` at a time, which of it is selected, and its places."""
     chosen = dimension.ascending
-    number = 0
-    while number < len(chosen):
+    for number in part[:: _count_places(dimension, rows)]:
+        count = min(_count_places(dimension, rows), part.stop - number)
         first = chosen[number]
-        count = min((rows - 1) // chosen.step + 1, len(chosen) - number)
         read = range(first, chosen[number + count - 1] + 1)
         start = _place(dimension, number + count - 1) if dimension.is_flipped else number
         selected = slice(None, None, -chosen.step if dimension.is_flipped else chosen.step)
         yield read, selected, range(start, start + count)
-        number += count
+
+
+def _count_places(dimension: Dimension, rows: int) -> int:
+    """How many selected places lie in so many rows of a dimension."""
+    return (rows - 1) // dimension.ascending.step + 1
 
 
 def _as_slice(dimension: Dimension) -> slice:

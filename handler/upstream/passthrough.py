@@ -7,6 +7,7 @@ Sources: SigV4 with the Authorization header and with query parameters, Amazon S
 """
 
 import re
+import threading
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
@@ -35,6 +36,9 @@ _CONNECTION_HEADERS = frozenset(
 _SIGNED_HEADERS_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
 USER_AGENT = "s3-active-storage"
+
+# Several streams of one source may be read at a time.
+_COUNTING = threading.Lock()
 
 
 def find_signed_names(query: str, headers: Mapping[str, str]) -> frozenset[str]:
@@ -94,7 +98,8 @@ class CountedStream(Stream):
 
     def readinto(self, buffer: memoryview, /) -> int:
         read = self._stream.readinto(buffer)
-        self._source.bytes_read += read
+        with _COUNTING:
+            self._source.bytes_read += read
         return read
 
     def close(self) -> None:

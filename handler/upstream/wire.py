@@ -162,11 +162,12 @@ class _Wire(HTTPConnection):
         # To set it is a system call, whatever it was.
         if self.sock.gettimeout() != timeout.read_timeout:
             self.sock.settimeout(timeout.read_timeout)
-        self.putrequest(str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
+        client = http.client.HTTPConnection
+        client.putrequest(self, str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():
-            self.putheader(name, value)
+            client.putheader(self, name, value)
         self.endheaders()
-        return http.client.HTTPConnection.getresponse(self)
+        return client.getresponse(self)
 
     def connect(self) -> None:
         """Connect, so that the request can be broken off even when http.client has let go of the socket."""

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from handler.errors import InvalidArgument
 from handler.memory import MemoryGate
+from handler.parts import Helpers
 from handler.pipeline import describe, run
 from handler.spec import DTYPES, MISSING_KINDS, REDUCERS, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource
@@ -23,6 +24,7 @@ from tests.judge import check_result
 Array = np.ndarray[Any, Any]
 
 GATE = MemoryGate(ROOMY, ROOMY, 1000)
+HELPERS = Helpers()
 
 # Blocks of so many bytes, so that small arrays are walked in every way that large ones are.
 BLOCKS = (16, 200, 1 << 18)
@@ -34,6 +36,8 @@ def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     for module in ("select", "blocks"):
         monkeypatch.setattr(f"handler.core.{module}.BLOCK_BYTES", request.param)
     monkeypatch.setattr("handler.core.blocks._spare_buffers", [])
+    monkeypatch.setattr("handler.core.select._PART_BYTES", 3 * request.param)
+    monkeypatch.setattr("handler.core.select._LEAST_PARTS", 2)
     return request.param  # type: ignore[no-any-return]  # pytest's param is anything
 
 
@@ -127,7 +131,7 @@ def reductions(draw: st.DrawFn, reducer: str) -> tuple[ReductionSpec, Array]:
 def test_every_reduction_is_numpys(block: int, reducer: str, data: st.DataObject) -> None:
     spec, array = data.draw(reductions(reducer))
     source = FakeSource(store(spec, array, spec.offset), read_bytes=data.draw(st.sampled_from([5, 1 << 30])))
-    answer = run(spec, source, GATE)
+    answer = run(spec, source, GATE, HELPERS)
     check_result(spec, array, answer.result)
     told = describe(spec, source).result
     assert (told.dtype, told.shape, told.length) == (answer.result.dtype, answer.result.shape, len(answer.result.data))
@@ -154,7 +158,7 @@ def test_only_the_span_that_is_selected_is_read(order: Any, selection: tuple[Sli
         array, selection = array.T, (selection[1], selection[0])
     spec = ReductionSpec("sum", "float32", shape=array.shape, order=order, selection=selection)
     source = FakeSource(store(spec, array))
-    check_result(spec, array, run(spec, source, GATE).result)
+    check_result(spec, array, run(spec, source, GATE, HELPERS).result)
     assert source.bytes_read <= share * len(source.data)
 
 
@@ -165,7 +169,7 @@ def test_arrays_of_many_blocks(shape: tuple[int, ...], axis: tuple[int, ...] | N
     array[array > 2.5] = -1e20
     for reducer in ("sum", "max", "var", "count"):
         spec = ReductionSpec(reducer, "float32", shape=shape, axis=axis, missing=Missing("missing_value", (-1e20,)))
-        check_result(spec, array, run(spec, FakeSource(store(spec, array)), GATE).result)
+        check_result(spec, array, run(spec, FakeSource(store(spec, array)), GATE, HELPERS).result)
 
 
 @pytest.mark.parametrize("codec", ENCODE)
@@ -173,7 +177,7 @@ def test_a_chunk_of_nothing_but_a_fill_value_is_reduced_whatever_it_compresses_t
     """Every archive with a coastline has them; zstd makes a ten-thousandth of one."""
     fill, shape = Missing("missing_value", (-1e20,)), (1 << 20,)
     spec = ReductionSpec("max", "float32", shape=shape, compression=codec, missing=fill)
-    result = run(spec, FakeSource(ENCODE[codec](np.full(shape, -1e20, np.float32).tobytes())), GATE).result
+    result = run(spec, FakeSource(ENCODE[codec](np.full(shape, -1e20, np.float32).tobytes())), GATE, HELPERS).result
     assert result.count_total == 0
 
 
@@ -187,7 +191,7 @@ def test_a_description_of_more_cells_than_memory_holds_tells_their_number_and_li
 def test_the_counts_of_many_cells_take_eight_bytes_each() -> None:
     """As Python's numbers they would take forty: more than the result, and nothing that the gate had admitted."""
     spec = ReductionSpec("count", "uint8", shape=(300_000, 2), axis=(1,))
-    result = run(spec, FakeSource(bytes(600_000)), GATE).result
+    result = run(spec, FakeSource(bytes(600_000)), GATE, HELPERS).result
     assert isinstance(result.counts, memoryview)
     assert (result.counts.nbytes, result.count_total) == (8 * 300_000, 600_000)
 
@@ -195,7 +199,7 @@ def test_the_counts_of_many_cells_take_eight_bytes_each() -> None:
 def test_what_is_beyond_the_type_is_infinite() -> None:
     array = np.array([-999, 999, 0], np.float16)
     spec = ReductionSpec("var", "float16", shape=(3,))
-    result = run(spec, FakeSource(store(spec, array)), GATE).result
+    result = run(spec, FakeSource(store(spec, array)), GATE, HELPERS).result
     check_result(spec, array, result)
     assert np.isinf(np.frombuffer(result.data, "<f2"))
 
@@ -204,7 +208,7 @@ def test_a_variance_does_not_cancel() -> None:
     """The mean is ten orders above the deviations; the mean of the squares less the square of the mean is all noise."""
     values = 1e9 + np.random.default_rng(2).random(300_000)
     spec = ReductionSpec("var", "float64")
-    result = run(spec, FakeSource(values.tobytes()), GATE).result
+    result = run(spec, FakeSource(values.tobytes()), GATE, HELPERS).result
     assert np.frombuffer(result.data)[0] == pytest.approx(np.var(values - 1e9), rel=1e-7)
 
 
@@ -272,5 +276,5 @@ def test_a_rule_of_other_values_is_refused_by_name(values: tuple[int, ...], kind
 def test_an_object_of_another_length_than_the_spec_says_is_refused(fields: dict[str, Any], field: str) -> None:
     spec = ReductionSpec("sum", "int32", sys.byteorder, **fields)
     with pytest.raises(InvalidArgument) as caught:
-        run(spec, FakeSource(bytes(40)), GATE)
+        run(spec, FakeSource(bytes(40)), GATE, HELPERS)
     assert caught.value.field == field

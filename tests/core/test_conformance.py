@@ -3,6 +3,7 @@
 import pytest
 
 from handler.memory import MemoryGate
+from handler.parts import Helpers
 from handler.pipeline import run
 from handler.spec import DTYPES
 from handler.upstream.fake import FakeSource
@@ -15,4 +16,4 @@ def test_core_agrees_with_numpy(dtype: str) -> None:
     gate = MemoryGate(ROOMY, ROOMY, 1)
     for case, reducer in questions():
         if case.dtype == dtype:
-            check(case, reducer, run(case.spec(reducer), FakeSource(case.data()), gate).result.data)
+            check(case, reducer, run(case.spec(reducer), FakeSource(case.data()), gate, Helpers(0)).result.data)

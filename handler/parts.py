@@ -1,0 +1,159 @@
+"""The parts of a large object, read side by side while nobody else needs the processor.
+
+A request reads its object front to back as one stream. Where it is the only one of its process, helpers take parts from
+the back, each as a range of its own, until the two meet. Where the cuts lie depends on the array alone, and partial
+results join in the order of the parts, whoever read them: same bytes, same bits.
+
+A helper saves time and has no say. Whatever goes wrong with one, its parts are left to the request's own stream, which
+finds out itself what is wrong with them. Where ranges come from is not known here.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
+
+from handler.core.blocks import BlockReader
+from handler.core.reduce import Partial, Reduced, Reducer
+from handler.core.select import Part, Plan
+from handler.errors import ActiveStorageError
+from handler.spec import ReductionSpec
+
+# Three streams are as fast as any number on two cores and loopback; a store at a distance gives three times as much.
+HELPERS = 2
+
+# A reader of the elements from the first to before the second number, that others than the request's own stream bring.
+OpenSpan = Callable[[int, int], AbstractContextManager[BlockReader]]
+
+
+class Helpers:
+    """The threads that help, shared by the requests of a process. They start with the first who needs them.
+
+    A context manager that any number may be in at a time: each counts as a request.
+
+    Args:
+        count: How many; 0 for none.
+    """
+
+    def __init__(self, count: int = HELPERS) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count or 1, thread_name_prefix="helper")
+        self._requests = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._requests += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._requests -= 1
+
+    @property
+    def are_free(self) -> bool:
+        """Whether there is one request only, so that helping it takes nothing from another."""
+        return self._requests == 1
+
+    def call(self, task: Callable[[], None]) -> list[Future[None]]:
+        """Have every helper do the same task."""
+        return [self._pool.submit(task) for _ in range(self.count)]
+
+
+def reduce_parts(
+    spec: ReductionSpec, plan: Plan, reader: BlockReader, open_span: OpenSpan | None, helpers: Helpers
+) -> Reduced:
+    """The reduction of everything that the reader brings.
+
+    Args:
+        spec: What to compute.
+        plan: The walk.
+        reader: The request's own, of all the elements.
+        open_span: Brings others, for helpers; None where there can be none.
+        helpers: Who helps.
+
+    Raises:
+        ActiveStorageError: The request's own reader failed.
+    """
+    total = Reducer(spec, plan)
+    parts = plan.cut(spec.element_bytes)
+    if len(parts) == 1:
+        total.consume(reader.read)
+        return total.result()
+    work, busy = _Work(spec, plan, parts), list[Future[None]]()
+    try:
+        while (number := work.take_first()) is not None:
+            work.reduce(number, reader)
+            # Not before a part has come: what a store only promises is worth no other request.
+            if number == 0 and open_span and helpers.are_free:
+                busy = helpers.call(partial(_help_out, work, open_span, helpers))
+        for helper in busy:
+            helper.result()
+        for number in range(len(parts)):
+            if number not in work.done:
+                work.reduce(number, reader)
+            total.join(work.done.pop(number))
+    finally:
+        work.end()
+    return total.result()
+
+
+class _Work:
+    """The parts of one reduction: one reader takes them from the front, helpers from the back.
+
+    Attributes:
+        done: What is known of a part, by its number.
+        is_over: Whether nobody waits for parts any more.
+    """
+
+    def __init__(self, spec: ReductionSpec, plan: Plan, parts: Sequence[Part]) -> None:
+        self.done: dict[int, Partial] = {}
+        self.is_over = False
+        self._spec = spec
+        self._plan = plan
+        self._parts = parts
+        self._open = range(len(parts))
+        self._lock = threading.Lock()
+
+    def take_first(self) -> int | None:
+        """The next part; None where all are taken."""
+        with self._lock:
+            first, self._open = self._open[:1], self._open[1:]
+        return first[0] if first else None
+
+    def take_last(self, readers: int) -> range:
+        """The last parts, so many that as many readers end at the same time; none where all are taken."""
+        with self._lock:
+            place = len(self._open) - -(-len(self._open) // (2 * readers))
+            last, self._open = self._open[place:], self._open[:place]
+        return last
+
+    def end(self) -> None:
+        """Nobody waits for parts any more: helpers end with the one that they are at."""
+        with self._lock:
+            self.is_over, self._open = True, range(0)
+
+    def span(self, numbers: range) -> tuple[int, int]:
+        """The first element of these parts, and the one after their last."""
+        return self._plan.span(self._parts[numbers[0]])[0], self._plan.span(self._parts[numbers[-1]])[1]
+
+    def reduce(self, number: int, reader: BlockReader) -> None:
+        """Find out about a part, which the reader has not passed yet."""
+        reducer = Reducer(self._spec, self._plan)
+        reducer.consume(reader.read, self._parts[number])
+        self.done[number] = reducer.partial
+
+
+def _help_out(work: _Work, open_span: OpenSpan, helpers: Helpers) -> None:
+    while helpers.are_free and (numbers := work.take_last(helpers.count + 1)):
+        try:
+            with open_span(*work.span(numbers)) as reader:
+                for number in numbers:
+                    if work.is_over:
+                        return
+                    work.reduce(number, reader)
+        except ActiveStorageError:
+            return

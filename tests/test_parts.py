@@ -1,0 +1,161 @@
+"""The parts of a large object, read side by side: the same result, whoever reads them, whatever becomes of helpers."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from handler.errors import StoreCutOff
+from handler.memory import MemoryGate
+from handler.parts import Helpers
+from handler.pipeline import run
+from handler.spec import ByteRange, Missing, ReductionSpec, Slice
+from handler.upstream.fake import FakeSource, FakeStream
+from tests.helpers import ROOMY
+from tests.judge import check_result
+
+GATE = MemoryGate(ROOMY, ROOMY, 1)
+BLOCK, PART = 1 << 10, 1 << 13
+VALUES = np.random.default_rng(5).normal(0, 1e3, 50_001).astype(np.float32)
+SPECS = [ReductionSpec(reducer, "float32") for reducer in ("count", "max", "sum", "mean", "var", "argmin", "stats")]
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("select", "blocks"):
+        monkeypatch.setattr(f"handler.core.{module}.BLOCK_BYTES", BLOCK)
+    monkeypatch.setattr("handler.core.blocks._spare_buffers", [])
+    monkeypatch.setattr("handler.core.select._PART_BYTES", PART)
+    monkeypatch.setattr("handler.core.select._LEAST_PARTS", 2)
+
+
+@pytest.fixture
+def helpers() -> Helpers:
+    """Two."""
+    return Helpers(2)
+
+
+class Patient(FakeSource):
+    """Its whole is read on only when a helper has come for a range: so that there is one, on any machine."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.ranges: list[ByteRange] = []
+        self._came = threading.Event()
+
+    def open(self, byte_range: ByteRange | None) -> FakeStream:
+        if byte_range is not None:
+            self.ranges.append(byte_range)
+            self._came.set()
+            return self.open_range(byte_range)
+        return _Whole(self, self.head(None), self._came)
+
+    def open_range(self, byte_range: ByteRange) -> FakeStream:
+        """What a helper gets."""
+        return FakeStream(self, self.head(byte_range))
+
+
+class _Whole(FakeStream):
+    def __init__(self, source: FakeSource, facts: object, came: threading.Event) -> None:
+        super().__init__(source, facts)  # type: ignore[arg-type]  # what head() gave
+        self._came = came
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if self._position > PART:
+            assert self._came.wait(10)
+        return super().readinto(buffer)
+
+
+class Replaced(Patient):
+    """Between its whole and its ranges, another object took its place."""
+
+    def open_range(self, byte_range: ByteRange) -> FakeStream:
+        other = FakeSource(bytes(len(self.data)), etag='"other"')
+        return FakeStream(other, other.head(byte_range))
+
+
+class Broken(Patient):
+    """Its ranges break off."""
+
+    def open_range(self, byte_range: ByteRange) -> FakeStream:
+        raise StoreCutOff(f"no {byte_range}")
+
+
+class Buggy(Patient):
+    """Whoever wrote it made a mistake."""
+
+    def open_range(self, byte_range: ByteRange) -> FakeStream:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.reducer)
+def test_the_result_is_the_same_to_the_last_bit_with_helpers_and_without(spec: ReductionSpec, helpers: Helpers) -> None:
+    source = Patient(VALUES.tobytes())
+    helped = run(spec, source, GATE, helpers)
+    assert source.ranges
+    assert source.open_streams == 0
+    assert helped.result.data == run(spec, FakeSource(VALUES.tobytes()), GATE, Helpers(0)).result.data
+    check_result(spec, VALUES, helped.result)
+
+
+def test_selections_offsets_and_missing_data_are_found_in_ranges(helpers: Helpers) -> None:
+    array = VALUES[:50_000].reshape(500, 100)
+    spec = ReductionSpec(
+        "argmax",
+        "float32",
+        shape=array.shape,
+        offset=12,
+        selection=(Slice(490, 3, -3), Slice(5, 90, 2)),
+        missing=Missing("valid_max", (2e3,)),
+    )
+    source = Patient(bytes(12) + array.tobytes())
+    # Only what is selected is asked for, which is a range, too: it is the first.
+    source.open_range = lambda byte_range: FakeStream(source, source.head(byte_range))  # type: ignore[method-assign]
+    check_result(spec, array, run(spec, source, GATE, helpers).result)
+
+
+@pytest.mark.parametrize("kind", [Replaced, Broken])
+def test_what_helpers_cannot_have_the_stream_itself_brings(kind: type[Patient], helpers: Helpers) -> None:
+    source = kind(VALUES.tobytes())
+    spec = ReductionSpec("sum", "float32")
+    check_result(spec, VALUES, run(spec, source, GATE, helpers).result)
+    assert source.ranges
+
+
+def test_a_mistake_in_a_helper_is_not_passed_over(helpers: Helpers) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(ReductionSpec("sum", "float32"), Buggy(VALUES.tobytes()), GATE, helpers)
+
+
+def test_a_request_among_others_is_not_helped(helpers: Helpers) -> None:
+    source = Patient(VALUES.tobytes())
+    source._came.set()
+    with helpers:
+        run(ReductionSpec("sum", "float32"), source, GATE, helpers)
+    assert not source.ranges
+
+
+def test_an_object_without_an_etag_is_read_by_one_stream(helpers: Helpers) -> None:
+    source = Patient(VALUES.tobytes())
+    source.etag = None
+    source._came.set()
+    run(ReductionSpec("sum", "float32"), source, GATE, helpers)
+    assert not source.ranges
+
+
+def test_when_the_stream_fails_so_does_the_request(helpers: Helpers) -> None:
+    class CutOff(_Whole):
+        def readinto(self, buffer: memoryview, /) -> int:
+            if self._position > 2 * PART:
+                raise StoreCutOff("gone")
+            return super().readinto(buffer)
+
+    class Short(Patient):
+        def open(self, byte_range: ByteRange | None) -> FakeStream:
+            return super().open(byte_range) if byte_range else CutOff(self, self.head(None), self._came)
+
+        def open_range(self, byte_range: ByteRange) -> FakeStream:
+            raise StoreCutOff(f"no {byte_range}")
+
+    with pytest.raises(StoreCutOff, match="gone"):
+        run(ReductionSpec("sum", "float32"), Short(VALUES.tobytes()), GATE, helpers)
