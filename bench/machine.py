@@ -20,6 +20,9 @@ _PACKAGES = ("numpy", "gunicorn", "flask", "requests", "urllib3", "boto3", "boto
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
+# How senders of this kernel find out how fast they may send: on loopback it is a matter of a third and more.
+_CONGESTION_FACT = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+
 
 @dataclass
 class Disturbance:
@@ -54,6 +57,7 @@ def describe() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / GIB:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
+        "TCP's congestion control": _CONGESTION_FACT.read_text().strip() if _CONGESTION_FACT.exists() else "unknown",
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
         **{name: version(name) for name in _PACKAGES},
         "the service": f"{settings.workers} workers, {settings.threads} threads each",

@@ -19,6 +19,7 @@ def make_findings(rate: float) -> Findings:
         floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20, 1.0), Flood(PEER, 2, 4 << 30, 1.0)],
         large=Row(cases.LARGE, {SERVICE: [rate], STORE: [1.0]}),
         large_growth=1 << 20,
+        shared=Row(cases.SHARED, {SERVICE: [rate], STORE: [1.0]}),
         links=[link.Crossing(size, {"proxy": [1.0], "client": [rate * 10]}) for size in link.SIZES],
         shares={"numpy": 1.0},
     )
@@ -72,3 +73,18 @@ def test_wrk_is_told_in_lua() -> None:
         'wrk.headers["Content-Type"] = "application/json"',
         'wrk.body = "{\\"dtype\\": \\"float32\\"}"',
     ]
+
+
+def test_a_connection_starts_slowly_and_begins_again_when_it_was_idle() -> None:
+    """Ten segments in the first round trip, twenty in the second; after a pause ten again."""
+    window, now = link._Window(), 0.0
+    rooms = []
+    for _ in range(3):
+        wait, room = window.find_room(now)
+        now += wait
+        rooms.append((round(now, 6), room))
+        window.send(room, now)
+    first = 14_600
+    assert rooms == [(0.0, first), (0.02, 2 * first), (0.04, 4 * first)]
+    assert window.find_room(now + 0.1)[1] == 8 * first
+    assert window.find_room(now + 1)[1] == first

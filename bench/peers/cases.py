@@ -94,6 +94,9 @@ QUICK = tuple(case for case in FULL if case.key in ("65536", "zlib-shuffle") and
 LARGE = Case("1 GiB", str(GIB), 1, target=1.1, requests=1)
 LARGE_GROWTH = 16 * MIB
 
+# The same from a store that gives each connection a share of its speed.
+SHARED = Case("1 GiB from a store that shares its speed out", str(GIB), 1, requests=1)
+
 # A flood: so many requests in all, so many at a time, and what each worker may have resident.
 FLOOD = Case("154 MiB", str(154 * MIB), 32)
 FLOOD_REQUESTS = 100

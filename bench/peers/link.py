@@ -2,12 +2,13 @@
 
 The service stands beside the store; the client is a link away from both. The link is a program of ours, because not
 every kernel has netem: it hands on what comes after half the round trip, no faster than its bandwidth, and makes a new
-connection wait for one round trip. It has no slow start and loses nothing: kinder to a download than a network is.
+connection wait for one round trip. It starts slowly, as TCP does, and loses nothing.
 """
 
 import asyncio
 import multiprocessing
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +30,11 @@ ROUND_TRIP_SECONDS = 0.02
 TARGET = 20
 
 _PIECE_BYTES = 64 * KIB
+
+# RFC 6928: ten segments. A connection that was idle for longer than Linux's shortest timeout of retransmission (200 ms
+# and the round trip) begins again with so many: RFC 5681, section 4.1.
+_INITIAL_WINDOW_BYTES = 10 * 1460
+_IDLE_SECONDS = 0.2 + ROUND_TRIP_SECONDS
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,18 @@ class _Way:
         """Hand on what comes, later, until there is no more."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(arriving, writer))
-        clock = asyncio.get_running_loop().time
-        piece = b"-"
-        while piece:
-            piece = await reader.read(_PIECE_BYTES)
-            self._free_at = max(clock(), self._free_at) + len(piece) * 8 / BITS_PER_SECOND
-            arriving.put_nowait((self._free_at + ROUND_TRIP_SECONDS / 2, piece))
-            # What has not left yet keeps the sender from sending more.
-            await asyncio.sleep(self._free_at - clock())
+        clock, window = asyncio.get_running_loop().time, _Window()
+        while piece := await reader.read(_PIECE_BYTES):
+            while piece:
+                wait_seconds, room = window.find_room(clock())
+                await asyncio.sleep(wait_seconds)
+                part, piece = piece[:room], piece[room:]
+                self._free_at = max(clock(), self._free_at) + len(part) * 8 / BITS_PER_SECOND
+                window.send(len(part), self._free_at)
+                arriving.put_nowait((self._free_at + ROUND_TRIP_SECONDS / 2, part))
+                # What has not left yet keeps the sender from sending more.
+                await asyncio.sleep(self._free_at - clock())
+        arriving.put_nowait((clock() + ROUND_TRIP_SECONDS / 2, b""))
         await delivering
 
     async def _deliver(self, arriving: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
@@ -132,3 +142,32 @@ class _Way:
                 return
             writer.write(piece)
             await writer.drain()
+
+
+class _Window:
+    """How much of a connection may be on its way: TCP's congestion window where nothing is lost (RFC 5681, 3.1)."""
+
+    def __init__(self) -> None:
+        self._size = _INITIAL_WINDOW_BYTES
+        self._sent: deque[tuple[float, int]] = deque()
+        self._flying = 0
+        self._last_at = 0.0
+
+    def find_room(self, now: float) -> tuple[float, int]:
+        """How many seconds it takes until more may be sent, and how many bytes may then."""
+        if now - self._last_at > _IDLE_SECONDS:
+            self._size = _INITIAL_WINDOW_BYTES
+        waits_until = now
+        while self._sent and (self._sent[0][0] <= now or self._flying >= self._size):
+            acknowledged_at, count = self._sent.popleft()
+            waits_until = max(waits_until, acknowledged_at)
+            self._flying -= count
+            # Slow start: as much more as was acknowledged.
+            self._size += count
+        return waits_until - now, self._size - self._flying
+
+    def send(self, count: int, left_at: float) -> None:
+        """So many bytes are on their way; a round trip later they are acknowledged."""
+        self._sent.append((left_at + ROUND_TRIP_SECONDS, count))
+        self._flying += count
+        self._last_at = left_at

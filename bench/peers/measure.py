@@ -20,7 +20,7 @@ from bench.contenders import WrongReply
 from bench.memory import find_workers, watching
 from bench.peers import cases, link, profile
 from bench.peers.cases import Case
-from bench.peers.programs import PEER, peer, web_server
+from bench.peers.programs import PEER, SHARED_PATH, SKETCH, peer, sketch, web_server
 from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_threads, take_by_wrk
 from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene
 from bench.speed import Spread
@@ -69,6 +69,7 @@ class Findings:
     floods: list[Flood] = field(default_factory=list)
     large: Row = field(default_factory=lambda: Row(cases.LARGE))
     large_growth: int = 0
+    shared: Row = field(default_factory=lambda: Row(cases.SHARED))
     doors: list[Row] = field(default_factory=list)
     links: list[link.Crossing] = field(default_factory=list)
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -95,7 +96,7 @@ def measure(plan: tuple[Case, ...], ends_at: float, is_quick: bool, tell: Callab
         if not is_quick:
             tell("1 GiB")
             _measure_large(findings, ours, store)
-        with peer() as (theirs, pid):
+        with peer() as (theirs, pid), sketch() as least:
             tell("the answers")
             findings.errors = _find_errors({SERVICE: ours, PEER: theirs}, store, plan)
             if not is_quick:
@@ -104,7 +105,7 @@ def measure(plan: tuple[Case, ...], ends_at: float, is_quick: bool, tell: Callab
                     _flood(SERVICE, ours, store, find_workers()),
                     _flood(PEER, theirs, store, [psutil.Process(pid)]),
                 ]
-            asks = {SERVICE: ours, PEER: theirs, STORE: store}
+            asks = {SERVICE: ours, PEER: theirs, STORE: store, SKETCH: least}
             findings.rows = [Row(case) for case in plan]
             _run_rounds(findings.rows, lambda case, name: _ask(case, asks[name], store, name), ends_at, tell)
         tell("where the time goes")
@@ -130,12 +131,13 @@ def _ask(case: Case, endpoint: str, store: str, name: str) -> Ask:
 
 
 def _run_rounds(rows: list[Row], ask: Callable[[Case, str], Ask], ends_at: float, tell: Callable[[str], None]) -> None:
-    names = (SERVICE, PEER, STORE)
     for number in count():
-        if number and (time.monotonic() > ends_at or len(rows) < len(names)):
+        if number and (time.monotonic() > ends_at or len(rows) < len(cases.CLIENTS)):
             return
         for place, row in enumerate(rows):
             tell(f"round {number + 1}: {row.case}")
+            # The sketch can do nothing else than add up.
+            names = (SERVICE, PEER, STORE) if row.case.members else (SERVICE, PEER, STORE, SKETCH)
             start = (number + place) % len(names)
             for name in names[start:] + names[:start]:
                 row.rates.setdefault(name, []).append(_take(ask(row.case, name), row.case))
@@ -201,6 +203,10 @@ def _measure_large(findings: Findings, ours: str, store: str, rounds: int = 7) -
         row.rates.setdefault(STORE, []).append(take_by_threads(plain, 1, 1))
         for streams in STREAMS:
             row.rates.setdefault(ranges(streams), []).append(take_by_ranges(plain, GIB, streams))
+    row, store = findings.shared, f"{store}{SHARED_PATH}"
+    for _ in range(3):
+        row.rates.setdefault(SERVICE, []).append(take_by_threads(_ask(row.case, ours, store, SERVICE), 1, 1))
+        row.rates.setdefault(STORE, []).append(take_by_threads(Ask(f"{store}/{row.case.key}"), 1, 1))
 
 
 def ranges(streams: int) -> str:

@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.cases import MIB
 from deploy.local.processes import LOOPBACK, Program, free_ports, http_status, running
+from deploy.local.service import ROOT
 
-PEER = "Reductionist"
+PEER, SKETCH = "Reductionist", "a sketch"
+
+# Under this path the web server gives each connection so much a second, as stores at a distance do.
+SHARED_PATH = "/shared"
+SHARE_BYTES = 256 * MIB
 
 # What each is called, and how it is installed.
 _INSTALL = {
@@ -35,7 +41,11 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    server {{ listen {address}; root {folder}/objects; }}
+    server {{
+        listen {address};
+        root {folder}/objects;
+        location {shared}/ {{ alias {folder}/objects/; limit_rate {share}; }}
+    }}
 }}
 """
 
@@ -73,7 +83,11 @@ def web_server() -> Iterator[tuple[str, Path]]:
         folder.chmod(0o755)
         (folder / "objects").mkdir()
         configuration = folder / "nginx.conf"
-        configuration.write_text(_NGINX.format(workers=os.cpu_count() or 1, folder=folder, address=address))
+        configuration.write_text(
+            _NGINX.format(
+                workers=os.cpu_count() or 1, folder=folder, address=address, shared=SHARED_PATH, share=SHARE_BYTES
+            )
+        )
         program = Program(
             name="nginx",
             command=[_need("nginx"), "-p", folder, "-c", configuration, "-e", "stderr"],
@@ -101,6 +115,26 @@ def peer() -> Iterator[tuple[str, int]]:
     )
     with running(program) as process:
         yield endpoint, process.pid
+
+
+@contextmanager
+def sketch() -> Iterator[str]:
+    """``sketch.py`` under gunicorn, set up like the service: its endpoint.
+
+    Raises:
+        RuntimeError: It did not start.
+    """
+    address = f"{LOOPBACK}:{free_ports(1)[0]}"
+    options = {"bind": address, "worker-class": "gthread", "workers": os.cpu_count() or 1, "threads": 16}
+    command = [f"--{name}={value}" for name, value in (*options.items(), ("keep-alive", 75), ("log-level", "error"))]
+    program = Program(
+        name=SKETCH,
+        command=[sys.executable, "-m", "gunicorn", "--reuse-port", *command, "bench.peers.sketch:app"],
+        env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)},
+        ready=lambda: http_status(f"http://{address}/") is not None,
+    )
+    with running(program):
+        yield f"http://{address}"
 
 
 def _need(name: str) -> Path:
