@@ -1,14 +1,16 @@
 """The parts of a large object, read side by side while nobody else needs the processor.
 
-A request reads its object front to back as one stream. Where it is the only one of its process, helpers take parts from
-the back, each as a range of its own, until the two meet. Where the cuts lie depends on the array alone, and partial
-results join in the order of the parts, whoever read them: same bytes, same bits.
+A request reads its object front to back as one stream. Where it is the only one of its process and does little but wait
+for the store, helpers take parts from the back, each as a range of its own, until the two meet. Where the cuts lie
+depends on the array alone, and partial results join in the order of the parts, whoever read them: same bytes, same
+bits.
 
 A helper saves time and has no say. Whatever goes wrong with one, its parts are left to the request's own stream, which
 finds out itself what is wrong with them. Where ranges come from is not known here.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -21,8 +23,12 @@ from handler.core.select import Part, Plan
 from handler.errors import ActiveStorageError
 from handler.spec import ReductionSpec
 
-# Three streams are as fast as any number on two cores and loopback; a store at a distance gives three times as much.
+# A store that shares its speed out over connections gives three times as much to three.
 HELPERS = 2
+
+# Where a stream keeps its thread or a store on the same machine busy, what a helper gains is lost in turns for the
+# processor. SeaweedFS beside the service makes a stream wait for two thirds of its time, S3 for nearly all.
+_LEAST_WAIT = 0.8
 
 # A reader of the elements from the first to before the second number, that others than the request's own stream bring.
 OpenSpan = Callable[[int, int], AbstractContextManager[BlockReader]]
@@ -35,10 +41,12 @@ class Helpers:
 
     Args:
         count: How many; 0 for none.
+        least_wait: The share of its time that a stream must have waited for the store to be helped.
     """
 
-    def __init__(self, count: int = HELPERS) -> None:
+    def __init__(self, count: int = HELPERS, least_wait: float = _LEAST_WAIT) -> None:
         self.count = count
+        self.least_wait = least_wait
         self._pool = ThreadPoolExecutor(count or 1, thread_name_prefix="helper")
         self._requests = 0
         self._lock = threading.Lock()
@@ -83,14 +91,17 @@ def reduce_parts(
     if len(parts) == 1:
         total.consume(reader.read)
         return total.result()
-    work, busy = _Work(spec, plan, parts), list[Future[None]]()
+    work, called = _Work(spec, plan, parts), list[Future[None]]()
+    started, worked = time.monotonic(), time.thread_time()
     try:
         while (number := work.take_first()) is not None:
             work.reduce(number, reader)
             # Not before a part has come: what a store only promises is worth no other request.
             if number == 0 and open_span and helpers.are_free:
-                busy = helpers.call(partial(_help_out, work, open_span, helpers))
-        for helper in busy:
+                busy_seconds, all_seconds = time.thread_time() - worked, time.monotonic() - started
+                if busy_seconds <= (1 - helpers.least_wait) * all_seconds:
+                    called = helpers.call(partial(_help_out, work, open_span, helpers))
+        for helper in called:
             helper.result()
         for number in range(len(parts)):
             if number not in work.done:

@@ -1,6 +1,7 @@
 """The parts of a large object, read side by side: the same result, whoever reads them, whatever becomes of helpers."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def helpers() -> Helpers:
-    """Two."""
-    return Helpers(2)
+    """Two, who come whether a stream waits or not."""
+    return Helpers(2, least_wait=-1)
 
 
 class Patient(FakeSource):
@@ -159,3 +160,23 @@ def test_when_the_stream_fails_so_does_the_request(helpers: Helpers) -> None:
 
     with pytest.raises(StoreCutOff, match="gone"):
         run(ReductionSpec("sum", "float32"), Short(VALUES.tobytes()), GATE, helpers)
+
+
+def test_a_stream_that_does_not_wait_is_not_helped() -> None:
+    """In memory there is nothing to wait for, and one that sleeps works little."""
+
+    class Slow(_Whole):
+        def readinto(self, buffer: memoryview, /) -> int:
+            time.sleep(0.005)
+            return super().readinto(buffer)
+
+    class Distant(Patient):
+        def open(self, byte_range: ByteRange | None) -> FakeStream:
+            return super().open(byte_range) if byte_range else Slow(self, self.head(None), self._came)
+
+    for kind, is_helped in ((Patient, False), (Distant, True)):
+        source = kind(VALUES.tobytes())
+        if not is_helped:
+            source._came.set()
+        run(ReductionSpec("sum", "float32"), source, GATE, Helpers())
+        assert bool(source.ranges) == is_helped

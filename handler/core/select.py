@@ -25,10 +25,10 @@ Index = tuple[int | slice, ...]
 # The places of the slab dimension that a part of the walk covers; None for all of it.
 Part = range | None
 
-# A part is worth a request of its own. Of an object of fewer parts (256 MiB), what is gained is lost again: a stream
-# that is not read to its end takes its connection with it, and a new one starts slowly.
+# A part is worth a request of its own, and an object of four (32 MiB) the end of a connection: that of the stream which
+# is not read to its end.
 _PART_BYTES = 8 * 1024 * 1024
-_LEAST_PARTS = 32
+_LEAST_PARTS = 4
 
 # Each part's result waits for those before it.
 _MOST_PARTS = 256
