@@ -31,8 +31,8 @@ MAX_ZIPPED = 50 << 20
 MAX_UNZIPPED = 250 << 20
 
 _PACKAGES = ("active_storage", "handler")
-# Tests; and what pip and uv write down of where and how they installed.
-_UNWANTED = ("**/tests", "bin", "*.dist-info/RECORD", ".lock", "**/__pycache__")
+# Tests; what compilers and type checkers read; and what pip and uv write down of where and how they installed.
+_UNWANTED = ("**/tests", "**/*.a", "**/*.h", "**/*.pyi", "bin", "*.dist-info/RECORD", ".lock", "**/__pycache__")
 _BOTOCORE_SERVICE = "s3"
 # The first moment that a zip can name.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
