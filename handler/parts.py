@@ -46,7 +46,7 @@ class Helpers:
 
     def __init__(self, count: int = HELPERS, least_wait: float = _LEAST_WAIT) -> None:
         self.count = count
-        self.least_wait = least_wait
+        self._least_wait = least_wait
         self._pool = ThreadPoolExecutor(count or 1, thread_name_prefix="helper")
         self._requests = 0
         self._lock = threading.Lock()
@@ -65,6 +65,10 @@ class Helpers:
     def are_free(self) -> bool:
         """Whether there is one request only, so that helping it takes nothing from another."""
         return self._requests == 1
+
+    def pay(self, worked_seconds: float, all_seconds: float) -> bool:
+        """Whether a stream is worth helping, by what its first part took of the processor and in all."""
+        return self.are_free and worked_seconds <= (1 - self._least_wait) * all_seconds
 
     def call(self, task: Callable[[], None]) -> list[Future[None]]:
         """Have every helper do the same task."""
@@ -88,7 +92,7 @@ def reduce_parts(
     """
     total = Reducer(spec, plan)
     parts = plan.cut(spec.element_bytes)
-    if len(parts) == 1:
+    if not parts:
         total.consume(reader.read)
         return total.result()
     work, called = _Work(spec, plan, parts), list[Future[None]]()
@@ -97,10 +101,8 @@ def reduce_parts(
         while (number := work.take_first()) is not None:
             work.reduce(number, reader)
             # Not before a part has come: what a store only promises is worth no other request.
-            if number == 0 and open_span and helpers.are_free:
-                busy_seconds, all_seconds = time.thread_time() - worked, time.monotonic() - started
-                if busy_seconds <= (1 - helpers.least_wait) * all_seconds:
-                    called = helpers.call(partial(_help_out, work, open_span, helpers))
+            if number == 0 and open_span and helpers.pay(time.thread_time() - worked, time.monotonic() - started):
+                called = helpers.call(partial(_help_out, work, open_span, helpers))
         for helper in called:
             helper.result()
         for number in range(len(parts)):
@@ -149,7 +151,7 @@ class _Work:
 
     def span(self, numbers: range) -> tuple[int, int]:
         """The first element of these parts, and the one after their last."""
-        return self._plan.span(self._parts[numbers[0]])[0], self._plan.span(self._parts[numbers[-1]])[1]
+        return self._plan.span(range(self._parts[numbers[0]].start, self._parts[numbers[-1]].stop))
 
     def reduce(self, number: int, reader: BlockReader) -> None:
         """Find out about a part, which the reader has not passed yet."""

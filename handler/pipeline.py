@@ -32,10 +32,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Data:
-    """The elements to walk through: a reader of them, and the shape that they are an array of."""
+    """The elements to walk through: a reader of them, and the shape that they are an array of.
+
+    Attributes:
+        first: The element at the stream's first byte; None where they were decoded.
+    """
 
     reader: BlockReader
     shape: tuple[int, ...]
+    first: int | None = None
 
 
 def run(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers) -> Answer:
@@ -61,7 +66,9 @@ def run(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers)
             with _Stage("reduce"):
                 plan = Plan.of(spec, data.shape)
                 account.hold(state_bytes(spec, plan))
-                reduced = reduce_parts(spec, plan, data.reader, _bring_spans(extent, source, stream.facts), helpers)
+                reduced = reduce_parts(
+                    spec, plan, data.reader, _bring_spans(spec, data.first, source, stream.facts), helpers
+                )
                 if spec.is_encoded:
                     data.reader.finish()
             with _Stage("result"):
@@ -111,19 +118,17 @@ def _decode(extent: Extent, stream: Stream, account: Account, gate: MemoryGate) 
     facts.ensure_plain(spec.compression)
     start, stop = extent.locate(facts.start, facts.stop, facts.total)
     if not spec.is_encoded:
-        return _Data(BlockReader(stream, spec, start, stop), spec.shape or (stop - start,))
+        return _Data(BlockReader(stream, spec, start, stop), spec.shape or (stop - start,), start)
     stored_bytes = stop - start
     budget = Budget(gate.decoded_limit(stored_bytes), account.hold)
     decoded, elements = open_decoded(stream, stored_bytes, spec, budget)
     return _Data(BlockReader(decoded, spec, 0, elements), spec.shape or (elements,))
 
 
-def _bring_spans(extent: Extent, source: Source, facts: ObjectFacts) -> OpenSpan | None:
+def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: ObjectFacts) -> OpenSpan | None:
     """What brings any span of the elements, of the same object as the facts; None where nothing can."""
-    spec = extent.spec
-    if spec.is_encoded or facts.etag is None or not source.takes_range:
+    if first is None or facts.etag is None or not source.takes_range:
         return None
-    first, _ = extent.locate(facts.start, facts.stop, facts.total)
 
     @contextmanager
     def open_span(start: int, stop: int) -> Iterator[BlockReader]:

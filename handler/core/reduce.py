@@ -145,13 +145,13 @@ class Reducer:
         counts_shape = () if spec.reducer == "select" else cells
         self.partial = Partial(np.zeros(counts_shape, np.int64), state)
 
-    def consume(self, read: Callable[[int, tuple[int, ...]], Array], part: Part = None) -> None:
+    def consume(self, read: Callable[[int, tuple[int, ...]], Array], part: Part | None = None) -> None:
         """Take in all the data of the walk, or of a part of it, front to back.
 
         Args:
             read: Gives the elements from a number on, as a block of a shape, whose memory is overwritten where elements
                 are missing.
-            part: The part.
+            part: The part; None for all.
         """
         # Once, not for each block: it takes a tenth of the time of one.
         with np.errstate(all="ignore"):

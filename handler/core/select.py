@@ -22,8 +22,8 @@ from handler.spec import ReductionSpec, Slice
 Array = np.ndarray[Any, np.dtype[Any]]
 Index = tuple[int | slice, ...]
 
-# The places of the slab dimension that a part of the walk covers; None for all of it.
-Part = range | None
+# The places of the slab dimension that a part of the walk covers.
+Part = range
 
 # A part is worth a request of its own, and an object of four (32 MiB) the end of a connection: that of the stream which
 # is not read to its end.
@@ -159,14 +159,16 @@ class Plan:
         return flat
 
     def cut(self, element_bytes: int) -> Sequence[Part]:
-        """The walk in parts that can be walked by several at a time; one where that is not worth it.
+        """The walk in parts that can be walked by several at a time; none where that is not worth it.
 
         Only walks to a single cell, along the first dimension of storage, are cut; always between the same blocks.
         """
-        depth, rows = self._find_slabs(element_bytes)
         stored = (self.stop - self.start) * element_bytes
-        if self.cells or depth or stored < _LEAST_PARTS * _PART_BYTES:
-            return (None,)
+        if self.cells or stored < _LEAST_PARTS * _PART_BYTES:
+            return ()
+        depth, rows = self._find_slabs(element_bytes)
+        if depth:
+            return ()
         dimension = self.dimensions[0]
         blocks = max(_PART_BYTES // BLOCK_BYTES, -(-stored // (BLOCK_BYTES * _MOST_PARTS)))
         places, count = blocks * _count_places(dimension, rows), len(dimension.indices)
@@ -174,12 +176,10 @@ class Plan:
 
     def span(self, part: Part) -> tuple[int, int]:
         """The first element of a part of the walk, and the one after its last, in the order of storage."""
-        if part is None:
-            return self.start, self.stop
         chosen, row = self.dimensions[0].ascending, _strides(self.dimensions)[0]
         return max(self.start, chosen[part[0]] * row), min(self.stop, (chosen[part[-1]] + 1) * row)
 
-    def walk(self, element_bytes: int, part: Part = None) -> Iterator[Slab]:
+    def walk(self, element_bytes: int, part: Part | None = None) -> Iterator[Slab]:
         """The stops of the walk, or of a part of it, front to back."""
         if self.start == self.stop:
             return
