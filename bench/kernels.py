@@ -61,7 +61,7 @@ def _walk(spec: ReductionSpec, data: bytes) -> Callable[[], object]:
     def run() -> object:
         reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS)
         reducer = Reducer(spec, plan)
-        reducer.consume(reader.read)
+        reducer.consume(reader.read, plan.walk(spec.element_bytes))
         reader.close()
         return reducer.result()
 

@@ -93,7 +93,7 @@ def reduce_parts(
     total = Reducer(spec, plan)
     parts = plan.cut(spec.element_bytes)
     if not parts:
-        total.consume(reader.read)
+        total.consume(reader.read, plan.walk(spec.element_bytes))
         return total.result()
     work, called = _Work(spec, plan, parts), list[Future[None]]()
     started, worked = time.monotonic(), time.thread_time()
@@ -156,7 +156,7 @@ class _Work:
     def reduce(self, number: int, reader: BlockReader) -> None:
         """Find out about a part, which the reader has not passed yet."""
         reducer = Reducer(self._spec, self._plan)
-        reducer.consume(reader.read, self._parts[number])
+        reducer.consume(reader.read, self._plan.walk(self._spec.element_bytes, self._parts[number]))
         self.done[number] = reducer.partial
 
 

@@ -26,7 +26,7 @@ Warnings of numpy's (an overflow to infinity on the way) are no concern here: th
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -36,11 +36,11 @@ import numkong
 import numpy as np
 
 from handler.core.missing import make_marker, overwrite
-from handler.core.select import Index, Part, Plan, Slab
+from handler.core.select import Index, Plan, Slab
 from handler.spec import DTYPES, REDUCERS, ReductionSpec
 
 # Raised whenever the same data could give other bytes than before; part of a result's ETag.
-ARITHMETIC_VERSION = 3
+ARITHMETIC_VERSION = 4
 
 Array = np.ndarray[Any, np.dtype[Any]]
 State = tuple[Array, ...]
@@ -145,28 +145,18 @@ class Reducer:
         counts_shape = () if spec.reducer == "select" else cells
         self.partial = Partial(np.zeros(counts_shape, np.int64), state)
 
-    def consume(self, read: Callable[[int, tuple[int, ...]], Array], part: Part | None = None) -> None:
-        """Take in all the data of the walk, or of a part of it, front to back.
+    def consume(self, read: Callable[[int, tuple[int, ...]], Array], slabs: Iterable[Slab]) -> None:
+        """Take in the data of some stops of the walk, in its order.
 
         Args:
             read: Gives the elements from a number on, as a block of a shape, whose memory is overwritten where elements
                 are missing.
-            part: The part; None for all.
+            slabs: The stops.
         """
         # Once, not for each block: it takes a tenth of the time of one.
         with np.errstate(all="ignore"):
-            for slab in self._plan.walk(self._spec.element_bytes, part):
+            for slab in slabs:
                 self._take_in(slab, read(slab.start, slab.shape))
-
-    def update(self, slab: Slab, block: Array) -> None:
-        """Take in one stop of the walk.
-
-        Args:
-            slab: Where the block lies.
-            block: The elements of ``slab.shape``, whose memory is overwritten where elements are missing.
-        """
-        with np.errstate(all="ignore"):
-            self._take_in(slab, block)
 
     def join(self, other: Partial) -> None:
         """Take in what ``other`` knows: data that comes after the data so far."""
@@ -275,11 +265,21 @@ def _rounded(state: State) -> Any:
     return np.where(np.isfinite(total), total + error, total)
 
 
+# What numkong adds up several times as fast as numpy, which writes each number down in float64 before: float32 in
+# float64 as well, small integers exactly. As long as what is added up lies together, and is more than a few numbers.
+_NUMKONG_DTYPES = frozenset(np.dtype(name) for name in ("float32", "int8", "uint8", "int16", "uint16"))
+_NUMKONG_LEAST = 16
+
+
 def _total(values: Array, axes: tuple[int, ...]) -> Any:
     """The sum along the axes, in float64; of complex numbers, in complex128."""
-    if values.dtype == np.float32 and len(axes) == values.ndim and values.flags.c_contiguous:
-        # Adds in float64 as well, but five times as fast as numpy, which writes each number down in float64 before.
-        return np.float64(numkong.sum(values))
+    kept = values.ndim - len(axes)
+    if values.dtype in _NUMKONG_DTYPES and axes == tuple(range(kept, values.ndim)):
+        if not kept:
+            return np.float64(numkong.sum(values))
+        rows = values.reshape(*values.shape[:kept], -1)
+        if rows.shape[kept] >= _NUMKONG_LEAST:
+            return np.asarray(numkong.sum(rows, axis=kept), np.float64)
     return np.add.reduce(values, axis=axes, dtype=_wide(values.dtype))
 
 
@@ -355,13 +355,11 @@ def _truth(ufunc: np.ufunc, nothing: bool) -> Kernel:
 def _moments(piece: Piece) -> tuple[Any, Any, Any]:
     """Sum, its error, and sum of squared deviations from the mean, of each cell of a piece."""
     counts = np.maximum(piece.counts, 1)
-    total = np.add.reduce(piece.filled(0), axis=piece.axes, dtype=np.float64, keepdims=True)
-    mean = total / np.reshape(counts, total.shape if np.ndim(counts) else ())
-    deviations = np.subtract(piece.values, mean, dtype=np.float64)
+    total = _total(piece.filled(0), piece.axes)
+    deviations = np.subtract(piece.values, np.expand_dims(total / counts, piece.axes), dtype=np.float64)
     if piece.mask is not None:
         overwrite(deviations, piece.mask, 0)
     np.square(deviations, out=deviations)
-    total = total.squeeze(axis=piece.axes)
     return total, 0.0, np.add.reduce(deviations, axis=piece.axes)
 
 
