@@ -260,3 +260,6 @@ class ObjectChanged(ActiveStorageError):
 
     status = 503
     code = "ObjectChanged"
+
+    def __init__(self) -> None:
+        super().__init__("the object was replaced while it was being read")

@@ -14,7 +14,7 @@ from handler.core.extent import Extent
 from handler.core.reduce import state_bytes
 from handler.core.result import Result
 from handler.core.select import Plan
-from handler.errors import InvalidArgument, InvalidRange, NothingToReduce, ObjectChanged
+from handler.errors import InvalidArgument, InvalidRange, NothingToReduce
 from handler.logs import note
 from handler.memory import Account, MemoryGate
 from handler.parts import Helpers, OpenSpan, reduce_parts
@@ -134,8 +134,7 @@ def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: 
     def open_span(start: int, stop: int) -> Iterator[BlockReader]:
         begin, end = (facts.start + (element - first) * spec.element_bytes for element in (start, stop))
         with source.open(ByteRange(begin, end - 1)) as stream:
-            if (stream.facts.etag, stream.facts.total) != (facts.etag, facts.total):
-                raise ObjectChanged("the object was replaced while it was being read")
+            stream.facts.ensure_same(facts)
             with closing(BlockReader(stream, spec, start, stop)) as reader:
                 yield reader
 

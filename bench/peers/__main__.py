@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = cases.QUICK if options.quick else cases.FULL
     try:
         with ending_in_order(), watching_others() as others:
-            findings = measure(plan, started + options.seconds, options.quick, tell)
+            findings = measure(plan, started + (0 if options.quick else options.seconds), options.quick, tell)
     except KeyboardInterrupt:
         return 130
     except (WrongReply, RuntimeError, OSError) as error:

@@ -125,11 +125,21 @@ def sketch() -> Iterator[str]:
         RuntimeError: It did not start.
     """
     address = f"{LOOPBACK}:{free_ports(1)[0]}"
-    options = {"bind": address, "worker-class": "gthread", "workers": os.cpu_count() or 1, "threads": 16}
-    command = [f"--{name}={value}" for name, value in (*options.items(), ("keep-alive", 75), ("log-level", "error"))]
+    options = {
+        "bind": address,
+        "worker-class": "gthread",
+        "workers": os.cpu_count() or 1,
+        "threads": 16,
+        "keep-alive": 75,
+        "log-level": "error",
+    }
     program = Program(
         name=SKETCH,
-        command=[sys.executable, "-m", "gunicorn", "--reuse-port", *command, "bench.peers.sketch:app"],
+        command=[
+            *(sys.executable, "-m", "gunicorn", "--reuse-port"),
+            *(f"--{name}={value}" for name, value in options.items()),
+            "bench.peers.sketch:app",
+        ],
         env={"PATH": os.defpath, "PYTHONPATH": str(ROOT)},
         ready=lambda: http_status(f"http://{address}/") is not None,
     )

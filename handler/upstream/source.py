@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from handler.errors import EncodedObject, EncryptedObject, shown
+from handler.errors import EncodedObject, EncryptedObject, ObjectChanged, shown
 from handler.spec import ByteRange
 
 # What the S3 encryption clients (Java, .NET, Go, versions 1 and 2) leave in an object's metadata.
@@ -43,6 +43,15 @@ class ObjectFacts:
     def length(self) -> int:
         """How many bytes the body holds."""
         return self.stop - self.start
+
+    def ensure_same(self, other: Self) -> None:
+        """Pass where these and the other facts are of one object.
+
+        Raises:
+            ObjectChanged: It was replaced between them.
+        """
+        if (self.etag, self.total) != (other.etag, other.total):
+            raise ObjectChanged
 
     def ensure_plain(self, compression: str | None = None) -> None:
         """Pass where the bytes are the object's own, neither encoded nor encrypted on the way in.

@@ -413,13 +413,12 @@ class HttpStream(Stream):
             exchange = self._ask(rest, self.facts.etag)
         except StoreError as error:
             if error.status == 412:
-                raise _changed() from None
+                raise ObjectChanged from None
             raise
         except InvalidRange:
-            raise _changed() from None
+            raise ObjectChanged from None
         try:
-            if (exchange.facts.etag, exchange.facts.total) != (self.facts.etag, self.facts.total):
-                raise _changed()
+            exchange.facts.ensure_same(self.facts)
             if whole_again:
                 exchange.skip(done)
         except ActiveStorageError:
@@ -475,10 +474,6 @@ def _is_passing(error: ActiveStorageError) -> bool:
     if isinstance(error, StoreError):
         return error.status in _PASSING_STATUSES
     return isinstance(error, StoreUnreachable | StoreCutOff | StoreTimeout)
-
-
-def _changed() -> ObjectChanged:
-    return ObjectChanged("the object was replaced while it was being read")
 
 
 def _cut_off(deadline: Deadline) -> ActiveStorageError:

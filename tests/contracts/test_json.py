@@ -681,7 +681,7 @@ REFUSALS = [
     (errors.StoreCutOff("cut off"), 502, "cut off"),
     (errors.StoreProtocolError("redirects"), 502, "redirects"),
     (errors.StoreTimeout("late"), 504, "late"),
-    (errors.ObjectChanged("replaced"), 503, "replaced"),
+    (errors.ObjectChanged(), 503, "replaced"),
     (errors.NotModified(None), 502, ""),
     (errors.EncryptedObject("ciphertext"), 400, "ciphertext"),
     (errors.EncodedObject("encoded"), 400, "encoded"),

@@ -24,7 +24,7 @@ from tests.judge import check_result
 Array = np.ndarray[Any, Any]
 
 GATE = MemoryGate(ROOMY, ROOMY, 1000)
-HELPERS = Helpers()
+HELPERS = Helpers(0)
 
 # Blocks of so many bytes, so that small arrays are walked in every way that large ones are.
 BLOCKS = (16, 200, 1 << 18)
