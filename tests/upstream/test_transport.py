@@ -31,6 +31,7 @@ from handler.origins import Origin, OriginPattern
 from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
+from handler.upstream.passthrough import build_request
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
 from handler.upstream.wire import WireRequest, _Breaker
 from tests.faulty_store import FaultyStore, holds, plain, says, service, well
@@ -621,6 +622,21 @@ def test_a_presigned_request_goes_on_with_the_headers_that_it_names(store: Fault
     assert ask(app, f"/sum/float32/bucket/key{query}", headers={"X-Custom": "1", "X-Other": "1"}).status_code == 200
     assert b"\r\nx-custom: 1\r\n" in store.heads[0]
     assert b"x-other" not in store.heads[0]
+
+
+@pytest.mark.parametrize(
+    ("query", "names_part"),
+    [
+        ("", False),
+        ("partNumber=2", True),
+        ("versionId=1&part%4Eumber=%32", True),
+        ("partNumber=", False),
+        ("versionId=partNumber", False),
+    ],
+)
+def test_a_part_is_known_by_its_name_however_it_is_written(query: str, names_part: bool) -> None:
+    origin = Origin.parse("http://127.0.0.1:9000")
+    assert build_request(origin, origin, f"/bucket/key?{query}", {}, {}).names_part is names_part
 
 
 @pytest.mark.parametrize(
