@@ -12,8 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.machine import describe
-from handler.core.blocks import BlockReader
-from handler.core.decode import Held
+from handler.core.blocks import BlockReader, Held
 from handler.core.reduce import Reducer
 from handler.core.select import Plan
 from handler.spec import REDUCERS, ByteOrder, Missing, ReductionSpec, Slice
@@ -61,7 +60,7 @@ def _walk(spec: ReductionSpec, data: bytes) -> Callable[[], object]:
     def run() -> object:
         reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS)
         reducer = Reducer(spec, plan)
-        reducer.consume(reader.read, plan.walk(spec.element_bytes))
+        reducer.consume(reader.read, plan.walk())
         reader.close()
         return reducer.result()
 

@@ -91,9 +91,9 @@ def reduce_parts(
         ActiveStorageError: The request's own reader failed.
     """
     total = Reducer(spec, plan)
-    parts = plan.cut(spec.element_bytes)
+    parts = plan.cut()
     if not parts:
-        total.consume(reader.read, plan.walk(spec.element_bytes))
+        total.consume(reader.read, plan.walk())
         return total.result()
     work, called = _Work(spec, plan, parts), list[Future[None]]()
     started, worked = time.monotonic(), time.thread_time()
@@ -156,7 +156,7 @@ class _Work:
     def reduce(self, number: int, reader: BlockReader) -> None:
         """Find out about a part, which the reader has not passed yet."""
         reducer = Reducer(self._spec, self._plan)
-        reducer.consume(reader.read, self._plan.walk(self._spec.element_bytes, self._parts[number]))
+        reducer.consume(reader.read, self._plan.walk(self._parts[number]))
         self.done[number] = reducer.partial
 
 

@@ -3,10 +3,11 @@
 It is given everything that it works with, and knows neither who asked nor where the bytes come from.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TypeVar
 
 from handler.core.blocks import BLOCK_BYTES, BlockReader
 from handler.core.decode import Budget, open_decoded
@@ -20,6 +21,8 @@ from handler.memory import Account, MemoryGate
 from handler.parts import Helpers, OpenSpan, reduce_parts
 from handler.spec import ByteRange, ReductionSpec
 from handler.upstream.source import ObjectFacts, Source, Stream
+
+_Given = TypeVar("_Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def run(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers)
                 account.hold(BLOCK_BYTES)
             with _Stage("open"):
                 extent = Extent.of(spec, source.takes_range)
-                stream = held.enter_context(_open(extent, source))
+                stream = held.enter_context(_ask(extent, source.open))
             with _Stage("decode"):
                 data = _decode(extent, stream, account, gate)
                 held.callback(data.reader.close)
@@ -85,7 +88,7 @@ def describe(spec: ReductionSpec, source: Source) -> Answer:
     """
     with _Stage("open"):
         extent = Extent.of(spec, source.takes_range)
-        facts = source.head(extent.byte_range)
+        facts = _ask(extent, source.head)
         facts.ensure_plain(spec.compression)
     with _Stage("decode"):
         first, last = extent.locate(facts.start, facts.stop, facts.total)
@@ -104,9 +107,10 @@ def ensure_no_gaps(spec: ReductionSpec, result: Result) -> None:
         raise NothingToReduce(f"there is no {spec.reducer} of no elements")
 
 
-def _open(extent: Extent, source: Source) -> Stream:
+def _ask(extent: Extent, source: Callable[[ByteRange | None], _Given]) -> _Given:
+    """What a source gives for the range of an extent; where that lies outside, it is the offset that is wrong."""
     try:
-        return source.open(extent.byte_range)
+        return source(extent.byte_range)
     except InvalidRange as outside:
         if extent.is_placed and extent.byte_range is not None:
             raise InvalidArgument("offset", f"lies outside the object, which has {outside.length} bytes") from None

@@ -24,7 +24,6 @@ from handler.errors import (
     BadCredentials,
     IncompleteElement,
     InvalidArgument,
-    InvalidRange,
     NoSuchDoor,
     OriginNotAllowed,
     StoreError,
@@ -93,8 +92,6 @@ def reduce(
         raise InvalidArgument(wanted.place.field, "lies where nothing is fetched from") from error
     except IncompleteElement as error:
         raise InvalidArgument("size", f"is no whole number of {wanted.spec.dtype} elements") from error
-    except InvalidRange as error:
-        raise InvalidArgument("offset", f"lies outside the object, which has {error.length} bytes") from error
     except StoreError as error:
         if error.status == 416:
             raise InvalidArgument("offset", "lies outside the object") from error

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from handler.errors import IncompleteElement
+from handler.errors import InvalidArgument
 from handler.spec import DTYPES, ReductionSpec
 
 # Large enough that a block's fixed costs (some 15 µs of Python) vanish beside its bytes, small enough for the L2 cache
@@ -30,6 +30,20 @@ class Readable(Protocol):
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill some of ``buffer``; how many bytes, 0 only where the data ends."""
+
+
+class Held:
+    """Bytes in memory, read like any others."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill some of ``buffer``; 0 where there is no more."""
+        count = min(len(buffer), len(self._data))
+        buffer[:count] = self._data[:count]
+        self._data = self._data[count:]
+        return count
 
 
 class BlockReader:
@@ -62,7 +76,7 @@ class BlockReader:
             shape: Of the block, which fits ``BLOCK_BYTES``.
 
         Raises:
-            IncompleteElement: The stream ends before the elements that it should hold.
+            InvalidArgument: The stream ends before the elements that it should hold.
         """
         count = math.prod(shape)
         size = self._dtype.itemsize
@@ -87,11 +101,11 @@ class BlockReader:
         """Read to the end of the stream, so that whatever is checked there is checked.
 
         Raises:
-            IncompleteElement: There is more than the elements, or less.
+            InvalidArgument: There is more than the elements, or less.
         """
         self._skip((self._stop - self._position) * self._dtype.itemsize)
         if self._stream.readinto(memoryview(bytearray(1))):
-            raise IncompleteElement("there is more data than the shape has elements")
+            raise InvalidArgument("shape", "has fewer elements than the data")
 
     def _skip(self, count: int) -> None:
         while count:
@@ -104,7 +118,7 @@ class BlockReader:
         while filled < len(buffer):
             read = self._stream.readinto(buffer[filled:])
             if not read:
-                raise IncompleteElement("there is less data than the shape has elements")
+                raise InvalidArgument("shape", "has more elements than the data")
             filled += read
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handler.core.blocks import Readable
+from handler.core.blocks import Held, Readable
 from handler.core.codecs import DECODERS, UNDO
-from handler.core.codecs.base import BlockDecoder
+from handler.core.codecs.base import BlockDecoder, Decoder
 from handler.errors import EntityTooLarge, IncompleteElement, InvalidArgument
 from handler.spec import Filter, ReductionSpec
 
@@ -31,20 +31,6 @@ class Budget:
 
     limit_bytes: int
     hold: Callable[[int], None]
-
-
-class Held:
-    """Decoded bytes in memory, read like any others."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; 0 where there is no more."""
-        count = min(len(buffer), len(self._data))
-        buffer[:count] = self._data[:count]
-        self._data = self._data[count:]
-        return count
 
 
 def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budget: Budget) -> tuple[Readable, int]:
@@ -67,7 +53,9 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         raise EntityTooLarge(f"{stored_bytes} bytes may decode to {budget.limit_bytes} bytes, the shape has {expected}")
     steps = [*spec.filters, *([Filter(spec.compression)] if spec.compression else [])]
     if expected is not None and len(steps) == 1 and steps[0].id in DECODERS:
-        return _open(steps[0].id, stream, stored_bytes, budget), expected // spec.element_bytes
+        decoder = _open(steps[0].id, stream, stored_bytes, budget)
+        budget.hold(decoder.decoded_bytes or 0)
+        return decoder, expected // spec.element_bytes
     data = _undo_all(steps, stream, stored_bytes, spec, budget)
     if expected is not None and len(data) != expected:
         raise InvalidArgument("shape", f"is of {expected} bytes, the data decodes to {len(data)}")
@@ -83,27 +71,32 @@ def _undo_all(
     likely_bytes = stored_bytes if spec.shape is None else math.prod(spec.shape) * spec.element_bytes + _CHECKSUMS_BYTES
     *rest, last = steps
     if last.id in DECODERS:
-        data = _read_all(_open(last.id, stream, stored_bytes, budget), likely_bytes, budget)
+        data = _decode_all(last.id, stream, stored_bytes, likely_bytes, budget)
     else:
         data, rest = _read_all(stream, stored_bytes, budget), steps
     for step in reversed(rest):
         if step.id in DECODERS:
-            data = _read_all(_open(step.id, Held(data), len(data), budget), likely_bytes, budget)
+            data = _decode_all(step.id, Held(data), len(data), likely_bytes, budget)
         else:
             budget.hold(len(data))
             data = UNDO[step.id](data, step.element_size or spec.element_bytes, spec)
     return data
 
 
-def _open(codec: str, stored: Readable, stored_bytes: int, budget: Budget) -> Readable:
+def _open(codec: str, stored: Readable, stored_bytes: int, budget: Budget) -> Decoder:
     decoder = DECODERS[codec](stored, stored_bytes, budget.limit_bytes)
     if isinstance(decoder, BlockDecoder):
         budget.hold(stored_bytes)
-        budget.hold(decoder.decoded_bytes)
     return decoder
 
 
-def _read_all(decoder: Readable, likely_bytes: int, budget: Budget) -> memoryview:
+def _decode_all(codec: str, stored: Readable, stored_bytes: int, likely_bytes: int, budget: Budget) -> memoryview:
+    decoder = _open(codec, stored, stored_bytes, budget)
+    known_bytes = decoder.decoded_bytes
+    return _read_all(decoder, likely_bytes if known_bytes is None else known_bytes, budget)
+
+
+def _read_all(source: Readable, likely_bytes: int, budget: Budget) -> memoryview:
     """Everything that comes, in memory as large as is likely, and twice as large as often as that was too small.
 
     numpy's, since what nobody has written to yet costs nothing: zeroed memory took longer than decoding into it.
@@ -117,7 +110,7 @@ def _read_all(decoder: Readable, likely_bytes: int, budget: Budget) -> memoryvie
         data[:filled] = grown[:filled]
         view = data.data
         while filled < size:
-            read = decoder.readinto(view[filled:])
+            read = source.readinto(view[filled:])
             if not read:
                 return view[:filled]
             filled += read

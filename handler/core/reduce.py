@@ -428,7 +428,7 @@ def _arg(search: Callable[..., Any], is_before: np.ufunc, nothing: Callable[...,
                 return turned.ravel()[flat], np.int64(-1)
         index = np.unravel_index(flat, turned.shape)
         local = tuple(int(part) for part in (index[::-1] if piece.plan.order == "F" else index))
-        return turned[index], np.int64(piece.plan.place(piece.slab.first, local, piece.slab.dropped))
+        return turned[index], np.int64(piece.plan.place(piece.slab, local))
 
     def _search_along(piece: Piece, values: Array) -> tuple[Any, Any]:
         plan, slab = piece.plan, piece.slab

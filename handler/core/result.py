@@ -27,7 +27,7 @@ class Result:
         count_total: Their sum, None where that is not known yet.
         data: The values, little-endian: in C order, but in F order where data of F order is not reduced; empty in a
             description.
-        has_gaps: Whether a value that no element stands for is a value all the same.
+        has_gaps: Whether a value has no element behind it, of a reducer that has none for that.
     """
 
     dtype: str
@@ -60,7 +60,7 @@ class Result:
         total = plan.count_selected
         number = 1 if spec.reducer == "select" else math.prod(cells)
         counts = (total // number if number else 0,) * number if number <= _MAX_DESCRIBED_COUNTS else None
-        return cls(spec.result_dtype, shape, counts, total, has_gaps=rule.needs_elements and number > 0 == total)
+        return cls(spec.result_dtype, shape, counts, total, has_gaps=rule.needs_elements and number > 0 and total == 0)
 
     @property
     def length(self) -> int:

@@ -71,7 +71,6 @@ class Slab(NamedTuple):
         axes: The axes of the selected piece that are reduced.
         cells: The index of the cells that it belongs to, in the order of storage.
         first: The place of the piece's first element in the selection, a number for each dimension of storage.
-        dropped: How many outer dimensions come before the piece's own.
     """
 
     start: int
@@ -80,7 +79,6 @@ class Slab(NamedTuple):
     axes: tuple[int, ...]
     cells: Index
     first: tuple[int, ...]
-    dropped: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +89,7 @@ class Plan:
         dimensions: In the order of storage.
         order: Of the source.
         elements: Of the whole array.
+        element_bytes: The size of one.
         start: The first element that is selected, in the order of storage.
         stop: The one after the last.
     """
@@ -98,6 +97,7 @@ class Plan:
     dimensions: tuple[Dimension, ...]
     order: str
     elements: int
+    element_bytes: int
     start: int
     stop: int
 
@@ -117,11 +117,11 @@ class Plan:
             dimensions.reverse()
         elements = math.prod(shape)
         if not all(dimension.indices for dimension in dimensions):
-            return cls(tuple(dimensions), spec.order, elements, 0, 0)
+            return cls(tuple(dimensions), spec.order, elements, spec.element_bytes, 0, 0)
         strides = _strides(dimensions)
         start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
         last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
-        return cls(tuple(dimensions), spec.order, elements, start, last + 1)
+        return cls(tuple(dimensions), spec.order, elements, spec.element_bytes, start, last + 1)
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -142,15 +142,15 @@ class Plan:
         """Cells in the order of storage, as the caller's array. Copies nothing."""
         return cells.T if self.order == "F" else cells
 
-    def place(self, slab_first: tuple[int, ...], local: tuple[int, ...], dropped: int) -> int:
+    def place(self, slab: Slab, local: tuple[int, ...]) -> int:
         """The place of an element in the selection, flattened in C order of the caller's.
 
         Args:
-            slab_first: The place of its piece's first element, in the order of storage.
-            local: Its index in the piece.
-            dropped: How many dimensions of storage come before the piece's own.
+            slab: Where its piece lies.
+            local: Its index in the piece, which lacks the outer dimensions.
         """
-        index = [*slab_first[:dropped], *(a + b for a, b in zip(slab_first[dropped:], local, strict=True))]
+        outer = len(slab.first) - len(local)
+        index = [*slab.first[:outer], *(a + b for a, b in zip(slab.first[outer:], local, strict=True))]
         if self.order == "F":
             index.reverse()
         flat = 0
@@ -158,15 +158,15 @@ class Plan:
             flat = flat * size + position
         return flat
 
-    def cut(self, element_bytes: int) -> Sequence[Part]:
+    def cut(self) -> Sequence[Part]:
         """The walk in parts that can be walked by several at a time; none where that is not worth it.
 
         Only walks to a single cell, along the first dimension of storage, are cut; always between the same blocks.
         """
-        stored = (self.stop - self.start) * element_bytes
+        stored = (self.stop - self.start) * self.element_bytes
         if self.cells or stored < _LEAST_PARTS * _PART_BYTES:
             return ()
-        depth, rows = self._find_slabs(element_bytes)
+        depth, rows = self._find_slabs()
         if depth:
             return ()
         dimension = self.dimensions[0]
@@ -179,12 +179,12 @@ class Plan:
         chosen, row = self.dimensions[0].ascending, _strides(self.dimensions)[0]
         return max(self.start, chosen[part[0]] * row), min(self.stop, (chosen[part[-1]] + 1) * row)
 
-    def walk(self, element_bytes: int, part: Part | None = None) -> Iterator[Slab]:
+    def walk(self, part: Part | None = None) -> Iterator[Slab]:
         """The stops of the walk, or of a part of it, front to back."""
         if self.start == self.stop:
             return
         strides = _strides(self.dimensions)
-        depth, rows = self._find_slabs(element_bytes)
+        depth, rows = self._find_slabs()
         outer, slab_dimension, inner = self.dimensions[:depth], self.dimensions[depth], self.dimensions[depth + 1 :]
         inner_shape = tuple(dimension.size for dimension in inner)
         inner_selected = tuple(_as_slice(dimension) for dimension in inner)
@@ -207,12 +207,11 @@ class Plan:
                     axes=axes,
                     cells=(*outer_cells, *slab_cells, *inner_cells),
                     first=(*places, slab_places.start, *inner_first),
-                    dropped=depth,
                 )
 
-    def _find_slabs(self, element_bytes: int) -> tuple[int, int]:
+    def _find_slabs(self) -> tuple[int, int]:
         """Which dimension is read in slabs, and how many rows of it make one."""
-        block = max(1, BLOCK_BYTES // element_bytes)
+        block = max(1, BLOCK_BYTES // self.element_bytes)
         strides = _strides(self.dimensions)
         depth = next(depth for depth, stride in enumerate(strides) if stride <= block)
         return depth, max(1, block // strides[depth])

@@ -685,7 +685,7 @@ REFUSALS = [
     (errors.NotModified(None), 502, ""),
     (errors.EncryptedObject("ciphertext"), 400, "ciphertext"),
     (errors.EncodedObject("encoded"), 400, "encoded"),
-    (errors.InvalidRange("outside of 40 bytes", length=40), 400, "offset: lies outside the object, which has 40 bytes"),
+    (errors.InvalidRange("outside of 40 bytes", length=40), 400, "outside of 40 bytes"),
     (errors.StoreError(416, "InvalidRange", "outside"), 400, "offset: lies outside the object"),
 ]
 

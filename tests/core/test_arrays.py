@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from handler.errors import InvalidArgument
+from handler.core.blocks import BLOCK_BYTES
+from handler.errors import EntityTooLarge, InvalidArgument
 from handler.memory import MemoryGate
 from handler.parts import Helpers
 from handler.pipeline import describe, run
-from handler.spec import DTYPES, MISSING_KINDS, REDUCERS, Missing, ReductionSpec, Slice
+from handler.spec import DTYPES, MISSING_KINDS, REDUCERS, Filter, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource
 from tests.array_cases import ENCODE
 from tests.helpers import ROOMY
@@ -278,3 +279,34 @@ def test_an_object_of_another_length_than_the_spec_says_is_refused(fields: dict[
     with pytest.raises(InvalidArgument) as caught:
         run(spec, FakeSource(bytes(40)), GATE, HELPERS)
     assert caught.value.field == field
+    with pytest.raises(InvalidArgument) as described:
+        describe(spec, FakeSource(bytes(40)))
+    assert str(described.value) == str(caught.value)
+
+
+@pytest.mark.parametrize("elements", [9, 11])
+@pytest.mark.parametrize("filters", [(), (Filter("shuffle", 4),)])
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "blosc"])
+def test_data_that_decodes_to_another_length_than_the_shape_is_refused(
+    codec: str, filters: tuple[Filter, ...], elements: int
+) -> None:
+    """Whether the codec streams, and whether it is read in pieces, makes no difference."""
+    spec = ReductionSpec("sum", "int32", shape=(elements,), compression=codec, filters=filters)
+    with pytest.raises(InvalidArgument) as caught:
+        run(spec, FakeSource(ENCODE[codec](bytes(40))), GATE, HELPERS)
+    assert caught.value.field == "shape"
+
+
+@pytest.mark.parametrize("shape", [(256, 1024), None])
+@pytest.mark.parametrize("filters", [(), (Filter("shuffle", 4),)])
+def test_what_a_codec_of_blocks_needs_is_counted_once(
+    shape: tuple[int, ...] | None, filters: tuple[Filter, ...]
+) -> None:
+    data = ENCODE["blosc"](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
+    spec = ReductionSpec("sum", "float32", shape=shape, compression="blosc", filters=filters)
+    # The block, what is stored, what is decoded, and a copy where a filter is undone.
+    needed = BLOCK_BYTES + len(data) + 2**20 * (1 + len(filters)) + 1000
+    run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
+    too_few = needed - 2000
+    with pytest.raises(EntityTooLarge):
+        run(spec, FakeSource(data), MemoryGate(too_few, too_few, 100), HELPERS)

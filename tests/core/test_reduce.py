@@ -206,7 +206,7 @@ def test_partials_of_any_pieces_join_to_the_result_of_the_whole(data: st.DataObj
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("handler.core.select.BLOCK_BYTES", 4 * values.itemsize)
         plan = Plan.of(spec, shape)
-        slabs = list(plan.walk(values.itemsize))
+        slabs = list(plan.walk())
 
     def read(first: int, block: tuple[int, ...]) -> np.ndarray[Any, Any]:
         return values.ravel()[first : first + math.prod(block)].reshape(block).copy()
