@@ -24,9 +24,6 @@ from handler.upstream.transport import Transport
 
 _PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
 
-# RFC 9110, section 6.4.1: there is no body, whatever the headers say of one.
-_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
-
 
 class Application(flask.Flask):
     """The service as a WSGI application.
@@ -45,8 +42,7 @@ class Application(flask.Flask):
         request = _read_request(environ, self._service.settings)
         reply = doors.answer(request, self._service)
         start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", reply.headers)
-        has_body = request.method != "HEAD" and reply.status not in _BODILESS
-        return _Sent(reply, has_body, started)
+        return _Sent(reply, request.method != "HEAD", started)
 
 
 def create_app(settings: Settings, transport: Transport | None = None) -> flask.Flask:
@@ -121,15 +117,13 @@ class _Sent:
         self._bytes_sent = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        body = self._reply.body if self._has_body else ()
-        for piece in (body,) if isinstance(body, bytes) else body:
+        for piece in self._reply.pieces if self._has_body else ():
             self._bytes_sent += len(piece)
             yield piece
 
     def close(self) -> None:
         """Let go of the body. The server calls it in any case, and once."""
         try:
-            if close := getattr(self._reply.body, "close", None):
-                close()
+            self._reply.close()
         finally:
             logs.finish(self._reply.status, self._bytes_sent, self._started)

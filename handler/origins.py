@@ -6,7 +6,6 @@ no name is resolved and no number is rewritten, so that ``2130706433`` or ``[::f
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -32,9 +31,8 @@ class Origin:
     port: int
 
     @classmethod
-    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> Self:
-        """The origin of ``scheme://host[:port]``, with or without a closing slash; remembered, since they are few.
+        """The origin of ``scheme://host[:port]``, with or without a closing slash.
 
         Raises:
             ValueError: It is none, or there is more in it: a path, a query, a user, a password.

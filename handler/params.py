@@ -24,6 +24,15 @@ from handler.spec import MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpe
 
 OBJECT_DOOR = "obj"
 
+# Where a client learns what it must know to sign and to ask.
+DISCOVERY_PATH = "/.well-known/s3-active-storage"
+
+# RFC 9110, sections 13.1 and 14.2: what a caller says of the representation that it wants. The doors answer it against
+# the result and translate it for the store, unless a signature covers it.
+NEGOTIATED_HEADERS = frozenset(
+    {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
+)
+
 # RFC 9110, section 14.1.2: int-range and suffix-range. Optional white space around it, as section 5.6.1 has for lists.
 _RANGE_RE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
 

@@ -7,6 +7,7 @@ lists the same names, and a test compares the two.
 import os
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -142,22 +143,22 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
-    @property
+    @cached_property
     def store(self) -> Origin:
         """Where the store of the direct proxy is connected to."""
         return Origin.parse(self.s3_endpoint)
 
-    @property
+    @cached_property
     def public_store(self) -> Origin:
         """The same store as clients know it, whose host their signatures cover."""
         return Origin.parse(self.s3_public_endpoint or self.s3_endpoint)
 
-    @property
+    @cached_property
     def live_tokens(self) -> tuple[str, ...]:
         """The tokens that the webhook takes; none where it asks for none."""
         return () if self.webhook_tokens is None else _split_tokens(self.webhook_tokens)
 
-    @property
+    @cached_property
     def allow_list(self) -> tuple[OriginPattern, ...]:
         """What may be fetched from: ``allowed_origins``, or the two endpoints where none is set."""
         return _parse_patterns(self.allowed_origins or f"{self.store},{self.public_store}")

@@ -113,11 +113,11 @@ class ByteRange:
 
     def __post_init__(self) -> None:
         if self.first is None and self.last is None:
-            raise InvalidArgument("range", "has neither a first nor a last byte")
+            raise InvalidArgument("Range", "has neither a first nor a last byte")
         if any(bound is not None and bound < 0 for bound in (self.first, self.last)):
-            raise InvalidArgument("range", "bounds cannot be negative")
+            raise InvalidArgument("Range", "bounds cannot be negative")
         if self.first is not None and self.last is not None and self.last < self.first:
-            raise InvalidArgument("range", f"ends at byte {self.last}, before it starts at byte {self.first}")
+            raise InvalidArgument("Range", f"ends at byte {self.last}, before it starts at byte {self.first}")
 
     def resolve(self, total: int) -> tuple[int, int]:
         """The span (start, stop), stop excluded, in an object of ``total`` bytes, cut at its end as S3 cuts it.

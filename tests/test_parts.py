@@ -45,7 +45,7 @@ class Patient(FakeSource):
         self.is_asked = False
         self._came = threading.Event()
 
-    def open(self, byte_range: ByteRange | None) -> FakeStream:
+    def _open(self, byte_range: ByteRange | None) -> FakeStream:
         if byte_range is not None and self.is_asked:
             self.ranges.append(byte_range)
             self._came.set()
@@ -153,8 +153,8 @@ def test_when_the_stream_fails_so_does_the_request(helpers: Helpers) -> None:
             return super().readinto(buffer)
 
     class Short(Patient):
-        def open(self, byte_range: ByteRange | None) -> FakeStream:
-            return super().open(byte_range) if byte_range else CutOff(self, self.head(None), self._came)
+        def _open(self, byte_range: ByteRange | None) -> FakeStream:
+            return super()._open(byte_range) if byte_range else CutOff(self, self.head(None), self._came)
 
         def open_range(self, byte_range: ByteRange) -> FakeStream:
             raise StoreCutOff(f"no {byte_range}")
@@ -182,8 +182,8 @@ def test_a_stream_that_waits_is_helped() -> None:
             return super().readinto(buffer)
 
     class Distant(Patient):
-        def open(self, byte_range: ByteRange | None) -> FakeStream:
-            return super().open(byte_range) if byte_range else Slow(self, self.head(None), self._came)
+        def _open(self, byte_range: ByteRange | None) -> FakeStream:
+            return super()._open(byte_range) if byte_range else Slow(self, self.head(None), self._came)
 
     source = Distant(VALUES.tobytes())
     source.is_asked = True

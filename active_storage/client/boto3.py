@@ -24,15 +24,14 @@ from botocore.utils import get_environ_proxies
 
 from handler.errors import ActiveStorageError
 from handler.origins import Origin
-from handler.params import OBJECT_DOOR, split_path, split_query
-
-DISCOVERY_PATH = "/.well-known/s3-active-storage"
+from handler.params import DISCOVERY_PATH, NEGOTIATED_HEADERS, OBJECT_DOOR, split_path, split_query
 
 # A proxy answers from memory. Whoever needs longer is down, and boto3 would wait a minute.
 DISCOVERY_TIMEOUT_SECONDS = 10
 
 # The proxy answers these against the result, and asks the store in the source's terms: it must be free to change them.
-_UNSIGNED_HEADERS = frozenset({"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"})
+# If-Range it does not answer, signed or not.
+_UNSIGNED_HEADERS = NEGOTIATED_HEADERS - {"if-range"}
 
 
 @dataclass(frozen=True)

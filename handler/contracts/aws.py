@@ -14,7 +14,7 @@ import functools
 import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -63,7 +63,7 @@ _FUNCTION_URL_RE = re.compile(r"[a-z0-9]+\.lambda-url\.[a-z0-9-]+\.on\.aws", re.
 
 _REQUEST_ID_RE = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
-Event = Mapping[str, Any]
+Document = Mapping[str, Any]
 
 
 class Context(Protocol):
@@ -119,7 +119,7 @@ class Function:
         self._service = service
         self._s3 = s3
         # By the member that only such an event has.
-        self._answers: Mapping[str, Callable[[Event, str, Deadline], dict[str, Any] | None]] = {
+        self._answers: Mapping[str, Callable[[Document, str, Deadline], dict[str, Any] | None]] = {
             "getObjectContext": self._write_object,
             "headObjectContext": self._describe_object,
             "listObjectsContext": self._pass_on_listing,
@@ -137,7 +137,7 @@ class Function:
         deadline = Deadline.after(min(self._service.settings.deadline, seconds_left))
         return self._answers[kind](members, kind, deadline)
 
-    def _write_object(self, event: Event, kind: str, deadline: Deadline) -> None:
+    def _write_object(self, event: Document, kind: str, deadline: Deadline) -> None:
         echo = parse_echo(event)
 
         def answer() -> _Outcome:
@@ -152,16 +152,16 @@ class Function:
             except Exception as error:  # noqa: BLE001  # botocore's texts hold the route; nobody is left to be told
                 logs.note(outcome="AnswerRefused", fault=logs.locate(error))
 
-        _log(event, "GET", answer, _refuse_in_s3, send)
+        _settle_and_send(event, "GET", answer, _refuse_in_s3, send)
 
-    def _describe_object(self, event: Event, kind: str, deadline: Deadline) -> dict[str, Any]:
+    def _describe_object(self, event: Document, kind: str, deadline: Deadline) -> dict[str, Any]:
         def answer() -> _Outcome:
             reply = self._reduce(event, kind, deadline, is_head=True)
             return _Outcome(reply.status, {"statusCode": reply.status, "headers": dict(reply.headers)})
 
-        return _log(event, "HEAD", answer, _refuse_in_return).members
+        return _settle_and_send(event, "HEAD", answer, _refuse_in_return).members
 
-    def _pass_on_listing(self, event: Event, kind: str, deadline: Deadline) -> dict[str, Any]:
+    def _pass_on_listing(self, event: Document, kind: str, deadline: Deadline) -> dict[str, Any]:
         """What the store lists is as good as before: only what is read of an object is reduced."""
 
         def answer() -> _Outcome:
@@ -169,9 +169,9 @@ class Function:
             listing = self._service.transport.read_document(request, deadline, MAX_RETURNED_BYTES)
             return _Outcome(200, {"statusCode": 200, "listResultXml": listing.decode(errors="replace")}, len(listing))
 
-        return _log(event, "LIST", answer, _refuse_in_return).members
+        return _settle_and_send(event, "LIST", answer, _refuse_in_return).members
 
-    def _answer_http(self, event: Event, kind: str, deadline: Deadline) -> dict[str, Any]:
+    def _answer_http(self, event: Document, kind: str, deadline: Deadline) -> dict[str, Any]:
         started = time.monotonic()
         request = _read_http(event, event[kind], deadline, self._service.settings.base_domain)
         reply = _whole(doors.answer(request, self._service), request)
@@ -184,13 +184,13 @@ class Function:
             "isBase64Encoded": True,
         }
 
-    def _reduce(self, event: Event, kind: str, deadline: Deadline, is_head: bool = False) -> Reply:
+    def _reduce(self, event: Document, kind: str, deadline: Deadline, is_head: bool = False) -> Reply:
         parsed = parse_event(event, kind)
         return reduce_event(parsed, parsed.given, self._service, deadline, is_head)
 
 
-def _log(
-    event: Event,
+def _settle_and_send(
+    event: Document,
     method: str,
     answer: Callable[[], _Outcome],
     refuse: Callable[[ActiveStorageError], _Outcome],
@@ -198,9 +198,8 @@ def _log(
 ) -> _Outcome:
     """What ``answer`` or ``refuse`` gives, sent, and the line of it in the log."""
     started = time.monotonic()
-    given_id = event.get("xAmzRequestId")
-    is_id = isinstance(given_id, str) and _REQUEST_ID_RE.fullmatch(given_id)
-    logs.begin(given_id if isinstance(given_id, str) and is_id else new_request_id())
+    given_id = str(event.get("xAmzRequestId") or "")
+    logs.begin(given_id if _REQUEST_ID_RE.fullmatch(given_id) else new_request_id())
     logs.note(door="aws", method=method)
     outcome = doors.settle(answer, refuse)
     send(outcome)
@@ -248,7 +247,7 @@ def _code(error: ActiveStorageError) -> str:
 # As HTTP comes and goes
 
 
-def _read_http(event: Event, context: Mapping[str, Any], deadline: Deadline, base_domain: str | None) -> Request:
+def _read_http(event: Document, context: Mapping[str, Any], deadline: Deadline, base_domain: str | None) -> Request:
     """The request that an event of payload format 2.0 is."""
     path = str(event.get("rawPath") or "/")
     if not _FUNCTION_URL_RE.fullmatch(str(context.get("domainName", ""))):
@@ -267,7 +266,7 @@ def _read_http(event: Event, context: Mapping[str, Any], deadline: Deadline, bas
     )
 
 
-def _read_http_body(event: Event) -> bytes:
+def _read_http_body(event: Document) -> bytes:
     text = str(event.get("body") or "")
     return base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
 
@@ -281,11 +280,9 @@ def _whole(reply: Reply, request: Request) -> Reply:
 
 def _collect(reply: Reply) -> Reply:
     body = bytearray()
-    with ExitStack() as held:
-        if close := getattr(reply.body, "close", None):
-            held.callback(close)
+    with closing(reply):
         try:
-            for piece in (reply.body,) if isinstance(reply.body, bytes) else reply.body:
+            for piece in reply.pieces:
                 body += piece
                 if len(body) > MAX_RETURNED_BYTES:
                     raise EntityTooLarge(f"a function returns {MAX_RETURNED_BYTES} bytes at most")

@@ -4,12 +4,10 @@ import json
 
 from handler.contracts.door import Reply, Request, Service, write_xml_error
 from handler.errors import NoSuchDoor
-from handler.params import OBJECT_DOOR, PARAMETERS
+from handler.params import DISCOVERY_PATH, OBJECT_DOOR, PARAMETERS
 from handler.spec import DTYPES, REDUCERS
 
 METHODS = ("GET", "HEAD")
-
-PATH = "/.well-known/s3-active-storage"
 
 write_error = write_xml_error
 
@@ -20,8 +18,8 @@ def answer(request: Request, service: Service) -> Reply:
     Raises:
         NoSuchDoor: Another well-known document is asked for.
     """
-    if request.path != PATH:
-        raise NoSuchDoor(f"the only well-known document here is {PATH}")
+    if request.path != DISCOVERY_PATH:
+        raise NoSuchDoor(f"the only well-known document here is {DISCOVERY_PATH}")
     document = {
         "active_storage_version": "v1",
         "s3_endpoint": str(service.settings.public_store),

@@ -76,6 +76,16 @@ class Reply:
     headers: list[tuple[str, str]] = field(repr=False)
     body: bytes | Iterable[bytes] = field(default=b"", repr=False)
 
+    @property
+    def pieces(self) -> Iterable[bytes]:
+        """The body, whatever it comes in."""
+        return (self.body,) if isinstance(self.body, bytes) else self.body
+
+    def close(self) -> None:
+        """Let go of what the body holds. Whoever sends it, or does not, calls this once."""
+        if close := getattr(self.body, "close", None):
+            close()
+
 
 class Door(Protocol):
     """What every door is: a module with these in it."""

@@ -6,8 +6,8 @@ from handler.contracts.door import Reply, Service
 from handler.contracts.event import Event
 from handler.contracts.s3_door import read_wanted, reply_with_object
 from handler.upstream.deadline import Deadline
-from handler.upstream.passthrough import PassthroughSource
-from handler.upstream.presigned import build_presigned_request, replayed_headers
+from handler.upstream.passthrough import PassthroughSource, build_request
+from handler.upstream.presigned import replayed_headers
 from handler.upstream.transport import StoreRequest
 
 
@@ -28,7 +28,7 @@ def reduce_event(
     """
     replayed, signed = replayed_headers(event.link.query or "", event.headers)
     wanted = read_wanted(given, event.headers, signed)
-    store_request = build_presigned_request(event.link.origin, event.target, replayed, wanted.conditions)
+    store_request = build_request(event.link.origin, event.link.origin, event.target, replayed, wanted.conditions)
     source = PassthroughSource(service.transport, store_request, deadline)
     return reply_with_object(wanted, source, service, is_head)
 
@@ -40,4 +40,4 @@ def request_of(event: Event) -> StoreRequest:
         InvalidArgument: The link's signature covers a header that the client did not send.
     """
     replayed, _ = replayed_headers(event.link.query or "", event.headers)
-    return build_presigned_request(event.link.origin, event.target, replayed, conditions={})
+    return build_request(event.link.origin, event.link.origin, event.target, replayed, conditions={})

@@ -8,8 +8,8 @@ from handler.contracts.door import Reply, Request, Service, write_xml_error
 from handler.core.blocks import BLOCK_BYTES
 from handler.errors import ActiveStorageError
 from handler.logs import note
-from handler.params import decode, parse_range, split_path
-from handler.upstream.passthrough import NEGOTIATED_HEADERS, PassthroughSource, build_request
+from handler.params import NEGOTIATED_HEADERS, decode, parse_range, split_path
+from handler.upstream.passthrough import PassthroughSource, build_request
 from handler.upstream.source import ObjectFacts, Stream
 
 METHODS = ("GET", "HEAD")
@@ -36,7 +36,7 @@ def answer(request: Request, service: Service) -> Reply:
         public_store=service.settings.public_store,
         target=path.object_path + (f"?{request.query}" if request.query else ""),
         headers=request.headers,
-        conditions={name: request.headers[name] for name in NEGOTIATED_HEADERS - {"range"} & request.headers.keys()},
+        conditions={name: request.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & request.headers.keys()},
     )
     source = PassthroughSource(service.transport, store_request, request.deadline)
     if request.method == "HEAD":

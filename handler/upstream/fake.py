@@ -28,7 +28,6 @@ class FakeStream(Stream):
         read = stop - self._position
         buffer[:read] = self._source.data[self._position : stop]
         self._position = stop
-        self._source.bytes_read += read
         return read
 
     def close(self) -> None:
@@ -53,6 +52,7 @@ class FakeSource(Source):
         read_bytes: int = 1 << 30,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        super().__init__()
         self.data = data
         self.etag = etag
         self.read_bytes = read_bytes
@@ -62,7 +62,7 @@ class FakeSource(Source):
     def __repr__(self) -> str:
         return f"<FakeSource {len(self.data)} bytes>"
 
-    def open(self, byte_range: ByteRange | None) -> Stream:
+    def _open(self, byte_range: ByteRange | None) -> Stream:
         return FakeStream(self, self.head(byte_range))
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:

@@ -7,22 +7,16 @@ Sources: SigV4 with the Authorization header and with query parameters, Amazon S
 """
 
 import re
-import threading
 from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
 from handler.errors import InvalidArgument, shown
 from handler.origins import Origin
+from handler.params import NEGOTIATED_HEADERS
 from handler.spec import ByteRange
 from handler.upstream.deadline import Deadline
 from handler.upstream.source import ObjectFacts, Source, Stream
-from handler.upstream.transport import StoreRequest, Transport
-
-# RFC 9110, sections 13.1 and 14.2: what a caller says of the representation that it wants. They are the door's to
-# translate, unless a signature covers them.
-NEGOTIATED_HEADERS = frozenset(
-    {"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"}
-)
+from handler.upstream.transport import StoreRequest, Transport, own_headers
 
 # Beside x-amz-*, what the older signature version 2 covers, and who signs.
 _AUTHENTICATION_HEADERS = frozenset({"authorization", "date", "content-md5", "content-type"})
@@ -34,11 +28,6 @@ _CONNECTION_HEADERS = frozenset(
 )
 
 _SIGNED_HEADERS_RE = re.compile(r"SignedHeaders=([^,\s]+)")
-
-USER_AGENT = "s3-active-storage"
-
-# Several streams of one source may be read at a time.
-_COUNTING = threading.Lock()
 
 
 def find_signed_names(query: str, headers: Mapping[str, str]) -> frozenset[str]:
@@ -73,6 +62,7 @@ class PassthroughSource(Source):
     """
 
     def __init__(self, transport: Transport, request: StoreRequest, deadline: Deadline) -> None:
+        super().__init__()
         self._transport = transport
         self._request = request
         self._deadline = deadline
@@ -81,29 +71,11 @@ class PassthroughSource(Source):
     def __repr__(self) -> str:
         return f"<PassthroughSource {self._request!r}>"
 
-    def open(self, byte_range: ByteRange | None) -> Stream:
-        return CountedStream(self, self._transport.open(self._request, byte_range, self._deadline))
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        return self._transport.open(self._request, byte_range, self._deadline)
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         return self._transport.head(self._request, byte_range, self._deadline)
-
-
-class CountedStream(Stream):
-    """A stream that tells its source how much was read."""
-
-    def __init__(self, source: Source, stream: Stream) -> None:
-        self.facts = stream.facts
-        self._source = source
-        self._stream = stream
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        read = self._stream.readinto(buffer)
-        with _COUNTING:
-            self._source.bytes_read += read
-        return read
-
-    def close(self) -> None:
-        self._stream.close()
 
 
 def build_request(
@@ -132,12 +104,10 @@ def build_request(
         for name, value in headers.items()
         if name in signed or (name not in NEGOTIATED_HEADERS and _speaks_to_store(name))
     }
-    own = {"host": public_store.authority, "user-agent": USER_AGENT, "accept-encoding": "identity"}
-    unsigned_conditions = {name: value for name, value in conditions.items() if name not in signed}
     return StoreRequest(
         origin=store,
         target=target,
-        headers={**own, **unsigned_conditions, **forwarded},
+        headers={**own_headers(public_store.authority), **conditions, **forwarded},
         has_fixed_range="range" in signed,
         names_part=bool(_find_value(query, "partNumber")),
     )

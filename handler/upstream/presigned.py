@@ -1,4 +1,4 @@
-"""What to ask for with a link that a store presigned for this service, as object lambdas are handed one.
+"""What goes along with a link that a store presigned for this service, as object lambdas are handed one.
 
 The link is sent verbatim: its signature covers all of it, and the headers that it names. Of the client's own request
 nothing else goes along, least of all who the client is: the link says that.
@@ -6,9 +6,7 @@ nothing else goes along, least of all who the client is: the link says that.
 
 from collections.abc import Mapping
 
-from handler.origins import Origin
-from handler.upstream.passthrough import build_request, find_signed_names
-from handler.upstream.transport import StoreRequest
+from handler.upstream.passthrough import find_signed_names
 
 # The key of an object that the client encrypts with (SSE-C): the store has it from nobody else.
 _ENCRYPTION_PREFIX = "x-amz-server-side-encryption-customer-"
@@ -29,17 +27,3 @@ def replayed_headers(query: str, headers: Mapping[str, str]) -> tuple[dict[str, 
     signed = find_signed_names(query, others)
     replayed = {name: value for name, value in others.items() if name in signed or name.startswith(_ENCRYPTION_PREFIX)}
     return replayed, signed
-
-
-def build_presigned_request(
-    origin: Origin, target: str, replayed: Mapping[str, str], conditions: Mapping[str, str]
-) -> StoreRequest:
-    """What to ask the store for with a link.
-
-    Args:
-        origin: Of the link.
-        target: Its path and query, as they were presigned.
-        replayed: The client's headers that go along, names in lower case.
-        conditions: Conditional headers in the source's terms.
-    """
-    return build_request(store=origin, public_store=origin, target=target, headers=replayed, conditions=conditions)

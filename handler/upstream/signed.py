@@ -23,9 +23,8 @@ from handler.errors import StoreError
 from handler.origins import Origin
 from handler.spec import ByteRange
 from handler.upstream.deadline import Deadline
-from handler.upstream.passthrough import USER_AGENT, CountedStream
 from handler.upstream.source import ObjectFacts, Source, Stream
-from handler.upstream.transport import StoreRequest, Transport
+from handler.upstream.transport import StoreRequest, Transport, own_headers
 
 DEFAULT_REGION = "us-east-1"
 
@@ -155,6 +154,7 @@ class SignedSource(Source):
     def __init__(
         self, transport: Transport, origin: Origin, target: str, signer: Signer | None, deadline: Deadline
     ) -> None:
+        super().__init__()
         self._transport = transport
         self._origin = origin
         self._target = target
@@ -164,14 +164,14 @@ class SignedSource(Source):
     def __repr__(self) -> str:
         return f"<SignedSource {self._origin}{self._target.partition('?')[0]}>"
 
-    def open(self, byte_range: ByteRange | None) -> Stream:
-        return CountedStream(self, self._transport.open(self._request("GET"), byte_range, self._deadline))
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        return self._transport.open(self._request("GET"), byte_range, self._deadline)
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         return self._transport.head(self._request("HEAD"), byte_range, self._deadline)
 
     def _request(self, method: str) -> StoreRequest:
-        headers = {"host": self._origin.authority, "user-agent": USER_AGENT, "accept-encoding": "identity"}
+        headers = own_headers(self._origin.authority)
         if self._signer is not None:
             headers |= self._signer.sign(method, self._origin, self._target)
         return StoreRequest(self._origin, self._target, headers)
@@ -186,6 +186,7 @@ class FallbackSource(Source):
     """
 
     def __init__(self, first: Source, second: Source) -> None:
+        super().__init__()
         self._first = first
         self._second = second
         self.takes_range = first.takes_range and second.takes_range
@@ -193,12 +194,12 @@ class FallbackSource(Source):
     def __repr__(self) -> str:
         return f"<FallbackSource {self._first!r} {self._second!r}>"
 
-    def open(self, byte_range: ByteRange | None) -> Stream:
+    def _open(self, byte_range: ByteRange | None) -> Stream:
         try:
-            return CountedStream(self, self._first.open(byte_range))
+            return self._first.open(byte_range)
         except StoreError as error:
             _ensure_absent(error)
-        return CountedStream(self, self._second.open(byte_range))
+        return self._second.open(byte_range)
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         try:

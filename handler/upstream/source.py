@@ -97,24 +97,53 @@ class Stream(ABC):
         self.close()
 
 
+class CountedStream(Stream):
+    """A stream that counts what was read from it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.facts = stream.facts
+        self.bytes_read = 0
+        self._stream = stream
+
+    def readinto(self, buffer: memoryview, /) -> int:  # noqa: D102  # see Stream
+        read = self._stream.readinto(buffer)
+        self.bytes_read += read
+        return read
+
+    def close(self) -> None:  # noqa: D102
+        self._stream.close()
+
+
 class Source(ABC):
     """An object that can be opened. Its ``repr`` shows where it lies, and nothing that was signed.
 
     Attributes:
-        bytes_read: What has been read from it so far, over all its streams.
         takes_range: Whether any range can be asked for; otherwise only the one that the caller named, if any.
     """
 
-    bytes_read: int = 0
     takes_range: bool = True
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self._opened: list[CountedStream] = []
+
+    @property
+    def bytes_read(self) -> int:
+        """What has been read from it so far, over all its streams, of which several may be read at a time."""
+        return sum(stream.bytes_read for stream in self._opened)
+
     def open(self, byte_range: ByteRange | None) -> Stream:
         """The bytes of ``byte_range``, or of the whole object.
 
         Raises:
             ActiveStorageError: They cannot be had.
         """
+        stream = CountedStream(self._open(byte_range))
+        self._opened.append(stream)
+        return stream
+
+    @abstractmethod
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        """The same, uncounted."""
 
     @abstractmethod
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:

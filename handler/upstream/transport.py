@@ -93,6 +93,11 @@ class StoreRequest:
         return not (self.has_fixed_range or self.names_part)
 
 
+def own_headers(host: str) -> dict[str, str]:
+    """What every request says of itself, to a ``Host``: who asks, and that the bytes are wanted as they are stored."""
+    return {"host": host, "user-agent": "s3-active-storage", "accept-encoding": "identity"}
+
+
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
     """How long and how often: ``tries`` for one range, times in seconds, ``connections`` kept to one origin."""
@@ -162,7 +167,7 @@ class Transport:
         Raises:
             ActiveStorageError: Nothing does.
         """
-        self._send("HEAD", StoreRequest(origin, "/", {"Host": origin.authority}), deadline, {}).close()
+        self._send("HEAD", StoreRequest(origin, "/", own_headers(origin.authority)), deadline, {}).close()
 
     def close(self) -> None:
         """Close the connections that are kept, and end the thread that watches over deadlines."""

@@ -25,6 +25,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 import active_storage.client.boto3 as plugin
 from active_storage.client.boto3 import Proxy, S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth
+from handler.params import DISCOVERY_PATH
 from handler.spec import REDUCERS, ReductionSpec
 from tests.client.conftest import NUMBERS, PUBLIC_HOST
 from tests.client.signed_store import KEYS, REGION, Seen, Served, SignedStore, Wsgi, is_well_signed
@@ -381,7 +382,7 @@ def test_discovery_takes_the_clients_way(
         assert read(make_client(proxy.endpoint, proxies={}), "sum", "float32/bucket/key") == SUM
     far = make_client("http://nowhere.invalid", proxies={"http": proxy.endpoint})
     assert read(far, "sum", "float32/bucket/key") == SUM
-    assert f"http://nowhere.invalid{plugin.DISCOVERY_PATH}" in [seen.target for seen in proxy.recorder.seen]
+    assert f"http://nowhere.invalid{DISCOVERY_PATH}" in [seen.target for seen in proxy.recorder.seen]
 
 
 # The rest
@@ -455,7 +456,7 @@ def answering_discovery(app: Wsgi, status: str, body: bytes) -> Wsgi:
     """``app``, but discovery is answered with this."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["RAW_URI"] != plugin.DISCOVERY_PATH:
+        if environ["RAW_URI"] != DISCOVERY_PATH:
             return app(environ, start_response)
         start_response(status, [("Content-Length", str(len(body))), ("Location", "/elsewhere")])
         return [body]

@@ -146,10 +146,10 @@ def test_a_full_memory_asks_to_come_back(make_app: Callable[..., flask.Flask], s
     answers: list[TestResponse] = []
 
     class Busy(FakeSource):
-        def open(self, byte_range: ByteRange | None) -> Stream:
+        def _open(self, byte_range: ByteRange | None) -> Stream:
             if not answers:
                 answers.append(ask(app, KEY))
-            return super().open(byte_range)
+            return super()._open(byte_range)
 
     store.sources["/bucket/key"] = Busy(NUMBERS.tobytes())
     assert ask(app, KEY).data == np.float32(55).tobytes()

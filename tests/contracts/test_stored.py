@@ -60,7 +60,7 @@ def test_an_object_that_breaks_off_does_not_look_whole(app: flask.Flask, store: 
     """The status is sent before the fault is known: the connection must break, so that the length does not fit."""
 
     class Broken(FakeSource):
-        def open(self, byte_range: object) -> FakeStream:
+        def _open(self, byte_range: object) -> FakeStream:
             return BrokenStream(self, self.head(None))
 
     class BrokenStream(FakeStream):

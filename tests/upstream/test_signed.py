@@ -186,7 +186,7 @@ class Absent(FakeSource):
         super().__init__(b"")
         self._error = StoreError(404, code, "there is nothing")
 
-    def open(self, byte_range: ByteRange | None) -> Stream:
+    def _open(self, byte_range: ByteRange | None) -> Stream:
         raise self._error
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
