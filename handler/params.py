@@ -119,7 +119,7 @@ def split_query(query: str) -> Query:
 
 def format_query(names: Mapping[str, str]) -> str:
     """The query that says ``names``, percent-encoded as SigV4 does it: all but unreserved characters."""
-    return "&".join(f"{name}={quote(value, safe='-_.~')}" for name, value in names.items())
+    return "&".join(f"{name}={encode(value, safe='')}" for name, value in names.items())
 
 
 def parse_path(path: ReductionPath) -> dict[str, str]:
@@ -254,9 +254,9 @@ def decode(text: str, field: str) -> str:
         raise InvalidArgument(field, "is not UTF-8 under its percent-encoding") from None
 
 
-def encode(text: str) -> str:
-    """``text`` as a part of a path, percent-encoded as SigV4 does it: all but unreserved characters and slashes."""
-    return quote(text, safe="/-_.~")
+def encode(text: str, safe: str = "/") -> str:
+    """``text`` percent-encoded as SigV4 does it: all but unreserved characters and, as in a path, slashes."""
+    return quote(text, safe=f"{safe}-_.~")
 
 
 # Parameters

@@ -5,7 +5,7 @@ for the store, helpers take parts from the back, each as a range of its own, unt
 depends on the array alone, and partial results join in the order of the parts, whoever read them: same bytes, same
 bits.
 
-A helper saves time and has no say. Whatever goes wrong with one, its parts are left to the request's own stream, which
+A helper saves time and has no say. Whatever a store does to one, its parts are left to the request's own stream, which
 finds out itself what is wrong with them. Where ranges come from is not known here.
 """
 

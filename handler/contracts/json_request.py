@@ -303,4 +303,4 @@ def _keep_version(query: str | None) -> str:
     name, _, value = query.partition("=")
     if name != _VERSION or "&" in value:
         raise InvalidArgument("url", f"has a query; that of an s3 object can hold a {_VERSION}, and nothing else")
-    return f"?{_VERSION}={quote(_decode(value), safe='-_.~')}"
+    return f"?{_VERSION}={encode(_decode(value), safe='')}"

@@ -52,6 +52,7 @@ class Piece(NamedTuple):
     Attributes:
         values: The elements; the memory is the piece's to overwrite.
         mask: Which of them are missing, None where none is.
+        counts: How many elements that are not missing each cell has.
         axes: The axes that are reduced.
         slab: Where it lies.
         plan: What it is a part of.
@@ -59,20 +60,10 @@ class Piece(NamedTuple):
 
     values: Array
     mask: Array | None
+    counts: Any
     axes: tuple[int, ...]
     slab: Slab
     plan: Plan
-
-    @property
-    def counts(self) -> Any:
-        """How many elements that are not missing each cell has."""
-        elements = math.prod(self.values.shape[axis] for axis in self.axes)
-        if self.mask is None:
-            return elements
-        if len(self.axes) == self.mask.ndim:
-            # Eight times as fast as adding up.
-            return elements - np.count_nonzero(self.mask)
-        return np.add.reduce(np.logical_not(self.mask), axis=self.axes, dtype=np.int64)
 
     def filled(self, value: Any) -> Array:
         """The values, with ``value`` for those that are missing."""
@@ -175,12 +166,12 @@ class Reducer:
         mask = self._mark(values) if self._mark else None
         if mask is not None and not mask.any():
             mask = None
-        piece = Piece(values, mask, slab.axes, slab, self._plan)
         if self._spec.reducer == "select":
             # Each cell is one element, and the walk comes to it once; what is counted are all that are not missing.
             self.partial.state[0][slab.cells] = values
-            self.partial.counts += values.size - (0 if mask is None else np.count_nonzero(mask))
+            self.partial.counts += _count_present(values, mask, tuple(range(values.ndim)))
             return
+        piece = Piece(values, mask, _count_present(values, mask, slab.axes), slab.axes, slab, self._plan)
         self._join_at(slab.cells, piece.counts, self._kernel.reduce(piece))
 
     def _join_at(self, cells: Index, counts: Any, state: tuple[Any, ...]) -> None:
@@ -190,6 +181,17 @@ class Reducer:
             _put(array, cells, value) for array, value in zip(self.partial.state, joined, strict=True)
         )
         self.partial.counts[cells] += counts
+
+
+def _count_present(values: Array, mask: Array | None, axes: tuple[int, ...]) -> Any:
+    """How many elements along the axes are not missing."""
+    elements = math.prod(values.shape[axis] for axis in axes)
+    if mask is None:
+        return elements
+    if len(axes) == mask.ndim:
+        # Eight times as fast as adding up.
+        return elements - np.count_nonzero(mask)
+    return np.add.reduce(np.logical_not(mask), axis=axes, dtype=np.int64)
 
 
 def _put(array: Array, cells: Index, values: Any) -> Array:

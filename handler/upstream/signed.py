@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from handler.errors import StoreError
 from handler.origins import Origin
+from handler.params import encode
 from handler.spec import ByteRange
 from handler.upstream.deadline import Deadline
 from handler.upstream.source import ObjectFacts, Source, Stream
@@ -247,9 +248,7 @@ def derive_key(secret: bytes, day: str, region: str) -> bytes:
 def _canonical_query(query: str) -> str:
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
     # A slash is encoded here, unlike in a path.
-    encoded = sorted(
-        (quote(unquote(name), safe="-_.~"), quote(unquote(value), safe="-_.~")) for name, _, value in pairs
-    )
+    encoded = sorted((encode(unquote(name), safe=""), encode(unquote(value), safe="")) for name, _, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded)
 
 
