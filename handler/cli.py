@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 try:
-    from handler.settings import ENV_PREFIX, SettingsError, load_settings
+    from handler.settings import ENV_PREFIX, SettingsError, find_unknown, load_settings
 except ModuleNotFoundError as missing:
     # The command is there with the client too, which needs nothing of the service's.
     sys.exit(f'{missing.name} is not installed: pip install "s3-active-storage[server]" brings what the service needs')
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    for line in find_unknown():
+        sys.stderr.write(f"{line}\n")
     if command == "check-config":
         # The two whose default depends on another setting.
         implied = {

@@ -20,9 +20,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 from handler.errors import InvalidArgument, NoSuchDoor, shown
-from handler.spec import MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpec, Slice
+from handler.spec import MAX_BYTES, MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpec, Slice
 
 OBJECT_DOOR = "obj"
+
+_FORMS = f"ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key"
 
 # Where a client learns what it must know to sign and to ask.
 DISCOVERY_PATH = "/.well-known/s3-active-storage"
@@ -92,14 +94,14 @@ def split_path(path: str) -> ReductionPath:
     """
     first, _, rest = path.removeprefix("/").partition("/")
     if not rest or (first != OBJECT_DOOR and rest.startswith("/")):
-        raise NoSuchDoor(f"nothing answers here; ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key")
+        raise NoSuchDoor(f"nothing answers here; {_FORMS}")
     segment = ""
     if first != OBJECT_DOOR:
         segment, _, rest = rest.partition("/")
     bucket, _, key = rest.partition("/")
     for name, value in (("bucket", bucket), ("key", key)):
         if not value:
-            raise InvalidArgument(name, f"the path names no {name}")
+            raise InvalidArgument(name, f"the path names none; {_FORMS}")
     return ReductionPath(first, segment, f"/{rest}")
 
 
@@ -228,7 +230,8 @@ def parse_range(header: str) -> ByteRange:
     match = _RANGE_RE.fullmatch(header)
     if match is None:
         raise InvalidArgument("Range", "is not of the form bytes=first-last, bytes=first- or bytes=-length")
-    first, last = (int(bound) if bound else None for bound in match.group("first", "last"))
+    # Where the last byte of an object can be, at the utmost; stores count in 64 bits, and some wrap.
+    first, last = (min(int(bound), MAX_BYTES) if bound else None for bound in match.group("first", "last"))
     return ByteRange(first, last)
 
 

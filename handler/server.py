@@ -5,12 +5,16 @@ numpy and Python want one each; ``reuse_port``, so that the kernel spreads kept-
 """
 
 import contextlib
+import logging
+import os
 import select
 import socket
+import struct
 from http import HTTPStatus
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -39,8 +43,20 @@ class Worker(ThreadWorker):
     gunicorn's own repeats the request line, and logs it: in a presigned request that is the signature.
     """
 
+    # How long a client may say nothing, or take nothing, in the middle of a request.
+    stall_seconds: float
+
+    def init_process(self) -> None:
+        """Start, with a log in which a client that stalls is one line."""
+        self.log.error_log.addFilter(_shorten)
+        super().init_process()
+
     def handle(self, conn: TConn) -> bool:
         """Answer a request, and those that follow on the same connection while there are threads for all of them."""
+        if not conn.initialized:
+            # The kernel's, which hold whatever gunicorn sets: it would wait for the rest of a request without end.
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                conn.sock.setsockopt(socket.SOL_SOCKET, option, _as_timeval(self.stall_seconds))
         result = super().handle(conn)
         # gunicorn has a third answer, for a connection that still says nothing.
         while result is True and self._is_followed(conn):
@@ -69,6 +85,19 @@ class Worker(ThreadWorker):
             client.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + document)
 
 
+def _as_timeval(seconds: float) -> bytes:
+    whole, fraction = divmod(seconds, 1)
+    return struct.pack("@ll", int(whole), int(fraction * 1_000_000))
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
+        record.exc_info = None
+        record.msg, record.args = "a client stalled in the middle of a request", ()
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
+
+
 def _name_fault(exc: BaseException) -> ActiveStorageError:
     if isinstance(exc, LimitRequestLine):
         return UriTooLong(f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
@@ -79,20 +108,42 @@ def _name_fault(exc: BaseException) -> ActiveStorageError:
     return InternalError("this server made a mistake before it came to the request")
 
 
+def _ensure_free(arbiter: Arbiter) -> None:
+    """Pass where nobody listens at our address: with ``reuse_port`` the kernel would let two services share it.
+
+    Raises:
+        RuntimeError: Somebody does.
+    """
+    if "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ:
+        # It was handed its sockets, which listen already.
+        return
+    for address in arbiter.cfg.address:
+        if not isinstance(address, tuple):
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as probe:
+            # As servers do: connections of a server that is gone do not hold the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                raise RuntimeError(f"{address[0]}:{address[1]}: {error.strerror}") from None
+
+
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
     """The options of gunicorn for these settings."""
     return {
         "bind": settings.bind,
         "workers": settings.workers,
         "threads": settings.threads,
-        "worker_class": Worker,
+        "worker_class": type("Worker", (Worker,), {"stall_seconds": settings.read_timeout}),
         "reuse_port": not settings.bind.startswith("unix:"),
+        "on_starting": _ensure_free,
         "keepalive": _KEEP_ALIVE_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE_BYTES,
         # The application's own line stands for each request.
         "accesslog": None,
-        # gunicorn's debug lines hold paths; the application has none of that level of its own.
-        "loglevel": "info" if settings.log_level == "debug" else settings.log_level,
+        # Its own lines are no JSON, and its debug lines hold paths.
+        "loglevel": "error" if settings.log_level == "error" else "warning",
         # Nobody manages this server through a socket in its home folder.
         "control_socket_disable": True,
         "proc_name": "active-storage",

@@ -7,9 +7,11 @@ lists the same names, and a test compares the two.
 import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -134,7 +136,7 @@ class Settings(BaseSettings):
         1000, ge=1, description="decompressed bytes per compressed byte, where they are more than 64 MiB"
     )
     connect_timeout: Seconds = Field(5.0, description="for a connection to the store")
-    read_timeout: Seconds = Field(30.0, description="for the store's next bytes")
+    read_timeout: Seconds = Field(30.0, description="for the next bytes of the store, or of a client in a request")
     # MinIO and AWS give up on an object lambda after 60 s: an answer that comes later is work for nobody.
     deadline: Seconds = Field(55.0, description="for a request from beginning to end")
     retries: int = Field(3, ge=1, description="tries for one range, resumed where it broke off")
@@ -162,6 +164,20 @@ class Settings(BaseSettings):
     def allow_list(self) -> tuple[OriginPattern, ...]:
         """What may be fetched from: ``allowed_origins``, or the two endpoints where none is set."""
         return _parse_patterns(self.allowed_origins or f"{self.store},{self.public_store}")
+
+
+def find_unknown() -> list[str]:
+    """What is set, in the environment or in ``.env``, under a name with our prefix that no setting has.
+
+    No error: Kubernetes gives every container such names of the services beside it.
+    """
+    known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(ENV_PREFIX)}
+    lines = []
+    for name in sorted(given - known):
+        near = get_close_matches(name, known, n=1, cutoff=0.9)
+        lines.append(f"{name} is no setting{f'; {near[0]} is' if near else ''}")
+    return lines
 
 
 def load_settings(flags: Sequence[str] = ()) -> Settings:

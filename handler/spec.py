@@ -87,7 +87,7 @@ FILTERS = ("shuffle", "bitshuffle", "fletcher32", "delta")
 ALIASES: Mapping[str, str] = MappingProxyType({"deflate": "zlib", "shuffle_simd": "shuffle", "xz": "lzma"})
 
 # The largest array whose bytes S3 and a 64-bit machine can count.
-_MAX_BYTES = 2**63 - 1
+MAX_BYTES = 2**63 - 1
 
 # numpy's own limit.
 MAX_DIMENSIONS = 32
@@ -335,9 +335,9 @@ def _ensure_kind(spec: ReductionSpec) -> None:
 
 
 def _ensure_bytes(spec: ReductionSpec) -> None:
-    if not 0 <= spec.offset <= _MAX_BYTES:
+    if not 0 <= spec.offset <= MAX_BYTES:
         raise InvalidArgument("offset", "is not a position in an object")
-    if spec.size is not None and not 1 <= spec.size <= _MAX_BYTES:
+    if spec.size is not None and not 1 <= spec.size <= MAX_BYTES:
         raise InvalidArgument("size", "is not a number of bytes above 0")
     if spec.range is not None and (spec.offset or spec.size is not None):
         raise InvalidArgument("Range", "cannot be given together with offset or size")
@@ -350,7 +350,7 @@ def _ensure_arrangement(spec: ReductionSpec) -> None:
         if any(size < 1 for size in spec.shape):
             raise InvalidArgument("shape", "has a size that is not above 0")
         data_bytes = math.prod(spec.shape) * spec.element_bytes
-        if data_bytes > _MAX_BYTES:
+        if data_bytes > MAX_BYTES:
             raise InvalidArgument("shape", "is of more bytes than can be counted")
         if spec.size is not None and not spec.is_encoded and spec.size != data_bytes:
             raise InvalidArgument("size", f"is {spec.size} bytes, the shape's elements are {data_bytes}")

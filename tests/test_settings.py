@@ -87,6 +87,20 @@ def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str
     assert len(lines) == len(Settings.model_fields)
 
 
+def test_a_misspelt_setting_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No more than that: Kubernetes gives containers such names of the services beside them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"{ENV_PREFIX}S3_ENDPOIT", "https://canary")
+    (tmp_path / ".env").write_text(f"{ENV_PREFIX}SERVICE_HOST=canary\n{ENV_PREFIX}THREADS=4\n")
+    assert main(["check-config"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"{ENV_PREFIX}S3_ENDPOIT is no setting; {ENV_PREFIX}S3_ENDPOINT is",
+        f"{ENV_PREFIX}SERVICE_HOST is no setting",
+    ]
+
+
 def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["dance"]) == 2
     assert "active-storage serve" in capsys.readouterr().err

@@ -6,6 +6,8 @@ that is to make it. Inside ``reducing``, a boto3 client's ``get_object`` and its
     with reducing(s3, "sum/float32;shape=20,5;axis=0", arn="arn:minio:s3-object-lambda::reduce:webhook"):
         s3.get_object(Bucket="bucket", Key="key")
 
+An answer that is no reduction, because the store knows no object lambda, raises ``NotReduced`` there.
+
 boto3 has no argument for it. The query is added before the request is signed, encoded as signatures want it: MinIO and
 AWS encode again what they decoded, and a colon that was sent as a colon would be signed as another text.
 """
@@ -25,11 +27,17 @@ from handler.params import build_spec, format_query, parse_reduction
 # What each client's requests are to say, by its emitter of events, in this thread or task. Threads start without any.
 _QUERIES: ContextVar[Mapping[Any, str]] = ContextVar("active_storage_queries", default=MappingProxyType({}))
 
-_EVENT = "before-sign.s3.GetObject"
-_HOOK_ID = "active-storage-object-lambda"
+_BEFORE, _AFTER = "before-sign.s3.GetObject", "after-call.s3.GetObject"
+
+# What every result says of itself, in the object's metadata; MinIO capitalises it.
+_MARK = "activestorage-dtype"
 
 # botocore looks whether a hook is there and then adds it; two threads could both find none.
 _REGISTERING = threading.Lock()
+
+
+class NotReduced(Exception):
+    """A store answered with the object itself: it knows no object lambdas, and takes their parameters for nothing."""
 
 
 @contextmanager
@@ -47,6 +55,7 @@ def reducing(client: Any, reduction: str = "", arn: str | None = None) -> Iterat
 
     Raises:
         handler.errors.ActiveStorageError: There is no such reduction.
+        NotReduced: From ``get_object``: what the store sent is no reduction.
     """
     given = parse_reduction(reduction)
     if {"reducer", "dtype"} <= given.keys():
@@ -55,7 +64,8 @@ def reducing(client: Any, reduction: str = "", arn: str | None = None) -> Iterat
     events = client.meta.events
     with _REGISTERING:
         # Once in the life of a client: the second time, botocore leaves it at the first.
-        events.register(_EVENT, partial(_add_query, events), unique_id=_HOOK_ID)
+        for event, hook in ((_BEFORE, _add_query), (_AFTER, _ensure_reduced)):
+            events.register(event, partial(hook, events), unique_id=f"active-storage-{event}")
     before = _QUERIES.set({**_QUERIES.get(), events: query})
     try:
         yield
@@ -67,3 +77,11 @@ def _add_query(events: Any, request: AWSRequest, **_: Any) -> None:
     query = _QUERIES.get().get(events)
     if query:
         request.url = f"{request.url}{'&' if '?' in str(request.url) else '?'}{query}"
+
+
+def _ensure_reduced(events: Any, parsed: Mapping[str, Any], **_: Any) -> None:
+    if not _QUERIES.get().get(events) or parsed["ResponseMetadata"]["HTTPStatusCode"] >= 300:
+        return
+    if _MARK not in map(str.lower, parsed.get("Metadata", ())):
+        parsed["Body"].close()
+        raise NotReduced("the store answered with the object itself: it knows no such object lambda")

@@ -89,7 +89,7 @@ def reduce(
     try:
         return wanted, pipeline.run(wanted.spec, source, service.gate, service.helpers)
     except OriginNotAllowed as error:
-        raise InvalidArgument(wanted.place.field, "lies where nothing is fetched from") from error
+        raise InvalidArgument(wanted.place.field, "lies at none of the origins that may be fetched from") from error
     except IncompleteElement as error:
         raise InvalidArgument("size", f"is no whole number of {wanted.spec.dtype} elements") from error
     except StoreError as error:

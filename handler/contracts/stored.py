@@ -14,9 +14,12 @@ from handler.upstream.source import ObjectFacts, Stream
 
 METHODS = ("GET", "HEAD")
 
-# RFC 9110, section 7.6.1, and what is said of this server's connection, not of the object.
+# RFC 9110, section 7.6.1, and what is said of one exchange, not of the object: the reply has its own.
 _HOP_HEADERS = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "date", "server"}
+    {
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("date", "server", "x-amz-request-id"),
+    }
 )
 
 write_error = write_xml_error
@@ -47,7 +50,10 @@ def answer(request: Request, service: Service) -> Reply:
         held.enter_context(service.gate.account()).hold(BLOCK_BYTES)
         stream = held.enter_context(source.open(byte_range))
         # What is held stays held until the last piece is sent.
-        return Reply(stream.facts.status, _object_headers(stream.facts), _Pieces(stream, held.pop_all()))
+        # The first piece is fetched before anything is sent: what is wrong with it can still be said.
+        buffer = memoryview(bytearray(BLOCK_BYTES))
+        first = bytes(buffer[: stream.readinto(buffer)])
+        return Reply(stream.facts.status, _object_headers(stream.facts), _Pieces(first, stream, held.pop_all()))
 
 
 def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
@@ -57,14 +63,16 @@ def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
 class _Pieces:
     """The object's bytes, and what is held until they are sent."""
 
-    def __init__(self, stream: Stream, held: ExitStack) -> None:
+    def __init__(self, first: bytes, stream: Stream, held: ExitStack) -> None:
+        self._first = first
         self._stream = stream
         self._held = held
 
     def __iter__(self) -> Iterator[bytes]:
         buffer = memoryview(bytearray(BLOCK_BYTES))
-        read = 0
+        read = len(self._first)
         try:
+            yield self._first
             while count := self._stream.readinto(buffer):
                 read += count
                 yield bytes(buffer[:count])

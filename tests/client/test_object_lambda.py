@@ -14,7 +14,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from active_storage.client.object_lambda import reducing
+from active_storage.client.object_lambda import NotReduced, reducing
 from handler.errors import InvalidArgument, UnknownReducer
 from handler.params import split_query
 from tests.client.conftest import NUMBERS
@@ -136,6 +136,18 @@ def test_a_slip_is_found_before_anything_is_asked(
     with pytest.raises(error), reducing(s3, reduction, ARN):
         pytest.fail("nothing to do here")
     check_asked(plain)
+
+
+@pytest.mark.parametrize("byte_range", [{}, {"Range": "bytes=0-3"}])
+def test_the_object_itself_is_no_result(
+    serve: Callable[..., Served], make_client: MakeClient, byte_range: Mapping[str, str]
+) -> None:
+    """A store that knows no lambdas takes their parameters for nothing, and sends the object."""
+    store = serve(SignedStore({"/bucket/key": NUMBERS.tobytes()}, has_lambdas=False))
+    s3 = make_client(store.endpoint, version="s3v4")
+    with reducing(s3, "sum/float32", ARN), pytest.raises(NotReduced):
+        s3.get_object(**OBJECT, **byte_range)
+    assert s3.get_object(**OBJECT)["Body"].read() == NUMBERS.tobytes()
 
 
 def test_the_block_ends_with_an_error_as_well(plain: Served, s3: Any) -> None:

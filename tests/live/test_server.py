@@ -4,9 +4,12 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +22,8 @@ import pytest
 from deploy.local.samples import sample_array
 from deploy.local.service import service
 from deploy.local.store import Store
+from handler.settings import ENV_PREFIX
+from tests import faulty_store
 from tests.faulty_store import Call, FaultyStore, HangUp, plain, well
 
 pytestmark = pytest.mark.live
@@ -153,6 +158,46 @@ def test_summing_a_large_object_takes_no_more_memory_than_a_small_one(live_store
         before = worker.memory_info().rss
         assert send(url, large)[0] == 200
         assert worker.memory_info().rss - before < 16 << 20
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\nHo",
+        b"POST /v2/sum/ HTTP/1.1\r\nHost: proxy\r\nContent-Length: 100\r\n\r\n{",
+        b"GET /obj/bucket/key HTTP/1.1\r\nHost: proxy\r\n\r\n",
+    ],
+    ids=["in the head", "in the body", "while it should read"],
+)
+def test_clients_that_stall_hold_no_thread_for_ever(sent: bytes) -> None:
+    settings = {"READ_TIMEOUT": "1s", "WORKERS": "1", "THREADS": "2"}
+
+    def answer(call: Call) -> None:
+        faulty_store.send(call, faulty_store.answer_well(call, bytes(64 << 20)))
+
+    with ExitStack() as held:
+        store = held.enter_context(FaultyStore(answer))
+        named = {f"{ENV_PREFIX}{name}": value for name, value in settings.items()}
+        endpoint = held.enter_context(service(Store(store.url), named))
+        for _ in range(4):
+            stalled = held.enter_context(socket.socket())
+            # The kernel is to take little for a client that reads nothing.
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stalled.connect((urlsplit(endpoint).hostname, urlsplit(endpoint).port))
+            stalled.sendall(sent)
+        assert send(endpoint, "GET /healthz HTTP/1.1")[0] == 200
+
+
+def test_two_services_cannot_share_an_address(live_store: Store) -> None:
+    """The kernel would let them: the workers of one do share it."""
+    with service(live_store) as endpoint:
+        port = str(urlsplit(endpoint).port)
+        second = subprocess.run(
+            [sys.executable, "-m", "handler.cli", "serve", "--bind", f"127.0.0.1:{port}"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert second.returncode != 0
+    assert f"127.0.0.1:{port}: Address already in use" in second.stderr
 
 
 def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
