@@ -1,7 +1,6 @@
 """``python -m bench``: measure, and write the page; ``--quick`` to see in seconds that all of it works."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from bench import kernels
 from bench.contenders import WrongReply
 from bench.page import render, render_summary
 from bench.run import PLAN, QUICK_PLAN, run
-from deploy.local.processes import LOOPBACK, ending_in_order
+from deploy.local.processes import ending_in_order
 
 _DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -19,8 +18,6 @@ _DOCS = Path(__file__).resolve().parents[1] / "docs"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the exit code, 1 where a reply is wrong or missing, or where something does not start."""
     options = _parse(arguments)
-    # Whatever proxy this shell uses, boto3 must not look for loopback there.
-    os.environ["no_proxy"] = LOOPBACK
     started = time.monotonic()
 
     def tell(what: str) -> None:

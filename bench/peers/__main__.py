@@ -1,7 +1,6 @@
 """``python -m bench.peers``: measure beside the peers, and write the page; ``--quick`` to see that all of it works."""
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from bench.peers import cases
 from bench.peers.measure import measure
 from bench.peers.page import render, render_summary
 from bench.peers.programs import tell_missing
-from deploy.local.processes import LOOPBACK, ending_in_order
+from deploy.local.processes import ending_in_order
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -31,7 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing := tell_missing():
         print(missing, file=sys.stderr)
         return 2
-    os.environ["no_proxy"] = LOOPBACK
     started = time.monotonic()
 
     def tell(what: str) -> None:
