@@ -1,8 +1,8 @@
 """The whole thing in one command: a store, the test data, the service, and the seed's boto3 program against them.
 
-``python -m deploy.local.demo`` asks for every reduction of every object, lets numpy judge the answers by the same
-bytes, and prints what travelled; it exits 1 if a single byte differs. With ``--serve`` it asks nothing, prints what to
-try, and runs until Ctrl+C. What numpy says is decided here, and by nothing of the service's.
+``python -m deploy.local.demo`` asks for count, min, max and sum of every object, lets numpy judge the answers by the
+same bytes, and prints what travelled; it exits 1 if a single byte differs. With ``--serve`` it asks nothing, prints
+what to try, and runs until Ctrl+C. What numpy says is decided here, and by nothing of the service's.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def numpy_result(reducer: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def compare(store: Store, endpoint: str) -> Iterator[Row]:
-    """Every reduction of every object, asked of the service as the seed does, and of numpy."""
+    """Each of ``REDUCERS`` of every object, asked of the service as the seed does, and of numpy."""
     plain, active = store.client(), _active_storage(store, endpoint)
     for sample in SAMPLES:
         data = plain.get_object(Bucket=BUCKET, Key=sample.key)["Body"].read()
