@@ -23,7 +23,7 @@ from bench.peers.cases import Case
 from bench.peers.programs import PEER, SHARED_PATH, SKETCH, peer, sketch, web_server
 from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_threads, take_by_wrk
 from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene
-from bench.speed import Spread
+from bench.tables import Spread, rotated
 from deploy.local.service import service
 from deploy.local.store import REGION, Store
 
@@ -47,7 +47,7 @@ class Row:
         """How many times the rate of another one; None where one of them was not measured."""
         if not self.rates.get(ours) or not self.rates.get(theirs):
             return None
-        return Spread.of([mine / other for mine, other in zip(self.rates[ours], self.rates[theirs], strict=True)])
+        return Spread.of_ratios(self.rates[ours], self.rates[theirs])
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,7 @@ def _run_rounds(rows: list[Row], ask: Callable[[Case, str], Ask], ends_at: float
             tell(f"round {number + 1}: {row.case}")
             # The sketch can do nothing else than add up.
             names = (SERVICE, PEER, STORE) if row.case.members else (SERVICE, PEER, STORE, SKETCH)
-            start = (number + place) % len(names)
-            for name in names[start:] + names[:start]:
+            for name in rotated(names, number + place):
                 row.rates.setdefault(name, []).append(_take(ask(row.case, name), row.case))
 
 
@@ -228,8 +227,7 @@ def _measure_doors(scene: Scene, sizes: tuple[int, ...], rounds: int, tell: Call
         for row, size in zip(rows, sizes, strict=True):
             tell(f"the doors, round {number + 1}: {row.case}")
             asks = _ask_doors(scene, size)
-            names = [*asks][number % len(asks) :] + [*asks][: number % len(asks)]
-            for name in names:
+            for name in rotated([*asks], number):
                 row.rates.setdefault(name, []).append(take_by_wrk(asks[name], row.case.clients, row.case.seconds))
     return rows
 
