@@ -16,7 +16,7 @@ from bench.tables import rotated
 def make_findings(rate: float) -> Findings:
     """Every case measured thrice, the service as many times as fast as the others as ``rate`` says."""
     findings = Findings(
-        rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL],
+        rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL.cases],
         errors={"64 KiB": {SERVICE: 1e-9, PEER: 1e-3}},
         floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20, 1.0), Flood(PEER, 2, 4 << 30, 1.0)],
         large=Row(cases.LARGE, {SERVICE: [rate], STORE: [1.0]}),
@@ -36,7 +36,7 @@ def test_the_program_judges_what_was_measured(rate: float, is_met: bool) -> None
     judged = [target.is_met for target in targets if "resident" not in target.what]
     assert judged == [is_met] * len(judged)
     # All cases but the two of 64 KiB at one at a time that nothing is asked of; 1 GiB, the flood, two doors, the link.
-    assert len(judged) == len([case for case in cases.FULL if case.target]) + 5
+    assert len(judged) == len([case for case in cases.FULL.cases if case.target]) + 5
 
 
 def test_the_page_is_made_of_what_was_measured() -> None:

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(options: argparse.Namespace, tell: command.Tell) -> tuple[str, Mapping[str, bytes]]:
     ends_at = time.monotonic() + (0 if options.quick else options.seconds)
     with watching_others() as others:
-        findings = measure(cases.QUICK if options.quick else cases.FULL, ends_at, options.quick, tell)
+        findings = measure(cases.QUICK if options.quick else cases.FULL, ends_at, tell)
     return render_summary(findings), render(findings, describe(others))
 
 
