@@ -2,8 +2,8 @@
 
 A benchmark is no test: it passes or fails nothing but itself, and only for a reply that is wrong or missing. What is
 compared are *contenders* (``contenders.py``), each on the same *cases* (``cases.py``: so many bytes, so many clients at
-a time), in a *scene* (``scene.py``: a store, its objects, the service). Both are tables, and a new row is measured,
-charted and explained without a line elsewhere.
+a time), in a *scene* (``scene.py``: a store, its objects, the service). Both are tables: the speed of a new row is
+measured, charted and explained without a line elsewhere.
 
 - Rounds are interleaved: in each, every contender has its turn at a case before the next case comes, and the order
   changes from round to round. What else the machine does then hits all of them.

@@ -13,13 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.cases import MIB, format_size
-from bench.contenders import CLIENT, CONTENDERS, PROXY, STORE, Contender
+from bench.contenders import CONTENDERS, STORE, Contender
 from bench.memory import TARGET_GROWTH, Growth
 from bench.speed import TARGET_SIZE, TARGET_SPEED, Speed
 
-# Okabe and Ito's colours, which colour-blind people can tell apart too.
-_COLOURS: Final = {STORE.name: "#555555", PROXY.name: "#0072b2", CLIENT.name: "#d55e00"}
-_MARKERS: Final = {STORE.name: "s", PROXY.name: "o", CLIENT.name: "^"}
+# Okabe and Ito's green, which is no contender's.
 _TARGET_COLOUR: Final = "#009e73"
 
 # Where the axis of memory begins.
@@ -57,7 +55,7 @@ def draw_speed(speeds: Sequence[Speed]) -> bytes:
 
 
 def _draw_panel(axes: Axes, speeds: Sequence[Speed]) -> None:
-    axes.axhline(1, color=_COLOURS[STORE.name], label=STORE.name)
+    axes.axhline(1, color=STORE.colour, label=STORE.name)
     for contender in CONTENDERS:
         if contender is not STORE:
             _draw_line(axes, speeds, contender)
@@ -84,8 +82,8 @@ def _draw_line(axes: Axes, speeds: Sequence[Speed], contender: Contender) -> Non
             [spread.median - spread.lower_quartile for _, spread in measured],
             [spread.upper_quartile - spread.median for _, spread in measured],
         ],
-        color=_COLOURS[contender.name],
-        marker=_MARKERS[contender.name],
+        color=contender.colour,
+        marker=contender.marker,
         capsize=3,
         label=contender.name,
     )
@@ -93,6 +91,7 @@ def _draw_line(axes: Axes, speeds: Sequence[Speed], contender: Contender) -> Non
 
 def draw_memory(growths: Sequence[Growth]) -> bytes:
     """How far processes grew, beside how far the service's may."""
+    colours = {contender.name: contender.colour for contender in CONTENDERS}
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 1.1 + 0.55 * len(growths)), layout="constrained")
         axes = figure.subplots()
@@ -100,7 +99,7 @@ def draw_memory(growths: Sequence[Growth]) -> bytes:
             [f"{growth.contender}: {format_size(growth.size)}, {growth.clients} at a time" for growth in growths],
             # A logarithmic axis has no place for zero.
             [max(growth.bytes / MIB, _LEAST_MIB) for growth in growths],
-            color=[_COLOURS[growth.contender] for growth in growths],
+            color=[colours[growth.contender] for growth in growths],
             height=0.6,
         )
         axes.bar_label(bars, [f"{growth.bytes / MIB:,.1f} MiB" for growth in growths], padding=4)

@@ -56,12 +56,16 @@ class Contender:
         name: What the page calls it.
         does: What it does with an object, for the page.
         open: What fetches, for one client at a time, until the context ends.
+        colour: Its own in all charts: grey, or one of Okabe and Ito's, which colour-blind people can tell apart too.
+        marker: The same of the points of its line, as matplotlib calls it.
         copies: How many times the object it holds in memory at once.
     """
 
     name: str
     does: str
     open: Callable[[Scene], AbstractContextManager[Fetch]]
+    colour: str
+    marker: str
     copies: int = 0
 
     def needed_bytes(self, size: int, clients: int) -> int:
@@ -128,16 +132,22 @@ STORE = Contender(
     "store",
     "downloads the object by a presigned link over a kept connection into one reused buffer, and drops it",
     _open_store,
+    colour="#555555",
+    marker="s",
 )
 PROXY = Contender(
     "proxy",
     "sends the same link with `/sum/float32` in front of its path to the service, over a kept connection",
     _open_proxy,
+    colour="#0072b2",
+    marker="o",
 )
 CLIENT = Contender(
     "client",
     "downloads the object with boto3's `get_object`, and adds it up with numpy in float64",
     _open_client,
+    colour="#d55e00",
+    marker="^",
     copies=1,
 )
 

@@ -4,7 +4,6 @@ Every case reduces the same 4 MiB from memory, block by block, through the reade
 Cases take turns in rounds; what is reported are ratios to the plain sum of the same round, never a time alone.
 """
 
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.machine import describe
+from bench.tables import Spread, Target, format_spread, format_targets, table
 from handler.core.blocks import BlockReader, Held
 from handler.core.reduce import Reducer
 from handler.core.select import Plan
@@ -21,10 +21,26 @@ ELEMENTS = 1 << 20
 ROUNDS, QUICK_ROUNDS = 41, 2
 FILL = -1e20
 
-# What was promised: so many times the plain sum's time at most. With a tenth missing, 2 GB/s on a core that sums
-# plainly at 8: as a ratio, since the core that this is measured on may be another.
-MOST_WITH_NOTHING_MISSING = 1.3
-MOST_WITH_A_TENTH_MISSING = 8 / 2
+# What was promised, by case: what the page calls it, and so many times the plain sum's time at most. With a tenth
+# missing, 2 GB/s on a core that sums plainly at 8: as a ratio, since the core that this is measured on may be another.
+_TARGETS = (
+    ("sum, a rule, nothing missing", "a rule, nothing missing", 1.3),
+    ("sum, 10 % missing", "10 % missing at random", 8 / 2),
+)
+
+_PAGE = """\
+# Kernels
+
+`make bench` wrote this page. 4 MiB of float32 in memory, reduced block by block by the code that the service
+uses, reader and copy into its buffer included. Each number is the case's time divided by that of the plain
+sum in the same round: median of {rounds} rounds, quartiles beside it. Lower is better.
+
+{targets}
+
+{ratios}
+
+{machine}
+"""
 
 
 def _sample(missing_share: float) -> bytes:
@@ -84,31 +100,15 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def render(seconds: dict[str, list[float]]) -> str:
     """The page that says what was measured."""
     plain = seconds["sum"]
-    ratios = {
-        name: statistics.quantiles((mine / base for mine, base in zip(times, plain, strict=True)), n=4)
-        for name, times in seconds.items()
-    }
-    tenth = ratios["sum, 10 % missing"][1]
-    nothing = ratios["sum, a rule, nothing missing"][1]
-    is_low = "yes" if nothing <= MOST_WITH_NOTHING_MISSING else "no"
-    is_fast = "yes" if tenth <= MOST_WITH_A_TENTH_MISSING else "no"
-    lines = [
-        "# Kernels",
-        "",
-        "`make bench` wrote this page. 4 MiB of float32 in memory, reduced block by block by the code that the service",
-        "uses, reader and copy into its buffer included. Each number is the case's time divided by that of the plain",
-        f"sum in the same round: median of {len(plain)} rounds, quartiles beside it. Lower is better.",
-        "",
-        "| | target | measured | met |",
-        "|---|---|---|---|",
-        f"| a rule, nothing missing | at most {MOST_WITH_NOTHING_MISSING} plain sums | {nothing:.2f} | {is_low} |",
-        f"| 10 % missing at random | at most {MOST_WITH_A_TENTH_MISSING:g} plain sums | {tenth:.2f} | {is_fast} |",
-        "",
-        "| case | time beside the plain sum |",
-        "|---|---|",
-        *(f"| {name} | {middle:.2f} ({low:.2f} to {high:.2f}) |" for name, (low, middle, high) in ratios.items()),
-        "",
-        *(f"- {name}: {fact}" for name, fact in describe().items()),
-        "",
-    ]
-    return "\n".join(lines)
+    ratios = {name: Spread.of_ratios(times, plain) for name, times in seconds.items()}
+    return _PAGE.format(
+        rounds=len(plain),
+        targets=format_targets(
+            Target(what, f"at most {most:g} plain sums", f"{ratios[name].median:.2f}", ratios[name].median <= most)
+            for name, what, most in _TARGETS
+        ),
+        ratios=table(
+            ("case", "time beside the plain sum"), ((name, format_spread(ratio)) for name, ratio in ratios.items())
+        ),
+        machine="\n".join(f"- {name}: {fact}" for name, fact in describe().items()),
+    )

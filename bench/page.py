@@ -4,18 +4,19 @@ Every number on the page is put there by this module, except for those that say 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from bench.accuracy import Inaccuracy
-from bench.cases import MIB, format_size
+from bench.cases import format_size
 from bench.charts import draw_memory, draw_speed
 from bench.contenders import CLIENT, CONTENDERS, PROXY, STORE
 from bench.memory import TARGET_GROWTH, Growth
 from bench.run import Results
 from bench.scene import SETTINGS
-from bench.speed import MEMORY_SHARE, TARGET_SPEED, Speed, Spread
+from bench.speed import MEMORY_SHARE, TARGET_SPEED, Speed
+from bench.tables import Target, format_mib, format_spread, format_targets, table, verdict
 
 _SPEED_NOTE = """\
 Requests are those of one round, of all clients together. "{proxy} beside {client}" is the {client}'s time divided by
@@ -104,7 +105,7 @@ def render_summary(results: Results) -> str:
     """The tables of the page that a person waits for."""
     return "\n\n".join(
         [
-            _format_targets(list(_find_targets(results))),
+            format_targets(_find_targets(results)),
             _format_speeds(results.speeds),
             _format_growths(results.growths),
         ]
@@ -114,12 +115,9 @@ def render_summary(results: Results) -> str:
 def render_page(results: Results) -> str:
     """The page, in Markdown."""
     targets = list(_find_targets(results))
-    missed = sum(not is_met for *_, is_met in targets)
     return _PAGE.format(
-        verdict=f"**{missed} of {len(targets)} targets were missed in this run.**"
-        if missed
-        else "**All targets were met in this run.**",
-        targets=_format_targets(targets),
+        verdict=verdict(targets),
+        targets=format_targets(targets),
         speeds=_format_speeds(results.speeds),
         notes=_format_notes(results.speeds),
         growths=_format_growths(results.growths),
@@ -130,28 +128,15 @@ def render_page(results: Results) -> str:
     )
 
 
-def _find_targets(results: Results) -> Iterable[tuple[str, str, str, bool]]:
-    """What is aimed at, how much of it, what was measured, and whether that is enough."""
+def _find_targets(results: Results) -> Iterator[Target]:
+    """Every target of which something was measured."""
     for speed in results.speeds:
         if speed.has_target and (spread := speed.of(PROXY)):
-            what = f"speed of the proxy, {speed.case}"
-            yield what, f"at least {TARGET_SPEED:g}", format_spread(spread), spread.median >= TARGET_SPEED
+            yield Target.at_least(f"speed of the proxy, {speed.case}", TARGET_SPEED, spread)
     for growth in results.growths:
         if growth.has_target:
             what = f"growth of the service's process while it sums {format_size(growth.size)}"
-            yield (
-                what,
-                f"at most {format_size(TARGET_GROWTH)}",
-                _format_mib(growth.bytes),
-                growth.bytes <= TARGET_GROWTH,
-            )
-
-
-def _format_targets(targets: Sequence[tuple[str, str, str, bool]]) -> str:
-    return table(
-        ("", "target", "measured", "met"),
-        ((what, wanted, measured, "yes" if is_met else "**no**") for what, wanted, measured, is_met in targets),
-    )
+            yield Target.at_most(what, TARGET_GROWTH, growth.bytes)
 
 
 def _format_speeds(speeds: Sequence[Speed]) -> str:
@@ -200,8 +185,8 @@ def _format_growths(growths: Sequence[Growth]) -> str:
                 growth.process,
                 format_size(growth.size),
                 str(growth.clients),
-                _format_mib(growth.idle),
-                _format_mib(growth.bytes),
+                format_mib(growth.idle),
+                format_mib(growth.bytes),
                 f"{growth.samples:,}",
             )
             for growth in growths
@@ -217,33 +202,13 @@ def _format_inaccuracies(inaccuracies: Sequence[Inaccuracy]) -> str:
     )
 
 
-def format_spread(spread: Spread | None) -> str:
-    """A median with its quartiles, as the pages show it."""
-    if spread is None:
-        return "-"
-    if spread.count == 1:
-        return f"{spread.median:.2f}"
-    return f"{spread.median:.2f} ({spread.lower_quartile:.2f} to {spread.upper_quartile:.2f})"
-
-
-def _format_mib(count: int) -> str:
-    return f"{count / MIB:,.1f} MiB"
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
-    titles = list(head)
-    lines = [titles, ["---"] * len(titles), *(list(row) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _to_data(results: Results) -> Mapping[str, Any]:
     """All that was measured, and the medians that the page shows of it."""
     return {
         "machine": results.machine,
         "targets": [
-            {"what": what, "target": wanted, "measured": measured, "is_met": is_met}
-            for what, wanted, measured, is_met in _find_targets(results)
+            {"what": each.what, "target": each.wanted, "measured": each.measured, "is_met": each.is_met}
+            for each in _find_targets(results)
         ],
         "speed": [
             {

@@ -54,8 +54,7 @@ def run(plan: Plan, tell: Callable[[str], None]) -> Results:
     ends_at = time.monotonic() + _LAST_ROUND_SECONDS
     with machine.watching_others() as others:
         speeds, growths, inaccuracies = _measure(plan, ends_at, tell)
-    facts = {**machine.describe(), "CPU taken by others during the run": f"{others.share:.0%}"}
-    return Results(facts, speeds, growths, inaccuracies)
+    return Results(machine.describe(others), speeds, growths, inaccuracies)
 
 
 def _measure(

@@ -4,7 +4,6 @@ A *speed* is the store's time divided by the contender's: 1 is as fast as downlo
 as long. As both moved the same object, it is the contender's share of the store's own bytes per second.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from bench.cases import MIB, Case
 from bench.clients import Clients, Turn
 from bench.contenders import CONTENDERS, STORE, Contender
 from bench.scene import Scene
+from bench.tables import Spread, rotated
 
 # The issue's own: one at a time, from this size on, the proxy must be at least this fast.
 TARGET_SPEED = 0.6
@@ -22,24 +22,6 @@ TARGET_SIZE = 16 * MIB
 
 # What a turn may take of the machine's memory: the rest is for the store, the service and the file cache.
 MEMORY_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The middle of some numbers, how far apart they lie, and how many there are."""
-
-    median: float
-    lower_quartile: float
-    upper_quartile: float
-    count: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of at least one value."""
-        if len(values) == 1:
-            return cls(values[0], values[0], values[0], 1)
-        lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
-        return cls(median, lower, upper, len(values))
 
 
 @dataclass
@@ -73,7 +55,7 @@ class Speed:
         theirs, ours = self.seconds.get(measured_by.name), self.seconds.get(contender.name)
         if not theirs or not ours:
             return None
-        return Spread.of([their / our for their, our in zip(theirs, ours, strict=True)])
+        return Spread.of_ratios(theirs, ours)
 
 
 def measure(
@@ -100,7 +82,7 @@ def measure(
         for place, speed in enumerate(speeds):
             if number < speed.case.rounds:
                 tell(f"round {number + 1}: {speed.case}")
-                _measure_round(scene, clients, speed, _rotated(CONTENDERS, number + place), memory_bytes)
+                _measure_round(scene, clients, speed, rotated(CONTENDERS, number + place), memory_bytes)
     return speeds
 
 
@@ -116,8 +98,3 @@ def _measure_round(
         taken = clients.take(Turn(contender, scene.objects[case.size], case.clients, case.requests))
         speed.seconds.setdefault(contender.name, []).append(taken.seconds)
         speed.received[contender.name] = taken.received // (case.clients * case.requests)
-
-
-def _rotated(contenders: Sequence[Contender], by: int) -> Sequence[Contender]:
-    start = by % len(contenders)
-    return [*contenders[start:], *contenders[:start]]

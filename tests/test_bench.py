@@ -1,20 +1,22 @@
-"""The runner beside the peers, as far as it goes without their programs: what it makes of what was measured."""
+"""The benchmarks, as far as they go without the programs of others: what they make of what was measured."""
 
 import json
 
 import pytest
 
+from bench import kernels
 from bench.peers import cases, link, profile
 from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, Findings, Flood, Row
 from bench.peers.page import find_targets, render
 from bench.peers.programs import PEER, tell_missing
 from bench.peers.turns import Ask, _to_lua, ask_json
+from bench.tables import rotated
 
 
 def make_findings(rate: float) -> Findings:
     """Every case measured thrice, the service as many times as fast as the others as ``rate`` says."""
     findings = Findings(
-        rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL],
+        rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL.cases],
         errors={"64 KiB": {SERVICE: 1e-9, PEER: 1e-3}},
         floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20, 1.0), Flood(PEER, 2, 4 << 30, 1.0)],
         large=Row(cases.LARGE, {SERVICE: [rate], STORE: [1.0]}),
@@ -34,7 +36,7 @@ def test_the_program_judges_what_was_measured(rate: float, is_met: bool) -> None
     judged = [target.is_met for target in targets if "resident" not in target.what]
     assert judged == [is_met] * len(judged)
     # All cases but the two of 64 KiB at one at a time that nothing is asked of; 1 GiB, the flood, two doors, the link.
-    assert len(judged) == len([case for case in cases.FULL if case.target]) + 5
+    assert len(judged) == len([case for case in cases.FULL.cases if case.target]) + 5
 
 
 def test_the_page_is_made_of_what_was_measured() -> None:
@@ -43,6 +45,19 @@ def test_the_page_is_made_of_what_was_measured() -> None:
     assert "| 154 MiB | 32 | 3 | 3.00 (3.00 to 3.00) |" in files["peers.md"].decode()
     assert json.loads(files["peers.json"])["machine"] == {"cores": "2"}
     assert render(make_findings(3.0), {"cores": "2"}) == files
+
+
+def test_the_page_of_the_kernels_has_the_quartiles_and_the_judgement_of_the_others() -> None:
+    """Quartiles with both ends included: by the other method 1 to 5 would have those of 1.5 and 4.5."""
+    names = ("sum", "max", "sum, a rule, nothing missing", "sum, 10 % missing")
+    page = kernels.render({name: [1.0] * 5 if name == "sum" else [1.0, 2.0, 3.0, 4.0, 5.0] for name in names})
+    assert "| max | 3.00 (2.00 to 4.00) |" in page
+    assert "| a rule, nothing missing | at most 1.3 plain sums | 3.00 | **no** |" in page
+    assert "| 10 % missing at random | at most 4 plain sums | 3.00 | yes |" in page
+
+
+def test_everyone_begins_a_round_in_turn() -> None:
+    assert [rotated("abc", number) for number in range(4)] == [[*"abc"], [*"bca"], [*"cab"], [*"abc"]]
 
 
 def test_a_look_counts_for_the_innermost_layer() -> None:

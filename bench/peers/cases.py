@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import GIB, KIB, MIB, format_size
+from bench.peers import link
 from bench.scene import DTYPE, make_temperatures
 
 # As models write them.
@@ -76,7 +77,7 @@ _OTHERS_TARGET = 1.2
 
 CLIENTS = (1, 8, 32)
 
-FULL = (
+_CASES = (
     *(
         Case(format_size(size), str(size), clients, target, seconds=seconds, requests=times)
         for size, targets, seconds, requests in _PLAIN
@@ -88,19 +89,65 @@ FULL = (
         for clients in CLIENTS
     ),
 )
-QUICK = tuple(case for case in FULL if case.key in ("65536", "zlib-shuffle") and case.clients == 8)
 
 # One at a time, beside a plain download of it.
 LARGE = Case("1 GiB", str(GIB), 1, target=1.1, requests=1)
 LARGE_GROWTH = 16 * MIB
+LARGE_ROUNDS = 7
 
 # The same from a store that gives each connection a share of its speed.
 SHARED = Case("1 GiB from a store that shares its speed out", str(GIB), 1, requests=1)
+SHARED_ROUNDS = 3
 
 # A flood: so many requests in all, so many at a time, and what each worker may have resident.
 FLOOD = Case("154 MiB", str(154 * MIB), 32)
 FLOOD_REQUESTS = 100
 FLOOD_RESIDENT = 120 * MIB
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run measures.
+
+    Attributes:
+        cases: The rates of what, beside the peer.
+        has_large: Whether 1 GiB and the flood come too.
+        door_sizes: The doors beside each other, with what objects.
+        door_rounds: How often.
+        link_sizes: What is fetched across the link.
+        link_rounds: How often.
+    """
+
+    cases: tuple[Case, ...]
+    has_large: bool
+    door_sizes: tuple[int, ...]
+    door_rounds: int
+    link_sizes: tuple[int, ...]
+    link_rounds: int
+
+    @property
+    def stored(self) -> tuple[Case, ...]:
+        """All cases whose objects have to be in the store."""
+        return (*self.cases, LARGE, FLOOD) if self.has_large else self.cases
+
+
+FULL = Plan(
+    _CASES,
+    has_large=True,
+    door_sizes=(64 * KIB, 4 * MIB),
+    door_rounds=5,
+    link_sizes=link.SIZES,
+    link_rounds=3,
+)
+# Everything once, and small: it takes half a minute.
+QUICK = Plan(
+    tuple(case for case in _CASES if case.key in ("65536", "zlib-shuffle") and case.clients == 8),
+    has_large=False,
+    door_sizes=(64 * KIB,),
+    door_rounds=1,
+    link_sizes=(64 * KIB,),
+    link_rounds=1,
+)
 
 
 def make_objects(cases: tuple[Case, ...]) -> dict[str, Callable[[], bytes]]:

@@ -45,13 +45,12 @@ class Crossing:
     seconds: dict[str, list[float]]
 
 
-def measure(scene: Scene, rounds: int) -> list[Crossing]:
-    """How long the sum of an object takes across the link, by the service and by a download.
+def measure(scene: Scene, sizes: Sequence[int], rounds: int) -> list[Crossing]:
+    """How long the sums of objects of these sizes take across the link, by the service and by a download.
 
     Raises:
         WrongReply: A sum is not numpy's.
     """
-    sizes = [size for size in SIZES if size in scene.objects]
     crossings = [Crossing(size, {PROXY.name: [], CLIENT.name: []}) for size in sizes]
     with _linked(scene) as far, PROXY.open(far) as push, CLIENT.open(far) as download:
         turns: Sequence[tuple[Contender, object]] = ((PROXY, push), (CLIENT, download))

@@ -15,15 +15,15 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from bench.cases import GIB, KIB, MIB, format_size
+from bench.cases import GIB, KIB, format_size
 from bench.contenders import WrongReply
 from bench.memory import find_workers, watching
 from bench.peers import cases, link, profile
-from bench.peers.cases import Case
+from bench.peers.cases import Case, Plan
 from bench.peers.programs import PEER, SHARED_PATH, SKETCH, peer, sketch, web_server
 from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_threads, take_by_wrk
 from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene
-from bench.speed import Spread
+from bench.tables import Spread, rotated
 from deploy.local.service import service
 from deploy.local.store import REGION, Store
 
@@ -32,7 +32,6 @@ SERVICE, STORE = "service", "store"
 # How many ranges the large object is cut into.
 STREAMS = (2, 4)
 
-_DOOR_SIZES = (64 * KIB, 4 * MIB)
 _DOOR_CLIENTS = 8
 
 
@@ -43,11 +42,15 @@ class Row:
     case: Case
     rates: dict[str, list[float]] = field(default_factory=dict)
 
+    def add(self, name: str, rate: float) -> None:
+        """The rate of a contender in one more round."""
+        self.rates.setdefault(name, []).append(rate)
+
     def beside(self, ours: str, theirs: str) -> Spread | None:
         """How many times the rate of another one; None where one of them was not measured."""
         if not self.rates.get(ours) or not self.rates.get(theirs):
             return None
-        return Spread.of([mine / other for mine, other in zip(self.rates[ours], self.rates[theirs], strict=True)])
+        return Spread.of_ratios(self.rates[ours], self.rates[theirs])
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,12 @@ class Findings:
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
-def measure(plan: tuple[Case, ...], ends_at: float, is_quick: bool, tell: Callable[[str], None]) -> Findings:
-    """Measure these cases, and all the rest.
+def measure(plan: Plan, ends_at: float, tell: Callable[[str], None]) -> Findings:
+    """Measure everything that the plan names.
 
     Args:
-        plan: The cases beside the peer.
+        plan: What.
         ends_at: The moment of ``time.monotonic`` after which no other round begins.
-        is_quick: Everything once, and small.
         tell: Told how far it has come.
 
     Raises:
@@ -90,32 +92,33 @@ def measure(plan: tuple[Case, ...], ends_at: float, is_quick: bool, tell: Callab
     """
     findings = Findings()
     with web_server() as (store, folder), service(Store(store), SETTINGS) as ours:
-        everything = plan if is_quick else (*plan, cases.LARGE, cases.FLOOD)
-        for key, make in cases.make_objects(everything).items():
+        for key, make in cases.make_objects(plan.stored).items():
             (folder / key).write_bytes(make())
-        if not is_quick:
+        if plan.has_large:
             tell("1 GiB")
-            _measure_large(findings, ours, store)
+            # Before everything else, while no worker has been large yet.
+            findings.large_growth = _measure_growth(ours, store)
+            findings.large = _measure_large(ours, store)
+            findings.shared = _measure_shared(ours, f"{store}{SHARED_PATH}")
         with peer() as (theirs, pid), sketch() as least:
             tell("the answers")
-            findings.errors = _find_errors({SERVICE: ours, PEER: theirs}, store, plan)
-            if not is_quick:
+            findings.errors = _find_errors({SERVICE: ours, PEER: theirs}, store, plan.cases)
+            if plan.has_large:
                 tell("a flood")
                 findings.floods = [
                     _flood(SERVICE, ours, store, find_workers()),
                     _flood(PEER, theirs, store, [psutil.Process(pid)]),
                 ]
             asks = {SERVICE: ours, PEER: theirs, STORE: store, SKETCH: least}
-            findings.rows = [Row(case) for case in plan]
+            findings.rows = [Row(case) for case in plan.cases]
             _run_rounds(findings.rows, lambda case, name: _ask(case, asks[name], store, name), ends_at, tell)
         tell("where the time goes")
-        findings.shares = profile.measure(ask_json(ours, "sum", _members(plan[0], store)), find_workers()[0].pid)
+        findings.shares = profile.measure(ask_json(ours, "sum", _members(plan.cases[0], store)), find_workers()[0].pid)
     tell("the doors")
-    sizes = _DOOR_SIZES[:1] if is_quick else (*_DOOR_SIZES, *link.SIZES)
-    with open_scene(sizes) as scene:
-        findings.doors = _measure_doors(scene, _DOOR_SIZES[:1] if is_quick else _DOOR_SIZES, 1 if is_quick else 5, tell)
+    with open_scene((*plan.door_sizes, *plan.link_sizes)) as scene:
+        findings.doors = _measure_doors(scene, plan.door_sizes, plan.door_rounds, tell)
         tell("the link")
-        findings.links = link.measure(scene, 1 if is_quick else 3)
+        findings.links = link.measure(scene, plan.link_sizes, plan.link_rounds)
     return findings
 
 
@@ -138,9 +141,8 @@ def _run_rounds(rows: list[Row], ask: Callable[[Case, str], Ask], ends_at: float
             tell(f"round {number + 1}: {row.case}")
             # The sketch can do nothing else than add up.
             names = (SERVICE, PEER, STORE) if row.case.members else (SERVICE, PEER, STORE, SKETCH)
-            start = (number + place) % len(names)
-            for name in names[start:] + names[:start]:
-                row.rates.setdefault(name, []).append(_take(ask(row.case, name), row.case))
+            for name in rotated(names, number + place):
+                row.add(name, _take(ask(row.case, name), row.case))
 
 
 def _take(ask: Ask, case: Case) -> float:
@@ -149,14 +151,14 @@ def _take(ask: Ask, case: Case) -> float:
     return take_by_threads(ask, case.clients, case.requests)
 
 
-def _find_errors(endpoints: Mapping[str, str], store: str, plan: tuple[Case, ...]) -> dict[str, dict[str, float]]:
+def _find_errors(endpoints: Mapping[str, str], store: str, asked: tuple[Case, ...]) -> dict[str, dict[str, float]]:
     """How far the sums of whole objects are from numpy's, in float64: relative, by case and contender.
 
     Raises:
         WrongReply: The service's is.
     """
     errors: dict[str, dict[str, float]] = {}
-    for case in plan:
+    for case in asked:
         if case.name in errors or case.members:
             continue
         total = make_temperatures(int(case.key)).sum(dtype=np.float64)
@@ -189,24 +191,40 @@ def _is_answered(ask: Ask) -> bool:
     return True
 
 
-def _measure_large(findings: Findings, ours: str, store: str, rounds: int = 7) -> None:
-    """One large object: the service, one plain download stream, and several ranges of it downloaded at once."""
-    row, plain = findings.large, Ask(f"{store}/{cases.LARGE.key}")
-    ask = _ask(cases.LARGE, ours, store, SERVICE)
+def _measure_growth(ours: str, store: str) -> int:
+    """How far the worker that grows most grows while it sums the large object.
+
+    Small requests come before it: the first that a worker answers make it some 4 MiB larger for good, with threads and
+    what they keep, whatever the size of an object. The kernel decides which worker gets a connection, and each should
+    have had some; hence so many.
+    """
     small = ask_json(ours, "sum", {**_members(cases.LARGE, store), "size": 4 * KIB})
     take_by_threads(small, 32, 2)
     with watching(find_workers()) as watch:
-        take_by_threads(ask, 1, 1)
-    findings.large_growth = max(each.peak - each.idle for each in watch.watched)
-    for _ in range(rounds):
-        row.rates.setdefault(SERVICE, []).append(take_by_threads(ask, 1, 1))
-        row.rates.setdefault(STORE, []).append(take_by_threads(plain, 1, 1))
+        take_by_threads(_ask(cases.LARGE, ours, store, SERVICE), 1, 1)
+    return max(each.peak - each.idle for each in watch.watched)
+
+
+def _measure_large(ours: str, store: str) -> Row:
+    """The large object: the service, one plain download stream, and several ranges of it downloaded at once."""
+    row = Row(cases.LARGE)
+    ask, plain = _ask(row.case, ours, store, SERVICE), _ask(row.case, store, store, STORE)
+    for _ in range(cases.LARGE_ROUNDS):
+        row.add(SERVICE, _take(ask, row.case))
+        row.add(STORE, _take(plain, row.case))
         for streams in STREAMS:
-            row.rates.setdefault(ranges(streams), []).append(take_by_ranges(plain, GIB, streams))
-    row, store = findings.shared, f"{store}{SHARED_PATH}"
-    for _ in range(3):
-        row.rates.setdefault(SERVICE, []).append(take_by_threads(_ask(row.case, ours, store, SERVICE), 1, 1))
-        row.rates.setdefault(STORE, []).append(take_by_threads(Ask(f"{store}/{row.case.key}"), 1, 1))
+            row.add(ranges(streams), take_by_ranges(plain, GIB, streams))
+    return row
+
+
+def _measure_shared(ours: str, store: str) -> Row:
+    """The same from a store that gives each connection a share: the service, and one plain download stream."""
+    row = Row(cases.SHARED)
+    ask, plain = _ask(row.case, ours, store, SERVICE), _ask(row.case, store, store, STORE)
+    for _ in range(cases.SHARED_ROUNDS):
+        row.add(SERVICE, _take(ask, row.case))
+        row.add(STORE, _take(plain, row.case))
+    return row
 
 
 def ranges(streams: int) -> str:
@@ -228,9 +246,8 @@ def _measure_doors(scene: Scene, sizes: tuple[int, ...], rounds: int, tell: Call
         for row, size in zip(rows, sizes, strict=True):
             tell(f"the doors, round {number + 1}: {row.case}")
             asks = _ask_doors(scene, size)
-            names = [*asks][number % len(asks) :] + [*asks][: number % len(asks)]
-            for name in names:
-                row.rates.setdefault(name, []).append(take_by_wrk(asks[name], row.case.clients, row.case.seconds))
+            for name in rotated([*asks], number):
+                row.add(name, _take(asks[name], row.case))
     return rows
 
 

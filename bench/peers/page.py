@@ -1,8 +1,8 @@
 """What was measured beside the peers, as data, charts and a page; whether a target is met is worked out here."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from matplotlib import rc_context
@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from bench.cases import GIB, MIB, format_size
 from bench.charts import STYLE, to_svg
 from bench.contenders import CLIENT, PROXY
-from bench.page import format_spread, table
 from bench.peers import cases, link
 from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, STREAMS, Findings, Row, ranges
 from bench.peers.programs import PEER, SHARE_BYTES, SKETCH
-from bench.speed import Spread
+from bench.tables import Spread, Target, format_mib, format_spread, format_targets, table, verdict
 
 # Okabe and Ito's colours, one for each number of clients.
 _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73")
@@ -101,16 +100,6 @@ because of such profiles stands in [the decisions](decisions.md#speed).
 """
 
 
-@dataclass(frozen=True)
-class Target:
-    """What is aimed at, and whether it was reached."""
-
-    what: str
-    wanted: str
-    measured: str
-    is_met: bool
-
-
 def render(findings: Findings, machine: Mapping[str, str]) -> dict[str, bytes]:
     """The files of the page, by name."""
     return {
@@ -123,7 +112,7 @@ def render(findings: Findings, machine: Mapping[str, str]) -> dict[str, bytes]:
 
 def render_summary(findings: Findings) -> str:
     """The table that a person waits for."""
-    return _format_targets(find_targets(findings))
+    return format_targets(find_targets(findings))
 
 
 def find_targets(findings: Findings) -> list[Target]:
@@ -136,35 +125,29 @@ def _find_targets(findings: Findings) -> Iterator[Target]:
         yield from _at_least(row, SERVICE, PEER, f"{row.case}, beside the peer")
     yield from _at_least(findings.large, SERVICE, STORE, f"{findings.large.case}, beside one plain download stream")
     if findings.large_growth:
-        yield _at_most("growth of a worker while it sums 1 GiB", findings.large_growth, cases.LARGE_GROWTH)
+        yield Target.at_most("growth of a worker while it sums 1 GiB", cases.LARGE_GROWTH, findings.large_growth)
     for flood in findings.floods:
         if flood.contender == SERVICE:
             what = f"{cases.FLOOD_REQUESTS} times {cases.FLOOD}"
             yield Target(f"{what}: failures", "none", str(flood.failures), not flood.failures)
-            yield _at_most(f"{what}: resident size of a worker", flood.resident, cases.FLOOD_RESIDENT)
+            yield Target.at_most(f"{what}: resident size of a worker", cases.FLOOD_RESIDENT, flood.resident)
     for row in findings.doors:
         for name in (SIGNED, PRESIGNED):
             yield from _at_least(row, name, ANONYMOUS, f"{row.case}, {name} beside {ANONYMOUS}")
     for crossing in findings.links[-1:]:
-        spread = _gain(crossing)
         if crossing.size == max(link.SIZES):
             what = f"{format_size(crossing.size)} across the link, beside a download"
-            yield Target(what, f"at least {link.TARGET}", format_spread(spread), spread.median >= link.TARGET)
+            yield Target.at_least(what, link.TARGET, _gain(crossing))
 
 
 def _at_least(row: Row, ours: str, theirs: str, what: str) -> Iterator[Target]:
     spread, target = row.beside(ours, theirs), row.case.target
     if spread is not None and target is not None:
-        yield Target(what, f"at least {target:g}", format_spread(spread), spread.median >= target)
-
-
-def _at_most(what: str, measured: int, most: int) -> Target:
-    return Target(what, f"at most {format_size(most)}", f"{measured / MIB:.1f} MiB", measured <= most)
+        yield Target.at_least(what, target, spread)
 
 
 def _gain(crossing: link.Crossing) -> Spread:
-    pairs = zip(crossing.seconds[CLIENT.name], crossing.seconds[PROXY.name], strict=True)
-    return Spread.of([download / push for download, push in pairs])
+    return Spread.of_ratios(crossing.seconds[CLIENT.name], crossing.seconds[PROXY.name])
 
 
 # The page
@@ -172,12 +155,9 @@ def _gain(crossing: link.Crossing) -> Spread:
 
 def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
     targets = find_targets(findings)
-    missed = sum(not target.is_met for target in targets)
     return _PAGE.format(
-        verdict=f"**{missed} of {len(targets)} targets were missed in this run.**"
-        if missed
-        else "**All targets were met in this run.**",
-        targets=_format_targets(targets),
+        verdict=verdict(targets),
+        targets=format_targets(targets),
         rates=table(
             (
                 *("case", "at a time", "rounds", "beside the peer", "beside the store"),
@@ -204,7 +184,7 @@ def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
             ("contender", "failures", "most resident in one process"),
             ((each.contender, str(each.failures), f"{each.resident / MIB:,.0f} MiB") for each in findings.floods),
         ),
-        growth=f"{findings.large_growth / MIB:.1f} MiB",
+        growth=format_mib(findings.large_growth),
         large=table(
             ("who", "beside one plain download stream"),
             (
@@ -229,13 +209,6 @@ def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
         if findings.shares
         else "Not measured: there is no py-spy here.",
         machine=table(("", ""), machine.items()),
-    )
-
-
-def _format_targets(targets: Iterable[Target]) -> str:
-    return table(
-        ("", "target", "measured", "met"),
-        ((each.what, each.wanted, each.measured, "yes" if each.is_met else "**no**") for each in targets),
     )
 
 

@@ -59,6 +59,18 @@ def find(name: str) -> Path | None:
     return Path(found) if found else None
 
 
+def need(name: str) -> Path:
+    """The same of a program that nothing can be measured without.
+
+    Raises:
+        RuntimeError: It is missing; the text says how to install it.
+    """
+    program = find(name)
+    if program is None:
+        raise RuntimeError(tell_missing())
+    return program
+
+
 def tell_missing() -> str:
     """What is missing, and how to install it; nothing where all is there."""
     lines = [f"  {name}: {how}" for name, how in _INSTALL.items() if find(name) is None]
@@ -90,7 +102,7 @@ def web_server() -> Iterator[tuple[str, Path]]:
         )
         program = Program(
             name="nginx",
-            command=[_need("nginx"), "-p", folder, "-c", configuration, "-e", "stderr"],
+            command=[need("nginx"), "-p", folder, "-c", configuration, "-e", "stderr"],
             env={"PATH": os.defpath},
             ready=lambda: http_status(f"http://{address}/") is not None,
         )
@@ -109,7 +121,7 @@ def peer() -> Iterator[tuple[str, int]]:
     endpoint = f"http://{LOOPBACK}:{port}"
     program = Program(
         name=PEER,
-        command=[_need("reductionist"), "--host", LOOPBACK, "--port", str(port)],
+        command=[need("reductionist"), "--host", LOOPBACK, "--port", str(port)],
         env={"PATH": os.defpath, "HOME": str(Path.home()), "RUST_LOG": "error"},
         ready=lambda: http_status(f"{endpoint}/.well-known/reductionist-schema") is not None,
     )
@@ -145,10 +157,3 @@ def sketch() -> Iterator[str]:
     )
     with running(program):
         yield f"http://{address}"
-
-
-def _need(name: str) -> Path:
-    program = find(name)
-    if program is None:
-        raise RuntimeError(tell_missing())
-    return program

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from bench.cases import MIB
 from bench.contenders import WrongReply
-from bench.peers.programs import find
+from bench.peers.programs import need
 
 _BUFFER_BYTES = 1 * MIB
 _TIMEOUT_SECONDS = 600
@@ -55,16 +55,15 @@ def take_by_wrk(ask: Ask, clients: int, seconds: int) -> float:
     """Requests per second.
 
     Raises:
+        RuntimeError: There is no wrk.
         WrongReply: One of them failed.
     """
-    program = find("wrk")
-    assert program is not None, "asked for before"  # noqa: S101
     with TemporaryDirectory(prefix="active-storage-") as folder:
         script = Path(folder) / "ask.lua"
         script.write_text(_to_lua(ask))
         done = subprocess.run(  # noqa: S603  # the arguments are ours
             [
-                *(program, "-t", str(min(clients, 2)), "-c", str(clients), "-d", f"{seconds}s"),
+                *(need("wrk"), "-t", str(min(clients, 2)), "-c", str(clients), "-d", f"{seconds}s"),
                 *("--timeout", f"{_TIMEOUT_SECONDS}s", "-s", script, ask.url),
             ],
             capture_output=True,

@@ -1,12 +1,11 @@
 """The whole thing in one command: a store, the test data, the service, and the seed's boto3 program against them.
 
-``python -m deploy.local.demo`` asks for every reduction of every object, lets numpy judge the answers by the same
-bytes, and prints what travelled; it exits 1 if a single byte differs. With ``--serve`` it asks nothing, prints what to
-try, and runs until Ctrl+C. What numpy says is decided here, and by nothing of the service's.
+``python -m deploy.local.demo`` asks for count, min, max and sum of every object, lets numpy judge the answers by the
+same bytes, and prints what travelled; it exits 1 if a single byte differs. With ``--serve`` it asks nothing, prints
+what to try, and runs until Ctrl+C. What numpy says is decided here, and by nothing of the service's.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from botocore.client import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
-from deploy.local.processes import LOOPBACK, ending_in_order, is_free, wait_while_listening
+from deploy.local.processes import ending_in_order, is_free, wait_while_listening
 from deploy.local.samples import BUCKET, SAMPLES, Sample, write_samples
 from deploy.local.service import service
 from deploy.local.store import DEMO_KEY, REGION, Store, seaweedfs
@@ -98,8 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description="Reductions in front of a store.")
     parser.add_argument("--serve", action="store_true", help="run until Ctrl+C, and say what to try")
     options = parser.parse_args(arguments)
-    # Whatever proxy this shell uses, boto3 must not look for loopback there.
-    os.environ["no_proxy"] = LOOPBACK
     try:
         with ending_in_order():
             return _serve() if options.serve else _compare()
@@ -122,7 +119,7 @@ def numpy_result(reducer: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def compare(store: Store, endpoint: str) -> Iterator[Row]:
-    """Every reduction of every object, asked of the service as the seed does, and of numpy."""
+    """Each of ``REDUCERS`` of every object, asked of the service as the seed does, and of numpy."""
     plain, active = store.client(), _active_storage(store, endpoint)
     for sample in SAMPLES:
         data = plain.get_object(Bucket=BUCKET, Key=sample.key)["Body"].read()
@@ -133,7 +130,7 @@ def compare(store: Store, endpoint: str) -> Iterator[Row]:
 
 
 def _active_storage(store: Store, endpoint: str) -> Any:
-    """The seed's boto3 resource."""
+    """The seed's boto3 resource; a proxy of this shell's is not asked for what is on loopback."""
     S3ActiveStorageV4Auth.register()
     return boto3.resource(
         "s3",
@@ -141,7 +138,7 @@ def _active_storage(store: Store, endpoint: str) -> Any:
         region_name=REGION,
         aws_access_key_id=store.access_key,
         aws_secret_access_key=store.secret_key,
-        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION),
+        config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION, proxies={}),
     )
 
 

@@ -1,4 +1,4 @@
-"""The test data: a small array of every data type, and one large enough to be worth reducing where it lies.
+"""The test data: a small array of every real data type, and one large enough to be worth reducing where it lies.
 
 What the arrays hold is decided here alone. Each is the same in every run, little-endian, and stored as its bare bytes;
 the small ones are chosen so that their sums fit the narrowest type and are exact in every float. Nothing here starts or
