@@ -38,7 +38,7 @@ keys      {key} / {key}
 log       {log}
 
 # What the service can do:
-curl -s -w '\n' {service}/.well-known/s3-active-storage
+curl -sSf -w '\\n' {service}/.well-known/s3-active-storage
 
 # A reduction in Python, from the project's folder:
 .venv/bin/python - <<'END'
@@ -59,7 +59,7 @@ END
 # With curl: a link signed for the store, sent to the service with the reduction in front of its path:
 link=$(.venv/bin/python -c 'from deploy.local.store import Store; print(Store("{store}").client()
     .generate_presigned_url("get_object", Params=dict(Bucket="{bucket}", Key="data-float32.dat")))')
-curl -s "{service}/sum/float32${{link#{store}}}" | od -A n -t f4
+curl -sSf "{service}/sum/float32${{link#{store}}}" | od -A n -t f4
 
 Ctrl+C stops both."""
 

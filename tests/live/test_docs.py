@@ -56,9 +56,7 @@ def test_a_program_of_the_documentation_runs(
     program: str, live_store: Store, lambda_store: Store, endpoint: str, environment: dict[str, str]
 ) -> None:
     store = lambda_store if "reducing(" in program or "lambdaArn" in program else live_store
-    # The second program of a page goes on where the first left off.
-    start = "from active_storage.client.boto3 import S3ActiveStorageV4Auth\nS3ActiveStorageV4Auth.register()\n"
-    command = [sys.executable, "-c", start + placed(program, store, endpoint)]
+    command = [sys.executable, "-c", placed(program, store, endpoint)]
     subprocess.run(command, check=True, env=environment, timeout=60)
 
 
