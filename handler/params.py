@@ -94,7 +94,7 @@ def split_path(path: str) -> ReductionPath:
     """
     first, _, rest = path.removeprefix("/").partition("/")
     if not rest or (first != OBJECT_DOOR and rest.startswith("/")):
-        raise NoSuchDoor(f"nothing answers here; {_FORMS}")
+        raise NoSuchDoor(f"nothing answers here, and nothing is listed; {_FORMS}")
     segment = ""
     if first != OBJECT_DOOR:
         segment, _, rest = rest.partition("/")

@@ -14,9 +14,9 @@ from handler import logs
 from handler.contracts import discovery, health, json_v1, json_v2, proxy, stored, webhook
 from handler.contracts.door import Door, Reply, Request, Service
 from handler.core.blocks import BLOCK_BYTES
-from handler.errors import ActiveStorageError, InternalError, MethodNotAllowed, shown
+from handler.errors import ActiveStorageError, InternalError, InvalidArgument, MethodNotAllowed, shown
 from handler.memory import MemoryGate
-from handler.params import OBJECT_DOOR
+from handler.params import OBJECT_DOOR, PARAMETERS
 
 # By the first segment of the path; every other one is a reducer, or meant to be.
 DOORS: Mapping[str, Door] = MappingProxyType(
@@ -30,6 +30,20 @@ DOORS: Mapping[str, Door] = MappingProxyType(
 
 # The same, but for slashes before it: clients join an endpoint that ends in one with "/v2/sum/".
 JSON_DOORS: Mapping[str, Door] = MappingProxyType({"v1": json_v1, "v2": json_v2})
+
+# The parts of a request whose names are ours: what else is wrong with one can be a text of the caller's, and is not
+# logged. Some clients show nobody what an error says.
+_LOGGED_FIELDS = frozenset(PARAMETERS) | {
+    "Range",
+    "bucket",
+    "dtype",
+    "key",
+    "path",
+    "query",
+    "reducer",
+    "source",
+    "url",
+}
 
 _Given = TypeVar("_Given")
 
@@ -88,6 +102,8 @@ def settle(attempt: Callable[[], _Given], write_error: Callable[[ActiveStorageEr
         given = attempt()
     except ActiveStorageError as error:
         logs.note(outcome=error.code)
+        if isinstance(error, InvalidArgument) and error.field in _LOGGED_FIELDS:
+            logs.note(argument=error.field)
         return write_error(error)
     except Exception as error:  # noqa: BLE001  # the last line: every request gets an answer that names the fault
         logs.note(outcome=InternalError.code, fault=logs.locate(error))
