@@ -11,6 +11,7 @@ from typing import Any, Final
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench.cases import MIB, format_size
 from bench.contenders import CONTENDERS, STORE, Contender
@@ -102,7 +103,8 @@ def draw_memory(growths: Sequence[Growth]) -> bytes:
             color=[colours[growth.contender] for growth in growths],
             height=0.6,
         )
-        axes.bar_label(bars, [f"{growth.bytes / MIB:,.1f} MiB" for growth in growths], padding=4)
+        labels = [f"{growth.bytes / MIB:,.1f} MiB" for growth in growths]
+        axes.bar_label(bars, labels, padding=4, backgroundcolor="white")
         axes.axvline(
             TARGET_GROWTH / MIB, color=_TARGET_COLOUR, linestyle="--", label=f"target: {format_size(TARGET_GROWTH)}"
         )
@@ -115,6 +117,14 @@ def draw_memory(growths: Sequence[Growth]) -> bytes:
         axes.set_title("Memory for a float32 sum")
         axes.legend(loc="upper right")
         return to_svg(figure)
+
+
+def scale_ratios(axes: Axes) -> None:
+    """Make the vertical axis one of ratios: logarithmic, with marks at 1, 2, 5, 10, 20 and so on, written out."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def to_svg(figure: Figure) -> bytes:

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from bench.cases import GIB, MIB, format_size
-from bench.charts import STYLE, to_svg
+from bench.charts import STYLE, scale_ratios, to_svg
 from bench.contenders import CLIENT, PROXY
 from bench.peers import cases, link
 from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, STREAMS, Findings, Row, ranges
@@ -247,18 +247,25 @@ def _draw_rates(rows: list[Row]) -> bytes:
             lows = [spread.median - spread.lower_quartile for spread in spreads]
             highs = [spread.upper_quartile - spread.median for spread in spreads]
             axes.bar(
-                spots, medians, width * 0.9, yerr=[lows, highs], color=colour, capsize=2, label=f"{number} at a time"
+                spots,
+                # From the peer's rate, up or down: a logarithmic axis has no zero to begin at.
+                [median - 1 for median in medians],
+                width * 0.9,
+                bottom=1,
+                yerr=[lows, highs],
+                color=colour,
+                capsize=2,
+                label=f"{number} at a time",
             )
             for spot, row in zip(spots, mine, strict=True):
                 if row.case.target is not None:
                     axes.plot([spot - width / 2, spot + width / 2], [row.case.target] * 2, color="black", linewidth=1.5)
         axes.axhline(1, color="#888888", linestyle="--", label="the peer")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
+        scale_ratios(axes)
         axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
         axes.set_ylabel("requests per second, the peer = 1 (logarithmic)")
         axes.set_title("The service beside the peer: medians, quartiles; black lines are targets")
-        axes.legend(frameon=False)
+        figure.legend(loc="outside lower center", ncols=len(clients) + 1, frameon=False)
         return to_svg(figure)
 
 
@@ -270,8 +277,7 @@ def _draw_link(links: list[link.Crossing]) -> bytes:
         gains = [_gain(each).median for each in links]
         axes.plot(range(len(links)), gains, marker="o", color=_COLOURS[0])
         axes.axhline(1, color="#888888", linestyle="--", label="a download")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
+        scale_ratios(axes)
         axes.set_xticks(range(len(links)), [format_size(each.size) for each in links])
         axes.set_xlabel("size of the object")
         axes.set_ylabel("times as fast as a download (logarithmic)")

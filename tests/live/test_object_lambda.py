@@ -326,6 +326,11 @@ def test_the_store_says_which_lambda_it_does_not_reach(lambda_store: Store, targ
 def test_the_store_passes_on_only_what_is_to_be_passed_on(
     s3: Any, targets: Targets, odd_lambda: Callable[..., None]
 ) -> None:
-    odd_lambda(500, {"x-amz-fwd-status": "200", "x-amz-meta-a": "1", "x-amz-fwd-header-x-amz-meta-b": "2"})
+    forwarded = "x-amz-fwd-header-x-amz-meta-"
+    told = {f"{forwarded}b": "2", f"{forwarded}activestorage-dtype": "int64"}
+    odd_lambda(500, {"x-amz-fwd-status": "200", "x-amz-meta-a": "1", **told})
     answer = get(s3, arn=targets["odd"].arn)
-    assert (answer["Metadata"], answer["Body"].read()) == ({"B": "2"}, b"12345678")
+    assert (answer["Metadata"], answer["Body"].read()) == (
+        {"B": "2", "Activestorage-Dtype": "int64"},
+        b"12345678",
+    )

@@ -295,7 +295,13 @@ def test_an_object_that_breaks_off_once_is_sent_whole(store: FaultyStore, app: f
     assert ask(app, "/obj/bucket/key").data == OBJECT
 
 
-@pytest.mark.parametrize("after", CUTS)
+def test_an_object_of_which_nothing_comes_is_an_error(store: FaultyStore, app: flask.Flask) -> None:
+    store.order(cuts_off(0, etag=None))
+    response = ask(app, "/obj/bucket/key")
+    assert (response.status_code, read_error(response)["Code"]) == (502, "StoreCutOff")
+
+
+@pytest.mark.parametrize("after", [cut for cut in CUTS if cut])
 def test_an_object_that_breaks_off_is_never_complete(store: FaultyStore, app: flask.Flask, after: int) -> None:
     """The server is told of a broken connection, and closes its own before the last byte."""
     store.order(cuts_off(after, etag=None))
