@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import structlog
@@ -40,9 +41,25 @@ def configure(settings: Settings) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level.upper()]),
-        # Standard error as it is when the line is written: whoever runs this may have put another in its place.
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(_StandardError()),  # type: ignore[arg-type]  # as far as needed
     )
+    _logger.cache_clear()
+
+
+class _StandardError:
+    """Standard error as it is when a line is written: whoever runs this may have put another in its place."""
+
+    def write(self, text: str) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+@cache
+def _logger() -> Any:
+    """What lines are written by, put together once."""
+    return structlog.get_logger().bind()
 
 
 def begin(request_id: str) -> None:
@@ -63,7 +80,7 @@ def finish(status: int, bytes_sent: int, started: float) -> None:
         bytes_sent: Of the body.
         started: When the request came, on the clock of ``time.monotonic``.
     """
-    structlog.get_logger().log(
+    _logger().log(
         logging.ERROR if status == 500 else logging.INFO,
         "request",
         status=status,

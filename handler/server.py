@@ -140,6 +140,10 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "on_starting": _ensure_free,
         "keepalive": _KEEP_ALIVE_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE_BYTES,
+        # No proxy's header changes anything here. With nothing to say for anyone, nobody's address has to be looked at.
+        "forwarded_allow_ips": "*",
+        "forwarder_headers": "",
+        "secure_scheme_headers": {},
         # The application's own line stands for each request.
         "accesslog": None,
         # Its own lines are no JSON, and its debug lines hold paths.
