@@ -129,20 +129,30 @@ def _decode(extent: Extent, stream: Stream, account: Account, gate: MemoryGate) 
     return _Data(BlockReader(decoded, spec, 0, elements), spec.shape or (elements,))
 
 
-def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: ObjectFacts) -> OpenSpan | None:
-    """What brings any span of the elements, of the same object as the facts; None where nothing can."""
-    if first is None or facts.etag is None or not source.takes_range:
-        return None
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Brings any span of the elements, of the same object as the facts, which begin at the element ``first``."""
+
+    spec: ReductionSpec
+    first: int
+    source: Source
+    facts: ObjectFacts
 
     @contextmanager
-    def open_span(start: int, stop: int) -> Iterator[BlockReader]:
-        begin, end = (facts.start + (element - first) * spec.element_bytes for element in (start, stop))
-        with source.open(ByteRange(begin, end - 1)) as stream:
+    def __call__(self, start: int, stop: int) -> Iterator[BlockReader]:
+        facts = self.facts
+        begin, end = (facts.start + (element - self.first) * self.spec.element_bytes for element in (start, stop))
+        with self.source.open(ByteRange(begin, end - 1)) as stream:
             stream.facts.ensure_same(facts)
-            with closing(BlockReader(stream, spec, start, stop)) as reader:
+            with closing(BlockReader(stream, self.spec, start, stop)) as reader:
                 yield reader
 
-    return open_span
+
+def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: ObjectFacts) -> OpenSpan | None:
+    """What brings spans; None where nothing can."""
+    if first is None or facts.etag is None or not source.takes_range:
+        return None
+    return _Spans(spec, first, source, facts)
 
 
 class _Stage:

@@ -60,7 +60,7 @@ def answer(request: Request, service: Service) -> Reply:
         return _hold(door.answer(request, service), service.gate)
 
     given = settle(reply, lambda error: door.write_error(error, request))
-    return replace(given, headers=[*given.headers, ("x-amz-request-id", request.id)])
+    return Reply(given.status, [*given.headers, ("x-amz-request-id", request.id)], given.body)
 
 
 def find_door(request: Request) -> Door:

@@ -90,6 +90,7 @@ class Plan:
         order: Of the source.
         elements: Of the whole array.
         element_bytes: The size of one.
+        strides: How many elements lie between two places of a dimension.
         start: The first element that is selected, in the order of storage.
         stop: The one after the last.
     """
@@ -98,6 +99,7 @@ class Plan:
     order: str
     elements: int
     element_bytes: int
+    strides: tuple[int, ...]
     start: int
     stop: int
 
@@ -115,13 +117,14 @@ class Plan:
         ]
         if spec.order == "F":
             dimensions.reverse()
-        elements = math.prod(shape)
-        if not all(dimension.indices for dimension in dimensions):
-            return cls(tuple(dimensions), spec.order, elements, spec.element_bytes, 0, 0)
-        strides = _strides(dimensions)
-        start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
-        last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
-        return cls(tuple(dimensions), spec.order, elements, spec.element_bytes, start, last + 1)
+        sizes = [dimension.size for dimension in dimensions]
+        strides = tuple(math.prod(sizes[place + 1 :]) for place in range(len(sizes)))
+        start = stop = 0
+        if all(dimension.indices for dimension in dimensions):
+            start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
+            last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
+            stop = last + 1
+        return cls(tuple(dimensions), spec.order, math.prod(shape), spec.element_bytes, strides, start, stop)
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -176,14 +179,14 @@ class Plan:
 
     def span(self, part: Part) -> tuple[int, int]:
         """The first element of a part of the walk, and the one after its last, in the order of storage."""
-        chosen, row = self.dimensions[0].ascending, _strides(self.dimensions)[0]
+        chosen, row = self.dimensions[0].ascending, self.strides[0]
         return max(self.start, chosen[part[0]] * row), min(self.stop, (chosen[part[-1]] + 1) * row)
 
     def walk(self, part: Part | None = None) -> Iterator[Slab]:
         """The stops of the walk, or of a part of it, front to back."""
         if self.start == self.stop:
             return
-        strides = _strides(self.dimensions)
+        strides = self.strides
         depth, rows = self._find_slabs()
         outer, slab_dimension, inner = self.dimensions[:depth], self.dimensions[depth], self.dimensions[depth + 1 :]
         inner_shape = tuple(dimension.size for dimension in inner)
@@ -212,17 +215,11 @@ class Plan:
     def _find_slabs(self) -> tuple[int, int]:
         """Which dimension is read in slabs, and how many rows of it make one."""
         block = max(1, BLOCK_BYTES // self.element_bytes)
-        strides = _strides(self.dimensions)
-        depth = next(depth for depth, stride in enumerate(strides) if stride <= block)
-        return depth, max(1, block // strides[depth])
+        depth = next(depth for depth, stride in enumerate(self.strides) if stride <= block)
+        return depth, max(1, block // self.strides[depth])
 
     def _callers(self) -> tuple[Dimension, ...]:
         return self.dimensions[::-1] if self.order == "F" else self.dimensions
-
-
-def _strides(dimensions: tuple[Dimension, ...] | list[Dimension]) -> list[int]:
-    sizes = [dimension.size for dimension in dimensions]
-    return [math.prod(sizes[place + 1 :]) for place in range(len(sizes))]
 
 
 def _place(dimension: Dimension, number: int) -> int:

@@ -18,7 +18,6 @@ from typing import TypeVar
 
 import requests
 import urllib3.exceptions
-from urllib3.util import Timeout
 
 from handler.errors import (
     ActiveStorageError,
@@ -210,6 +209,7 @@ class Transport:
             raise OriginNotAllowed(f"{request.origin} is not one of the origins that may be fetched from")
         if deadline.is_over:
             raise StoreTimeout("the time for this request was over before the store was asked")
+        left = deadline.remaining_seconds
         watches: list[Watch] = []
 
         def watch(abort: Abort) -> None:
@@ -222,10 +222,7 @@ class Transport:
         try:
             response = self._adapter.send(
                 WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=watch),
-                timeout=Timeout(
-                    connect=min(self._limits.connect_seconds, deadline.remaining_seconds),
-                    read=min(self._limits.read_seconds, deadline.remaining_seconds),
-                ),
+                timeout=(min(self._limits.connect_seconds, left), min(self._limits.read_seconds, left)),
                 stream=True,
             )
         except _LIBRARY_ERRORS as error:

@@ -22,11 +22,13 @@ from requests import certs
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util import Timeout
 
 from handler.origins import Origin
 
 Abort = Callable[[], None]
+
+# How long to wait for a connection, and for the next bytes: as requests has it.
+Seconds = tuple[float, float]
 
 # As requests has it: the same authorities on every machine, whatever its system's are.
 _TRUST = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certs.where()}  # type: ignore[attr-defined]  # not in the stub
@@ -148,7 +150,7 @@ class _Wire(HTTPConnection):
 
     _breaker: _Breaker | None = None
 
-    def exchange(self, request: WireRequest, timeout: Timeout) -> http.client.HTTPResponse:
+    def exchange(self, request: WireRequest, timeout: Seconds) -> http.client.HTTPResponse:
         """Send a request and receive the answer's head; the body is still to be read.
 
         By ``http.client``, whose answer fills a given buffer from the socket. What urllib3 makes of it, and requests of
@@ -156,12 +158,13 @@ class _Wire(HTTPConnection):
         """
         self._breaker = _Breaker(self.sock)
         request.on_send(self._breaker.pull)
+        connect_seconds, read_seconds = timeout
         if self.is_closed:
-            self.timeout = Timeout.resolve_default_timeout(timeout.connect_timeout)
+            self.timeout = connect_seconds
             self.connect()
         # To set it is a system call, whatever it was.
-        if self.sock.gettimeout() != timeout.read_timeout:
-            self.sock.settimeout(timeout.read_timeout)
+        if self.sock.gettimeout() != read_seconds:
+            self.sock.settimeout(read_seconds)
         client = http.client.HTTPConnection
         client.putrequest(self, str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers.items():
@@ -183,7 +186,7 @@ class _SecureWire(_Wire, HTTPSConnection):
 class _WirePool(HTTPConnectionPool):
     ConnectionCls = _Wire
 
-    def exchange(self, request: WireRequest, timeout: Timeout) -> "Answer":
+    def exchange(self, request: WireRequest, timeout: Seconds) -> "Answer":
         """Send a request over a connection of the pool, or over one more; see ``_Wire.exchange``."""
         wire = self._get_conn()
         assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
@@ -213,8 +216,9 @@ class WireAdapter(HTTPAdapter):
     def __init__(self, connections: int) -> None:
         super().__init__(pool_maxsize=connections)
         self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
+        self._pool_options = self.poolmanager.connection_pool_kw | _TRUST
 
-    def send(self, request: WireRequest, timeout: Timeout, **_: Any) -> requests.Response:  # type: ignore[override]
+    def send(self, request: WireRequest, timeout: Seconds, **_: Any) -> requests.Response:  # type: ignore[override]
         """Send a request and receive the answer's head; the body is still to be read, from ``raw``, an ``Answer``.
 
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
@@ -223,7 +227,9 @@ class WireAdapter(HTTPAdapter):
             OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It did not come about.
         """
         to = request.origin
-        pool: Any = self.poolmanager.connection_from_host(to.host, to.port, to.scheme, _TRUST)
+        # By the origin: all that pools can differ in, of which urllib3 would make its own key each time, is the same.
+        made_of = {**self._pool_options, "scheme": to.scheme, "host": to.host, "port": to.port}
+        pool: Any = self.poolmanager.connection_from_pool_key(to, made_of)
         answer: Answer = pool.exchange(request, timeout)
         response = requests.Response()
         response.status_code = answer.status
