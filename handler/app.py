@@ -25,6 +25,11 @@ from handler.upstream.transport import Transport
 _PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
 
 
+# How often a caller is looked after while its object is read. Each look lets go of the interpreter's lock, and waits
+# for it.
+_HANG_UP_SECONDS = 0.05
+
+
 class Application(flask.Flask):
     """The service as a WSGI application.
 
@@ -80,8 +85,14 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
     connection = environ.get("gunicorn.socket")
     if connection is None:
         return lambda: False
+    asked_at = time.monotonic()
 
     def has_hung_up() -> bool:
+        nonlocal asked_at
+        now = time.monotonic()
+        if now < asked_at + _HANG_UP_SECONDS:
+            return False
+        asked_at = now
         # One for each call: several threads may ask at a time, and a small request never does.
         poll = select.poll()
         # Linux's word for an end of what the other side sends; elsewhere nothing but both ends is told.
