@@ -323,8 +323,11 @@ def on_socket(connection: socket.socket) -> dict[str, Any]:
     return {"gunicorn.socket": connection}
 
 
-def test_a_caller_who_hangs_up_is_read_for_no_longer(capfd: pytest.CaptureFixture[str]) -> None:
-    """The store sees its connection closed; the log says how far it came."""
+def test_a_caller_who_hangs_up_is_read_for_no_longer(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store sees its connection closed; the log says how far it came. The caller is looked after at every block."""
+    monkeypatch.setattr("handler.app._HANG_UP_SECONDS", 0)
     here, there = socket.socketpair()
     body = bytes(64 * BLOCK_BYTES)
     was_cut: list[bool] = []
