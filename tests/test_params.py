@@ -29,6 +29,7 @@ from handler.spec import (
     COMPRESSIONS,
     DTYPES,
     FILTERS,
+    MAX_BYTES,
     REDUCERS,
     ByteRange,
     Filter,
@@ -173,6 +174,16 @@ def test_a_resolved_range_lies_in_the_object(byte_range: ByteRange, total: int) 
 )
 def test_ranges_select_the_bytes_that_s3_selects(header: str, total: int, span: tuple[int, int]) -> None:
     assert parse_range(header).resolve(total) == span
+
+
+@pytest.mark.parametrize(
+    "header", ["bytes=0-9223372036854775808", "bytes=0-9999999999999999999", "bytes=-9999999999999999999"]
+)
+def test_bounds_beyond_64_bits_are_the_end_of_any_object(header: str) -> None:
+    """Some stores wrap them, and say that there is no such byte."""
+    asked = parse_range(header)
+    assert asked.resolve(80) == (0, 80)
+    assert asked.last == MAX_BYTES
 
 
 @pytest.mark.parametrize(("header", "total"), [("bytes=100-", 100), ("bytes=-0", 100), ("bytes=0-", 0)])

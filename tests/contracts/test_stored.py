@@ -28,6 +28,13 @@ def test_a_range_is_of_the_object(app: flask.Flask) -> None:
     assert (response.status_code, response.data) == (206, NUMBERS.tobytes()[1:7])
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_stores_request_id_is_not_ours(app: flask.Flask, store: FakeStore, method: str) -> None:
+    store.sources["/bucket/key"].headers = {"x-amz-request-id": "the store's"}
+    (given,) = ask(app, KEY, method).headers.getlist("x-amz-request-id")
+    assert given != "the store's"
+
+
 def test_head_reads_nothing(app: flask.Flask, store: FakeStore) -> None:
     assert ask(app, KEY, "HEAD").status_code == 200
     assert store.sources["/bucket/key"].bytes_read == 0
