@@ -24,7 +24,6 @@ from handler.upstream.transport import Transport
 
 _PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
 
-
 # How often a caller is looked after while its object is read. Each look lets go of the interpreter's lock, and waits
 # for it.
 _HANG_UP_SECONDS = 0.05

@@ -107,10 +107,10 @@ def ensure_no_gaps(spec: ReductionSpec, result: Result) -> None:
         raise NothingToReduce(f"there is no {spec.reducer} of no elements")
 
 
-def _ask(extent: Extent, source: Callable[[ByteRange | None], _Given]) -> _Given:
-    """What a source gives for the range of an extent; where that lies outside, it is the offset that is wrong."""
+def _ask(extent: Extent, ask: Callable[[ByteRange | None], _Given]) -> _Given:
+    """What a source, asked in one of its ways, gives for the range of an extent; an offset outside is named."""
     try:
-        return source(extent.byte_range)
+        return ask(extent.byte_range)
     except InvalidRange as outside:
         if extent.is_placed and extent.byte_range is not None:
             raise InvalidArgument("offset", f"lies outside the object, which has {outside.length} bytes") from None

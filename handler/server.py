@@ -40,7 +40,8 @@ _KEEP_ALIVE_SECONDS = 75
 class Worker(ThreadWorker):
     """gunicorn's threaded worker, whose answer to a request that cannot be parsed is S3's, like every other.
 
-    gunicorn's own repeats the request line, and logs it: in a presigned request that is the signature.
+    gunicorn's own repeats the request line, and logs it: in a presigned request that is the signature. A client that
+    stalls in the middle of a request is dropped, which gunicorn's own would wait for.
     """
 
     # How long a client may say nothing, or take nothing, in the middle of a request.

@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from handler.origins import Origin, OriginPattern
 
 ENV_PREFIX = "ACTIVE_STORAGE_"
+_ENV_FILE = ".env"
 
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION_RE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m)", re.ASCII)
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
-        env_file=".env",
+        env_file=_ENV_FILE,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -172,7 +173,7 @@ def find_unknown() -> list[str]:
     No error: Kubernetes gives every container such names of the services beside it.
     """
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
-    given = {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(ENV_PREFIX)}
+    given = {name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE)) if name.upper().startswith(ENV_PREFIX)}
     lines = []
     for name in sorted(given - known):
         near = get_close_matches(name, known, n=1, cutoff=0.9)

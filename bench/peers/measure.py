@@ -15,7 +15,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from bench.cases import GIB, KIB, format_size
+from bench.cases import KIB, format_size
 from bench.contenders import WrongReply
 from bench.memory import find_workers, watching
 from bench.peers import cases, link, profile
@@ -98,8 +98,8 @@ def measure(plan: Plan, ends_at: float, tell: Callable[[str], None]) -> Findings
             tell("1 GiB")
             # Before everything else, while no worker has been large yet.
             findings.large_growth = _measure_growth(ours, store)
-            findings.large = _measure_large(ours, store)
-            findings.shared = _measure_shared(ours, f"{store}{SHARED_PATH}")
+            findings.large = _measure_download(cases.LARGE, cases.LARGE_ROUNDS, ours, store, STREAMS)
+            findings.shared = _measure_download(cases.SHARED, cases.SHARED_ROUNDS, ours, f"{store}{SHARED_PATH}")
         with peer() as (theirs, pid), sketch() as least:
             tell("the answers")
             findings.errors = _find_errors({SERVICE: ours, PEER: theirs}, store, plan.cases)
@@ -205,25 +205,15 @@ def _measure_growth(ours: str, store: str) -> int:
     return max(each.peak - each.idle for each in watch.watched)
 
 
-def _measure_large(ours: str, store: str) -> Row:
-    """The large object: the service, one plain download stream, and several ranges of it downloaded at once."""
-    row = Row(cases.LARGE)
-    ask, plain = _ask(row.case, ours, store, SERVICE), _ask(row.case, store, store, STORE)
-    for _ in range(cases.LARGE_ROUNDS):
-        row.add(SERVICE, _take(ask, row.case))
-        row.add(STORE, _take(plain, row.case))
-        for streams in STREAMS:
-            row.add(ranges(streams), take_by_ranges(plain, GIB, streams))
-    return row
-
-
-def _measure_shared(ours: str, store: str) -> Row:
-    """The same from a store that gives each connection a share: the service, and one plain download stream."""
-    row = Row(cases.SHARED)
-    ask, plain = _ask(row.case, ours, store, SERVICE), _ask(row.case, store, store, STORE)
-    for _ in range(cases.SHARED_ROUNDS):
-        row.add(SERVICE, _take(ask, row.case))
-        row.add(STORE, _take(plain, row.case))
+def _measure_download(case: Case, rounds: int, ours: str, store: str, streams: tuple[int, ...] = ()) -> Row:
+    """The service beside one plain download stream, and beside so many ranges that are downloaded at once."""
+    row = Row(case)
+    ask, plain = _ask(case, ours, store, SERVICE), _ask(case, store, store, STORE)
+    for _ in range(rounds):
+        row.add(SERVICE, _take(ask, case))
+        row.add(STORE, _take(plain, case))
+        for number in streams:
+            row.add(ranges(number), take_by_ranges(plain, int(case.key), number))
     return row
 
 

@@ -49,11 +49,12 @@ def answer(request: Request, service: Service) -> Reply:
     with held:
         held.enter_context(service.gate.account()).hold(BLOCK_BYTES)
         stream = held.enter_context(source.open(byte_range))
-        # What is held stays held until the last piece is sent.
         # The first piece is fetched before anything is sent: what is wrong with it can still be said.
         buffer = memoryview(bytearray(BLOCK_BYTES))
-        first = bytes(buffer[: stream.readinto(buffer)])
-        return Reply(stream.facts.status, _object_headers(stream.facts), _Pieces(first, stream, held.pop_all()))
+        first = stream.readinto(buffer)
+        # What is held stays held until the last piece is sent.
+        pieces = _Pieces(stream, buffer, first, held.pop_all())
+        return Reply(stream.facts.status, _object_headers(stream.facts), pieces)
 
 
 def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
@@ -61,21 +62,21 @@ def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
 
 
 class _Pieces:
-    """The object's bytes, and what is held until they are sent."""
+    """The object's bytes, of which ``filled`` are in the buffer already, and what is held until they are sent."""
 
-    def __init__(self, first: bytes, stream: Stream, held: ExitStack) -> None:
-        self._first = first
+    def __init__(self, stream: Stream, buffer: memoryview, filled: int, held: ExitStack) -> None:
         self._stream = stream
+        self._buffer = buffer
+        self._filled = filled
         self._held = held
 
     def __iter__(self) -> Iterator[bytes]:
-        buffer = memoryview(bytearray(BLOCK_BYTES))
-        read = len(self._first)
+        count, read = self._filled, 0
         try:
-            yield self._first
-            while count := self._stream.readinto(buffer):
+            while count:
                 read += count
-                yield bytes(buffer[:count])
+                yield bytes(self._buffer[:count])
+                count = self._stream.readinto(self._buffer)
         except ActiveStorageError as error:
             # The status is sent; what is left to say is that this is not the whole object. A server that is told of a
             # broken connection closes its own before the last byte, and the client sees a short body.
