@@ -6,6 +6,7 @@ no name is resolved and no number is rewritten, so that ``2130706433`` or ``[::f
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -84,6 +85,8 @@ class OriginPattern:
         )  # fmt: skip
 
 
+# Most of what a service is asked for lies at a few origins.
+@lru_cache(maxsize=256)
 def _split(text: str) -> tuple[str, str, int]:
     parts = urlsplit(text)
     if parts.scheme not in _DEFAULT_PORTS:

@@ -4,9 +4,8 @@ It is given everything that it works with, and knows neither who asked nor where
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TypeVar
 
 from handler.core.blocks import BLOCK_BYTES, BlockReader
@@ -54,28 +53,28 @@ def run(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers)
     Raises:
         ActiveStorageError: There is no result, or none that can be trusted.
     """
+    stage = "admit"
     try:
-        with ExitStack() as held:
-            account = held.enter_context(gate.account())
-            held.enter_context(helpers)
-            with _Stage("admit"):
-                account.hold(BLOCK_BYTES)
-            with _Stage("open"):
-                extent = Extent.of(spec, source.takes_range)
-                stream = held.enter_context(_ask(extent, source.open))
-            with _Stage("decode"):
+        with gate.account() as account, helpers:
+            account.hold(BLOCK_BYTES)
+            stage = "open"
+            extent = Extent.of(spec, source.takes_range)
+            with _ask(extent, source.open) as stream:
+                stage = "decode"
                 data = _decode(extent, stream, account, gate)
-                held.callback(data.reader.close)
-            with _Stage("reduce"):
-                plan = Plan.of(spec, data.shape)
-                account.hold(state_bytes(spec, plan))
-                reduced = reduce_parts(
-                    spec, plan, data.reader, _bring_spans(spec, data.first, source, stream.facts), helpers
-                )
-                if spec.is_encoded:
-                    data.reader.finish()
-            with _Stage("result"):
-                return Answer(Result.of(spec, plan, reduced), stream.facts)
+                with closing(data.reader):
+                    stage = "reduce"
+                    plan = Plan.of(spec, data.shape)
+                    account.hold(state_bytes(spec, plan))
+                    open_span = _bring_spans(spec, data.first, source, stream.facts)
+                    reduced = reduce_parts(spec, plan, data.reader, open_span, helpers)
+                    if spec.is_encoded:
+                        data.reader.finish()
+                    stage = "result"
+                    return Answer(Result.of(spec, plan, reduced), stream.facts)
+    except Exception:
+        note(stage=stage)
+        raise
     finally:
         note(bytes_read=source.bytes_read)
 
@@ -86,15 +85,13 @@ def describe(spec: ReductionSpec, source: Source) -> Answer:
     Raises:
         ActiveStorageError: ``run`` would have no result, as far as can be told without the bytes.
     """
-    with _Stage("open"):
-        extent = Extent.of(spec, source.takes_range)
-        facts = _ask(extent, source.head)
-        facts.ensure_plain(spec.compression)
-    with _Stage("decode"):
-        first, last = extent.locate(facts.start, facts.stop, facts.total)
-        if spec.shape is None and spec.is_encoded:
-            raise InvalidArgument("shape", "is needed to tell what encoded data is without reading it")
-        return Answer(Result.describe(spec, Plan.of(spec, spec.shape or (last - first,))), facts)
+    extent = Extent.of(spec, source.takes_range)
+    facts = _ask(extent, source.head)
+    facts.ensure_plain(spec.compression)
+    first, last = extent.locate(facts.start, facts.stop, facts.total)
+    if spec.shape is None and spec.is_encoded:
+        raise InvalidArgument("shape", "is needed to tell what encoded data is without reading it")
+    return Answer(Result.describe(spec, Plan.of(spec, spec.shape or (last - first,))), facts)
 
 
 def ensure_no_gaps(spec: ReductionSpec, result: Result) -> None:
@@ -153,19 +150,3 @@ def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: 
     if first is None or facts.etag is None or not source.takes_range:
         return None
     return _Spans(spec, first, source, facts)
-
-
-class _Stage:
-    """A named step: the log line of a request that fails says in which one."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception):
-            note(stage=self._name)

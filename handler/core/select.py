@@ -12,12 +12,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from handler.core.blocks import BLOCK_BYTES
-from handler.spec import ReductionSpec, Slice
+from handler.spec import Order, ReductionSpec, Slice
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Index = tuple[int | slice, ...]
@@ -96,7 +97,7 @@ class Plan:
     """
 
     dimensions: tuple[Dimension, ...]
-    order: str
+    order: Order
     elements: int
     element_bytes: int
     strides: tuple[int, ...]
@@ -106,25 +107,11 @@ class Plan:
     @classmethod
     def of(cls, spec: ReductionSpec, shape: tuple[int, ...]) -> "Plan":
         """The walk through an array of ``shape`` for the reduction of ``spec``."""
-        selection = spec.selection or (Slice(),) * len(shape)
         if spec.reducer == "select":
-            reduced: frozenset[int] = frozenset()
+            reduced: tuple[int, ...] = ()
         else:
-            reduced = frozenset(range(len(shape)) if spec.axis is None else spec.axis)
-        dimensions = [
-            Dimension(axis, size, chosen.resolve(size), axis not in reduced)
-            for axis, (size, chosen) in enumerate(zip(shape, selection, strict=True))
-        ]
-        if spec.order == "F":
-            dimensions.reverse()
-        sizes = [dimension.size for dimension in dimensions]
-        strides = tuple(math.prod(sizes[place + 1 :]) for place in range(len(sizes)))
-        start = stop = 0
-        if all(dimension.indices for dimension in dimensions):
-            start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
-            last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
-            stop = last + 1
-        return cls(tuple(dimensions), spec.order, math.prod(shape), spec.element_bytes, strides, start, stop)
+            reduced = tuple(range(len(shape))) if spec.axis is None else spec.axis
+        return _make_plan(shape, spec.selection or (Slice(),) * len(shape), reduced, spec.order, spec.element_bytes)
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -220,6 +207,27 @@ class Plan:
 
     def _callers(self) -> tuple[Dimension, ...]:
         return self.dimensions[::-1] if self.order == "F" else self.dimensions
+
+
+# Chunks of one array have one walk, and most of what is asked for are chunks. A plan is some hundred bytes.
+@lru_cache(maxsize=256)
+def _make_plan(
+    shape: tuple[int, ...], selection: tuple[Slice, ...], reduced: tuple[int, ...], order: Order, element_bytes: int
+) -> Plan:
+    dimensions = [
+        Dimension(axis, size, chosen.resolve(size), axis not in reduced)
+        for axis, (size, chosen) in enumerate(zip(shape, selection, strict=True))
+    ]
+    if order == "F":
+        dimensions.reverse()
+    sizes = [dimension.size for dimension in dimensions]
+    strides = tuple(math.prod(sizes[place + 1 :]) for place in range(len(sizes)))
+    start = stop = 0
+    if all(dimension.indices for dimension in dimensions):
+        start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
+        last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
+        stop = last + 1
+    return Plan(tuple(dimensions), order, math.prod(shape), element_bytes, strides, start, stop)
 
 
 def _place(dimension: Dimension, number: int) -> int:

@@ -3,10 +3,9 @@
 Targets go out as they came in, requests can be broken off, headers are taken whole or not at all, and bodies are read
 into a given buffer.
 
-requests and urllib3 keep the connections and do TLS; over a connection of theirs it is ``http.client`` that writes and
-parses. They would normalise a target (the case of escapes, characters they would rather see escaped), which a client's
-signature may cover as it was, and add headers of their own. ``WireAdapter`` is one of requests' transport adapters, and
-takes and gives what they do.
+requests and urllib3 keep the connections and do TLS, http.client parses what comes over one. They would normalise a
+target (the case of escapes, characters they would rather see escaped), which a client's signature may cover as it was,
+and add headers of their own. ``WireAdapter`` is one of requests' transport adapters, and takes and gives what they do.
 """
 
 import contextlib
@@ -45,6 +44,12 @@ _MAX_FIELDS = 100
 # RFC 9110, sections 5.1, 5.5 and 5.6.2: field-name is a token, field-value holds no control characters. A folded line
 # (RFC 9112, section 5.2), which a gateway may refuse, is none.
 _FIELD_RE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n")
+
+
+# A request without a body, by the same rules; its target is as RFC 9112, section 3.2, has it: visible characters.
+_HEAD_RE = re.compile(
+    rb"(?:GET|HEAD) [!-~]+ HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+)
 
 
 class WireRequest(requests.PreparedRequest):
@@ -144,17 +149,27 @@ class _Answer(http.client.HTTPResponse):
         raise http.client.HTTPException("there are too many headers")
 
 
-class _Wire(HTTPConnection):
-    # Where http.client looks for it.
-    response_class = _Answer
+def _write_head(request: WireRequest) -> bytes:
+    """The head of a request, which has no body (RFC 9112, section 3).
 
+    Raises:
+        ValueError: A part of it is more than its line, or has characters that none may have.
+    """
+    fields = (f"{name}: {value}" for name, value in request.headers.items())
+    head = "\r\n".join((f"{request.method} {request.target} HTTP/1.1", *fields, "", "")).encode("latin-1")
+    if not _HEAD_RE.fullmatch(head) or head.count(b"\n") != len(request.headers) + 2:
+        raise ValueError("a request cannot be sent that is none")
+    return head
+
+
+class _Wire(HTTPConnection):
     _breaker: _Breaker | None = None
 
     def exchange(self, request: WireRequest, timeout: Seconds) -> http.client.HTTPResponse:
         """Send a request and receive the answer's head; the body is still to be read.
 
-        By ``http.client``, whose answer fills a given buffer from the socket. What urllib3 makes of it, and requests of
-        that, copies a body three times and costs more than the exchange itself (64 KiB, loopback).
+        http.client's answer fills a given buffer from the socket. What urllib3 makes of one, and requests of that,
+        copies a body three times and costs more than the exchange itself (64 KiB, loopback).
         """
         self._breaker = _Breaker(self.sock)
         request.on_send(self._breaker.pull)
@@ -165,15 +180,17 @@ class _Wire(HTTPConnection):
         # To set it is a system call, whatever it was.
         if self.sock.gettimeout() != read_seconds:
             self.sock.settimeout(read_seconds)
-        client = http.client.HTTPConnection
-        client.putrequest(self, str(request.method), request.target, skip_host=True, skip_accept_encoding=True)
-        for name, value in request.headers.items():
-            client.putheader(self, name, value)
-        self.endheaders()
-        return client.getresponse(self)
+        self.sock.sendall(_write_head(request))
+        answer = _Answer(self.sock, method=request.method)
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
     def connect(self) -> None:
-        """Connect, so that the request can be broken off even when http.client has let go of the socket."""
+        """Connect, so that the request can be broken off from then on."""
         super().connect()
         if self._breaker is not None:
             self._breaker.attach(self.sock)
@@ -264,7 +281,7 @@ class Answer:
         """Give the connection back, its body having been read to the end."""
         # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
         self._response.read()
-        self._take_back(is_good=True)
+        self._take_back(is_good=not self._response.will_close)
 
     def close(self) -> None:
         """Close the connection, whatever it still has to say."""

@@ -33,7 +33,7 @@ from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
 from handler.upstream.passthrough import build_request
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
-from handler.upstream.wire import WireRequest, _Breaker
+from handler.upstream.wire import WireAdapter, WireRequest, _Breaker
 from tests.faulty_store import FaultyStore, holds, plain, says, service, well
 from tests.helpers import ask, read_error
 
@@ -488,6 +488,30 @@ def test_what_goes_to_the_socket_shows_no_secret() -> None:
     assert "canary" not in repr(request)
 
 
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/bucket/a key", {}),
+        ("/bucket/key HTTP/1.1\r\nx-more: 1", {}),
+        ("/bucket/key\n", {}),
+        ("/bucket/k\xe9", {}),
+        ("/bucket/k\u20ac", {}),
+        ("", {}),
+        ("/bucket/key", {"x-one": "1\r\nx-more: 1"}),
+        ("/bucket/key", {"x-one": "1\r\n\r\nGET /other HTTP/1.1"}),
+        ("/bucket/key", {"x-one": "\x7f"}),
+        ("/bucket/key", {"x one": "1"}),
+        ("/bucket/key", {"": "1"}),
+    ],
+)
+def test_nothing_that_is_more_than_one_request_is_sent(target: str, headers: dict[str, str]) -> None:
+    with FaultyStore(well) as store, closing(WireAdapter(1)) as adapter:
+        request = WireRequest("GET", Origin.parse(store.url), target, {"host": "store", **headers}, lambda _: None)
+        with pytest.raises(ValueError, match=r"codec|cannot be sent"):
+            adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))
+        assert store.heads == []
+
+
 def test_an_origin_that_is_not_allowed_is_not_connected_to(transport: Transport) -> None:
     with pytest.raises(OriginNotAllowed, match=r"other\.test"):
         open_key(transport, Origin.parse("http://other.test"))
@@ -682,3 +706,14 @@ def test_connections_are_kept(store: FaultyStore, app: flask.Flask) -> None:
         assert ask(app, "/sum/float32/bucket/key", "HEAD").status_code == 200
         assert ask(app, "/obj/bucket/key", headers={"Range": "bytes=0-7"}).status_code == 206
     assert (store.tries, store.connections) == (9, 1)
+
+
+def test_a_connection_that_the_store_will_close_is_not_kept() -> None:
+    with (
+        FaultyStore(says(plain("200 OK", b"12345678", {"Connection": "close"}))) as store,
+        closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport,
+    ):
+        for _ in range(2):
+            with open_key(transport, Origin.parse(store.url)) as stream:
+                assert stream.readinto(memoryview(bytearray(9))) == 8
+        assert (store.tries, store.connections) == (2, 2)
