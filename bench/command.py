@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bench import network
 from bench.contenders import WrongReply
 from deploy.local.processes import ending_in_order
 
@@ -36,6 +37,7 @@ def run(measure: Measure, options: argparse.Namespace) -> int:
         print(f"{time.monotonic() - started:6.1f} s  {what}", file=sys.stderr, flush=True)
 
     try:
+        network.isolate()
         with ending_in_order():
             summary, files = measure(options, tell)
     except KeyboardInterrupt:

