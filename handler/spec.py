@@ -47,6 +47,7 @@ class ReducerRule:
         one_axis: Whether it reduces along one axis or all, nothing between.
         takes_ddof: Whether ``ddof`` means something to it.
         needs_elements: Whether it has no value for no elements at all.
+        keeps_elements: Whether it gives the elements that are selected, whatever the axis.
     """
 
     result_dtype: str | None = None
@@ -56,6 +57,7 @@ class ReducerRule:
     one_axis: bool = False
     takes_ddof: bool = False
     needs_elements: bool = False
+    keeps_elements: bool = False
 
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
@@ -64,7 +66,7 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "max": ReducerRule(needs_elements=True),
         "min": ReducerRule(needs_elements=True),
         "sum": ReducerRule(kinds=_REAL + "c"),
-        "select": ReducerRule(kinds=_REAL + "c"),
+        "select": ReducerRule(kinds=_REAL + "c", keeps_elements=True),
         "mean": ReducerRule(widens=True, kinds=_REAL + "c"),
         "var": ReducerRule(widens=True, takes_ddof=True),
         "std": ReducerRule(widens=True, takes_ddof=True),
@@ -306,6 +308,13 @@ class ReductionSpec:
     def dimensions(self) -> int:
         """How many dimensions the array has."""
         return 1 if self.shape is None else len(self.shape)
+
+    @property
+    def reduced_axes(self) -> tuple[int, ...]:
+        """The axes that the result lacks, ascending."""
+        if REDUCERS[self.reducer].keeps_elements:
+            return ()
+        return tuple(range(self.dimensions)) if self.axis is None else self.axis
 
     @property
     def is_encoded(self) -> bool:

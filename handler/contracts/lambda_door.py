@@ -7,7 +7,7 @@ from handler.contracts.event import Event
 from handler.contracts.s3_door import read_wanted, reply_with_object
 from handler.upstream.deadline import Deadline
 from handler.upstream.passthrough import PassthroughSource, build_request
-from handler.upstream.presigned import replayed_headers
+from handler.upstream.presigned import replay
 from handler.upstream.transport import StoreRequest
 
 
@@ -26,9 +26,9 @@ def reduce_event(
     Raises:
         ActiveStorageError: There is no result.
     """
-    replayed, signed = replayed_headers(event.link.query or "", event.headers)
-    wanted = read_wanted(given, event.headers, signed)
-    store_request = build_request(event.link.origin, event.link.origin, event.target, replayed, wanted.conditions)
+    call = replay(event.target, event.headers)
+    wanted = read_wanted(given, event.headers, call.signed)
+    store_request = build_request(event.link.origin, event.link.origin, call, wanted.conditions)
     source = PassthroughSource(service.transport, store_request, deadline)
     return reply_with_object(wanted, source, service, is_head)
 
@@ -39,5 +39,4 @@ def request_of(event: Event) -> StoreRequest:
     Raises:
         InvalidArgument: The link's signature covers a header that the client did not send.
     """
-    replayed, _ = replayed_headers(event.link.query or "", event.headers)
-    return build_request(event.link.origin, event.link.origin, event.target, replayed, conditions={})
+    return build_request(event.link.origin, event.link.origin, replay(event.target, event.headers), conditions={})

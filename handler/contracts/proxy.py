@@ -6,7 +6,7 @@ The caller signs for the object as it lies in the store, and the store verifies.
 from handler.contracts.door import Reply, Request, Service, write_xml_error
 from handler.contracts.s3_door import ensure_known, read_wanted, reply_with_object
 from handler.params import decode, merge, parse_path, split_path, split_query
-from handler.upstream.passthrough import PassthroughSource, build_request, find_signed_names
+from handler.upstream.passthrough import PassthroughSource, SignedCall, build_request
 
 METHODS = ("GET", "HEAD")
 
@@ -23,14 +23,8 @@ def answer(request: Request, service: Service) -> Reply:
     query = split_query(request.query)
     ensure_known(query.rest)
     decode(path.object_path, field="key")
-    signed = find_signed_names(query.rest, request.headers)
-    wanted = read_wanted(merge(parse_path(path), query.parameters), request.headers, signed)
-    store_request = build_request(
-        store=service.settings.store,
-        public_store=service.settings.public_store,
-        target=path.object_path + (f"?{query.rest}" if query.rest else ""),
-        headers=request.headers,
-        conditions=wanted.conditions,
-    )
+    call = SignedCall.of(path.object_path + (f"?{query.rest}" if query.rest else ""), request.headers)
+    wanted = read_wanted(merge(parse_path(path), query.parameters), request.headers, call.signed)
+    store_request = build_request(service.settings.store, service.settings.public_store, call, wanted.conditions)
     source = PassthroughSource(service.transport, store_request, request.deadline)
     return reply_with_object(wanted, source, service, is_head=request.method == "HEAD")

@@ -133,8 +133,8 @@ class Reducer:
         self._mark = make_marker(spec.missing, spec.dtype) if spec.missing else None
         cells = plan.cells
         state = tuple(np.full(cells, value) for value in self._kernel.nothing(DTYPES[spec.dtype]))
-        counts_shape = () if spec.reducer == "select" else cells
-        self.partial = Partial(np.zeros(counts_shape, np.int64), state)
+        self._keeps_elements = REDUCERS[spec.reducer].keeps_elements
+        self.partial = Partial(np.zeros(() if self._keeps_elements else cells, np.int64), state)
 
     def consume(self, read: Callable[[int, tuple[int, ...]], Array], slabs: Iterable[Slab]) -> None:
         """Take in the data of some stops of the walk, in its order.
@@ -166,13 +166,17 @@ class Reducer:
         mask = self._mark(values) if self._mark else None
         if mask is not None and not mask.any():
             mask = None
-        if self._spec.reducer == "select":
-            # Each cell is one element, and the walk comes to it once; what is counted are all that are not missing.
-            self.partial.state[0][slab.cells] = values
-            self.partial.counts += _count_present(values, mask, tuple(range(values.ndim)))
-            return
-        piece = Piece(values, mask, _count_present(values, mask, slab.axes), slab.axes, slab, self._plan)
-        self._join_at(slab.cells, piece.counts, self._kernel.reduce(piece))
+        # Of what is kept, all that are not missing are counted together.
+        counted = tuple(range(values.ndim)) if self._keeps_elements else slab.axes
+        piece = Piece(values, mask, _count_present(values, mask, counted), slab.axes, slab, self._plan)
+        state = self._kernel.reduce(piece)
+        if self._keeps_elements:
+            # Each cell is one element, and the walk comes to it once.
+            for array, part in zip(self.partial.state, state, strict=True):
+                array[slab.cells] = part
+            self.partial.counts += piece.counts
+        else:
+            self._join_at(slab.cells, piece.counts, state)
 
     def _join_at(self, cells: Index, counts: Any, state: tuple[Any, ...]) -> None:
         mine = tuple(array[cells] for array in self.partial.state)

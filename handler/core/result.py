@@ -58,7 +58,7 @@ class Result:
         if spec.missing is not None:
             return cls(spec.result_dtype, shape, None, None)
         total = plan.count_selected
-        number = 1 if spec.reducer == "select" else math.prod(cells)
+        number = 1 if rule.keeps_elements else math.prod(cells)
         counts = (total // number if number else 0,) * number if number <= _MAX_DESCRIBED_COUNTS else None
         return cls(spec.result_dtype, shape, counts, total, has_gaps=rule.needs_elements and number > 0 and total == 0)
 
@@ -75,5 +75,4 @@ def _arrange(spec: ReductionSpec, plan: Plan, values: np.ndarray[Any, Any]) -> n
 
 
 def _keeps_order(spec: ReductionSpec) -> bool:
-    is_reduced = spec.reducer != "select" and spec.axis != ()
-    return spec.order == "F" and not is_reduced and not REDUCERS[spec.reducer].leading
+    return spec.order == "F" and not spec.reduced_axes and not REDUCERS[spec.reducer].leading

@@ -107,11 +107,8 @@ class Plan:
     @classmethod
     def of(cls, spec: ReductionSpec, shape: tuple[int, ...]) -> "Plan":
         """The walk through an array of ``shape`` for the reduction of ``spec``."""
-        if spec.reducer == "select":
-            reduced: tuple[int, ...] = ()
-        else:
-            reduced = tuple(range(len(shape))) if spec.axis is None else spec.axis
-        return _make_plan(shape, spec.selection or (Slice(),) * len(shape), reduced, spec.order, spec.element_bytes)
+        selection = spec.selection or (Slice(),) * len(shape)
+        return _make_plan(shape, selection, spec.reduced_axes, spec.order, spec.element_bytes)
 
     @property
     def cells(self) -> tuple[int, ...]:

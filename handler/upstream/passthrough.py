@@ -8,6 +8,8 @@ Sources: SigV4 with the Authorization header and with query parameters, Amazon S
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
 from urllib.parse import unquote_plus
 
 from handler.errors import InvalidArgument, shown
@@ -30,26 +32,37 @@ _CONNECTION_HEADERS = frozenset(
 _SIGNED_HEADERS_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
 
-def find_signed_names(query: str, headers: Mapping[str, str]) -> frozenset[str]:
-    """The headers that the caller's signature covers, in lower case, without ``host``; none where nothing is signed.
+@dataclass(frozen=True, slots=True)
+class SignedCall:
+    """What a caller asks the store for, with the signature, if there is any; its ``repr`` shows no part of that.
 
-    Args:
-        query: The request's, as it was sent: a presigned link names them in ``X-Amz-SignedHeaders``.
-        headers: The request's, names in lower case: else ``Authorization`` names them.
-
-    Raises:
-        InvalidArgument: One of them is not in the request, or not one that can be sent on: the store could not verify
-            the signature.
+    Attributes:
+        target: The object's, with the store's own query, both as they were sent.
+        headers: The caller's, names in lower case.
+        signed: Those that the signature covers, without ``host``.
     """
-    match = _SIGNED_HEADERS_RE.search(headers.get("authorization", ""))
-    text = match[1] if match else _find_value(query, "X-Amz-SignedHeaders")
-    names = frozenset(name for name in text.lower().split(";") if name) - {"host"}
-    for name in sorted(names):
-        if name not in headers:
-            raise InvalidArgument("SignedHeaders", f"the signature covers {shown(name)}, which was not sent")
-        if name in _CONNECTION_HEADERS and not (name == "content-length" and headers[name] == "0"):
-            raise InvalidArgument("SignedHeaders", f"the signature covers {name}, which cannot be sent on")
-    return names
+
+    target: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    signed: frozenset[str]
+
+    @classmethod
+    def of(cls, target: str, headers: Mapping[str, str]) -> Self:
+        """The call that these are: a header or a presigned link names what is signed.
+
+        Raises:
+            InvalidArgument: Something signed is not in the request, or cannot be sent on: the store could not verify
+                the signature.
+        """
+        match = _SIGNED_HEADERS_RE.search(headers.get("authorization", ""))
+        text = match[1] if match else _find_value(target, "X-Amz-SignedHeaders")
+        names = frozenset(name for name in text.lower().split(";") if name) - {"host"}
+        for name in sorted(names):
+            if name not in headers:
+                raise InvalidArgument("SignedHeaders", f"the signature covers {shown(name)}, which was not sent")
+            if name in _CONNECTION_HEADERS and not (name == "content-length" and headers[name] == "0"):
+                raise InvalidArgument("SignedHeaders", f"the signature covers {name}, which cannot be sent on")
+        return cls(target, headers, names)
 
 
 class PassthroughSource(Source):
@@ -78,45 +91,33 @@ class PassthroughSource(Source):
         return self._transport.head(self._request, byte_range, self._deadline)
 
 
-def build_request(
-    store: Origin,
-    public_store: Origin,
-    target: str,
-    headers: Mapping[str, str],
-    conditions: Mapping[str, str],
-) -> StoreRequest:
+def build_request(store: Origin, public_store: Origin, call: SignedCall, conditions: Mapping[str, str]) -> StoreRequest:
     """What to ask the store for on the caller's behalf.
 
     Args:
         store: Where to connect.
         public_store: The store as the caller signed for it: its authority becomes ``Host``.
-        target: The object's, with the store's own query, both as they were sent.
-        headers: The caller's, names in lower case.
+        call: What the caller asks for.
         conditions: Conditional headers in the source's terms; those that are signed stay as they were sent.
-
-    Raises:
-        InvalidArgument: A header that the signature covers is missing.
     """
-    query = target.partition("?")[2]
-    signed = find_signed_names(query, headers)
     forwarded = {
         name: value
-        for name, value in headers.items()
-        if name in signed or (name not in NEGOTIATED_HEADERS and _speaks_to_store(name))
+        for name, value in call.headers.items()
+        if name in call.signed or (name not in NEGOTIATED_HEADERS and _speaks_to_store(name))
     }
     return StoreRequest(
         origin=store,
-        target=target,
+        target=call.target,
         headers={**own_headers(public_store.authority), **conditions, **forwarded},
-        has_fixed_range="range" in signed,
-        names_part=bool(_find_value(query, "partNumber")),
+        has_fixed_range="range" in call.signed,
+        names_part=bool(_find_value(call.target, "partNumber")),
     )
 
 
-def _find_value(query: str, name: str) -> str:
-    """The last value that a query gives a name, decoded; empty where it gives none."""
+def _find_value(target: str, name: str) -> str:
+    """The last value that the query of a target gives a name, decoded; empty where it gives none."""
     # A presigned query is long: decoding all of it, as parse_qsl does, was a twentieth of a small request's time.
-    for pair in reversed(query.split("&")):
+    for pair in reversed(target.partition("?")[2].split("&")):
         key, _, value = pair.partition("=")
         if value and unquote_plus(key) == name:
             return unquote_plus(value)

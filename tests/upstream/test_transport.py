@@ -31,7 +31,7 @@ from handler.origins import Origin, OriginPattern
 from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
-from handler.upstream.passthrough import build_request
+from handler.upstream.passthrough import SignedCall, build_request
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
 from handler.upstream.wire import WireAdapter, WireRequest, _Breaker
 from tests.faulty_store import FaultyStore, holds, plain, says, service, well
@@ -660,7 +660,7 @@ def test_a_presigned_request_goes_on_with_the_headers_that_it_names(store: Fault
 )
 def test_a_part_is_known_by_its_name_however_it_is_written(query: str, names_part: bool) -> None:
     origin = Origin.parse("http://127.0.0.1:9000")
-    assert build_request(origin, origin, f"/bucket/key?{query}", {}, {}).names_part is names_part
+    assert build_request(origin, origin, SignedCall.of(f"/bucket/key?{query}", {}), {}).names_part is names_part
 
 
 @pytest.mark.parametrize(
