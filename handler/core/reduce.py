@@ -132,7 +132,9 @@ class Reducer:
         self._kernel = _find_kernel(spec.reducer, spec.dtype)
         self._mark = make_marker(spec.missing, spec.dtype) if spec.missing else None
         cells = plan.cells
-        state = tuple(np.full(cells, value) for value in self._kernel.nothing(DTYPES[spec.dtype]))
+        nothing = self._kernel.nothing(DTYPES[spec.dtype])
+        # A single cell's are numbers of numpy's, as kernels make them.
+        state = tuple(np.full(cells, value) for value in nothing) if cells else nothing
         self._keeps_elements = REDUCERS[spec.reducer].keeps_elements
         self.partial = Partial(np.zeros(() if self._keeps_elements else cells, np.int64), state)
 

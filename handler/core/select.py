@@ -10,9 +10,9 @@ dimensions flipped on the pieces, which are views.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,9 @@ Part = range
 # is not read to its end.
 _PART_BYTES = 8 * 1024 * 1024
 _LEAST_PARTS = 4
+
+# Of a chunk, which is some MiB; each takes half a KiB.
+_MOST_KEPT_STOPS = 16
 
 # Each part's result waits for those before it.
 _MOST_PARTS = 256
@@ -82,7 +85,7 @@ class Slab(NamedTuple):
     first: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """The walk through an array.
 
@@ -110,7 +113,7 @@ class Plan:
         selection = spec.selection or (Slice(),) * len(shape)
         return _make_plan(shape, selection, spec.reduced_axes, spec.order, spec.element_bytes)
 
-    @property
+    @cached_property
     def cells(self) -> tuple[int, ...]:
         """The shape of the result's cells, in the order of storage."""
         return tuple(len(dimension.indices) for dimension in self.dimensions if dimension.is_kept)
@@ -166,8 +169,17 @@ class Plan:
         chosen, row = self.dimensions[0].ascending, self.strides[0]
         return max(self.start, chosen[part[0]] * row), min(self.stop, (chosen[part[-1]] + 1) * row)
 
-    def walk(self, part: Part | None = None) -> Iterator[Slab]:
+    def walk(self, part: Part | None = None) -> Iterable[Slab]:
         """The stops of the walk, or of a part of it, front to back."""
+        return self._walk(part) if part or self._short_walk is None else self._short_walk
+
+    @cached_property
+    def _short_walk(self) -> tuple[Slab, ...] | None:
+        """All stops, to be walked through again and again; None where there are many."""
+        stops = tuple(itertools.islice(self._walk(), _MOST_KEPT_STOPS + 1))
+        return stops if len(stops) <= _MOST_KEPT_STOPS else None
+
+    def _walk(self, part: Part | None = None) -> Iterator[Slab]:
         if self.start == self.stop:
             return
         strides = self.strides
@@ -206,7 +218,7 @@ class Plan:
         return self.dimensions[::-1] if self.order == "F" else self.dimensions
 
 
-# Chunks of one array have one walk, and most of what is asked for are chunks. A plan is some hundred bytes.
+# Chunks of one array have one walk, and most of what is asked for are chunks. A plan takes some KiB.
 @lru_cache(maxsize=256)
 def _make_plan(
     shape: tuple[int, ...], selection: tuple[Slice, ...], reduced: tuple[int, ...], order: Order, element_bytes: int
