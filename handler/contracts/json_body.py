@@ -42,7 +42,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise InvalidArgument("body", "is not UTF-8") from None
     try:
-        value = json.loads(text, object_pairs_hook=_collect, parse_constant=_refuse_constant)
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise InvalidArgument("body", f"is not JSON: {error.msg} at line {error.lineno}, {error.colno}") from None
     except RecursionError:
@@ -73,3 +73,7 @@ def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise InvalidArgument("body", f"is not JSON: it has a number {name}")
+
+
+# Made once: json.loads would make one for each body.
+_DECODER = json.JSONDecoder(object_pairs_hook=_collect, parse_constant=_refuse_constant)
