@@ -8,7 +8,7 @@ BENCH ?=
 ARCH ?= x86_64
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test test-minio check format bench bench-peers faults lambda-zip lambda-cold lock clean
+.PHONY: help install demo serve store test test-minio check format bench bench-kernels bench-peers faults lambda-zip lambda-cold lock clean
 
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -48,6 +48,9 @@ format: $(INSTALLED) ## Format the code
 bench: $(INSTALLED) ## Measure, and write docs/performance.md; BENCH="--quick" for a short run that writes nothing
 	$(BIN)/python -m bench $(BENCH)
 
+bench-kernels: $(INSTALLED) ## Time each kernel; BENCH=--benchmark-autosave, and after a change BENCH=--benchmark-compare
+	$(BIN)/python -m pytest bench/kernels_here.py $(BENCH)
+
 bench-peers: $(INSTALLED) ## Measure beside Reductionist, write docs/peers.md; says what is missing
 	$(BIN)/python -m bench.peers $(BENCH)
 
@@ -69,4 +72,4 @@ lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and a
 	  --custom-compile-command "make lock" -c requirements-dev.txt -o requirements-lambda.txt
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

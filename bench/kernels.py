@@ -13,7 +13,7 @@ import numpy as np
 from bench.machine import describe
 from bench.tables import Spread, Target, format_spread, format_targets, table
 from handler.core.blocks import BlockReader, Held
-from handler.core.reduce import Reducer
+from handler.core.reduce import Reduced, Reducer
 from handler.core.select import Plan
 from handler.spec import REDUCERS, ByteOrder, Missing, ReductionSpec, Slice
 
@@ -50,7 +50,8 @@ def _sample(missing_share: float) -> bytes:
     return values.tobytes()
 
 
-def _cases() -> dict[str, tuple[ReductionSpec, bytes]]:
+def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
+    """What is reduced, and the bytes that it is reduced from, by name."""
     # The same memory wherever the numbers are the same: what is in the cache must not tell cases apart.
     plain, tenth = _sample(0), _sample(0.1)
     rule = Missing("missing_value", (FILL,))
@@ -70,10 +71,11 @@ def _cases() -> dict[str, tuple[ReductionSpec, bytes]]:
     return cases
 
 
-def _walk(spec: ReductionSpec, data: bytes) -> Callable[[], object]:
+def make_run(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
+    """What reduces a case once, from its bytes to its result."""
     plan = Plan.of(spec, spec.shape or (ELEMENTS,))
 
-    def run() -> object:
+    def run() -> Reduced:
         reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS)
         reducer = Reducer(spec, plan)
         reducer.consume(reader.read, plan.walk())
@@ -85,7 +87,7 @@ def _walk(spec: ReductionSpec, data: bytes) -> Callable[[], object]:
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Seconds of every case, one of every round."""
-    runs = {name: _walk(*case) for name, case in _cases().items()}
+    runs = {name: make_run(*case) for name, case in make_cases().items()}
     for run in runs.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in runs}

@@ -17,6 +17,8 @@ _CLONE_NEWNET = 0x40000000
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 
+_OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
+
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 # What Linux has unless it is told otherwise.
@@ -26,15 +28,27 @@ _LINUX_DEFAULT = "cubic"
 def isolate() -> None:
     """Put this thread, and all that it starts, into a network namespace of its own: network_namespaces(7).
 
-    Only root may have one; for anybody else everything stays as it is.
+    Only root may have one; for anybody else, and for a root with less than all rights, everything stays as it is.
     """
-    if sys.platform != "linux" or ctypes.CDLL(None).unshare(_CLONE_NEWNET):
+    if sys.platform != "linux":
         return
-    with socket.socket() as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+    library = ctypes.CDLL(None)
+    with _OWN_NAMESPACE.open("rb") as machines:
+        if library.unshare(_CLONE_NEWNET):
+            return
+        try:
+            _raise_loopback()
+        except PermissionError:
+            library.setns(machines.fileno(), _CLONE_NEWNET)
+            return
     # A container may show its settings only; a kernel may have been built without.
     with contextlib.suppress(OSError):
         _CONGESTION.write_text(_LINUX_DEFAULT)
+
+
+def _raise_loopback() -> None:
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 
 
 def describe() -> str:

@@ -268,7 +268,7 @@ def _draw_rates(rows: list[Row]) -> bytes:
         axes.axhline(1, color="#888888", linestyle="--", label="the peer")
         scale_ratios(axes)
         axes.set_xticks(range(len(names)), names, rotation=25, ha="right")
-        axes.set_ylabel("requests per second, the peer = 1 (logarithmic)")
+        axes.set_ylabel("rate, the peer = 1 (logarithmic)")
         axes.set_title("The service beside the peer: medians, quartiles; black lines are targets")
         figure.legend(loc="outside lower center", ncols=len(clients) + 1, frameon=False)
         return to_svg(figure)
