@@ -17,6 +17,7 @@ from handler.errors import InvalidArgument, InvalidRange, UnknownReducer, shown
 
 ByteOrder = Literal["little", "big"]
 Order = Literal["C", "F"]
+_BYTE_ORDERS, _ORDERS = get_args(ByteOrder), get_args(Order)
 
 # The data types, in the machine's byte order.
 DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
@@ -337,9 +338,9 @@ def _ensure_kind(spec: ReductionSpec) -> None:
         raise InvalidArgument("dtype", f"no data type {shown(spec.dtype)}; there are {', '.join(DTYPES)}")
     if DTYPES[spec.dtype].kind not in REDUCERS[spec.reducer].kinds:
         raise InvalidArgument("dtype", f"{spec.reducer} is not known of {spec.dtype}")
-    if spec.byte_order not in get_args(ByteOrder):
+    if spec.byte_order not in _BYTE_ORDERS:
         raise InvalidArgument("byte_order", f"is {shown(spec.byte_order)}, not 'little' or 'big'")
-    if spec.order not in get_args(Order):
+    if spec.order not in _ORDERS:
         raise InvalidArgument("order", f"is {shown(spec.order)}, not 'C' or 'F'")
 
 

@@ -6,8 +6,10 @@ from xml.etree import ElementTree as ET
 
 import flask
 import numpy as np
+import pytest
 from werkzeug.test import TestResponse
 
+from handler.core import blocks, select
 from handler.core.result import Result
 from handler.memory import MemoryGate
 from handler.parts import Helpers
@@ -75,3 +77,14 @@ def check_no_secret(text: str, secrets: Iterable[str]) -> None:
     for secret in secrets:
         pieces = {secret[start : start + 12] for start in range(len(secret) - 11)}
         assert not [piece for piece in pieces if piece in text]
+
+
+def use_blocks(monkeypatch: pytest.MonkeyPatch, block: int, part: int) -> None:
+    """Read arrays in blocks, and cut walks into two parts or more, of so many bytes, until the test is over."""
+    for module in (blocks, select):
+        monkeypatch.setattr(module, "BLOCK_BYTES", block)
+    monkeypatch.setattr(blocks, "_spare_buffers", [])
+    monkeypatch.setattr(select, "_PART_BYTES", part)
+    monkeypatch.setattr(select, "_LEAST_PARTS", 2)
+    # Plans are kept, with blocks of the size that they were made for.
+    monkeypatch.setattr(select, "_make_plan", select._make_plan.__wrapped__)

@@ -12,7 +12,7 @@ from handler.parts import Helpers
 from handler.pipeline import run
 from handler.spec import ByteRange, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource, FakeStream
-from tests.helpers import ROOMY
+from tests.helpers import ROOMY, use_blocks
 from tests.judge import check_result
 
 GATE = MemoryGate(ROOMY, ROOMY, 1)
@@ -23,11 +23,7 @@ SPECS = [ReductionSpec(reducer, "float32") for reducer in ("count", "max", "sum"
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("select", "blocks"):
-        monkeypatch.setattr(f"handler.core.{module}.BLOCK_BYTES", BLOCK)
-    monkeypatch.setattr("handler.core.blocks._spare_buffers", [])
-    monkeypatch.setattr("handler.core.select._PART_BYTES", PART)
-    monkeypatch.setattr("handler.core.select._LEAST_PARTS", 2)
+    use_blocks(monkeypatch, BLOCK, PART)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import requests
 import urllib3.exceptions
 
 from handler.errors import (
@@ -244,14 +243,14 @@ class Exchange:
         self,
         method: str,
         request: StoreRequest,
-        response: requests.Response,
+        response: Answer,
         deadline: Deadline,
         release: Callable[[], None],
     ) -> None:
         self._method = method
         self._request = request
         self._response = response
-        self._body: Answer = response.raw  # type: ignore[assignment]  # what the adapter puts there
+        self._body = response.raw
         self._deadline = deadline
         self._release = release
         self._missing: int | None = 0 if method == "HEAD" else None
@@ -296,7 +295,7 @@ class Exchange:
             ActiveStorageError: It is one.
         """
         status = self._response.status_code
-        headers = {name.lower(): value for name, value in self._response.headers.items()}
+        headers = self._response.headers
         if status >= 300:
             sent = " ".join((self._request.target, *self._request.headers.values()))
             raise read_failure(

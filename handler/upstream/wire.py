@@ -5,16 +5,17 @@ into a given buffer.
 
 requests and urllib3 keep the connections and do TLS, http.client parses what comes over one. They would normalise a
 target (the case of escapes, characters they would rather see escaped), which a client's signature may cover as it was,
-and add headers of their own. ``WireAdapter`` is one of requests' transport adapters, and takes and gives what they do.
+and add headers of their own. ``WireAdapter`` is one of requests' transport adapters, and takes and gives what they do,
+as far as it is asked for here.
 """
 
 import contextlib
 import http.client
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import requests
 from requests import certs
@@ -158,7 +159,7 @@ def _write_head(request: WireRequest) -> bytes:
     fields = (f"{name}: {value}" for name, value in request.headers.items())
     head = "\r\n".join((f"{request.method} {request.target} HTTP/1.1", *fields, "", "")).encode("latin-1")
     if not _HEAD_RE.fullmatch(head) or head.count(b"\n") != len(request.headers) + 2:
-        raise ValueError("a request cannot be sent that is none")
+        raise ValueError("what is to be sent is not one request")
     return head
 
 
@@ -235,8 +236,8 @@ class WireAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
         self._pool_options = self.poolmanager.connection_pool_kw | _TRUST
 
-    def send(self, request: WireRequest, timeout: Seconds, **_: Any) -> requests.Response:  # type: ignore[override]
-        """Send a request and receive the answer's head; the body is still to be read, from ``raw``, an ``Answer``.
+    def send(self, request: WireRequest, timeout: Seconds, **_: Any) -> "Answer":  # type: ignore[override]
+        """Send a request and receive the answer's head; the body is still to be read.
 
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
 
@@ -248,26 +249,27 @@ class WireAdapter(HTTPAdapter):
         made_of = {**self._pool_options, "scheme": to.scheme, "host": to.host, "port": to.port}
         pool: Any = self.poolmanager.connection_from_pool_key(to, made_of)
         answer: Answer = pool.exchange(request, timeout)
-        response = requests.Response()
-        response.status_code = answer.status
-        response.headers = answer.headers  # type: ignore[assignment]  # names in lower case, whatever the case asked for
-        response.raw = answer
-        return response
+        return answer
 
 
 class Answer:
-    """An answer: its head, and its body to be read into a given buffer.
+    """An answer: its head, and its body to be read into a given buffer. Names are those of ``requests.Response``.
 
     Attributes:
-        status: Three digits.
+        status_code: Three digits.
         headers: Names in lower case; the values of one that came more than once in one list.
     """
 
     def __init__(self, response: http.client.HTTPResponse, take_back: Callable[..., None]) -> None:
         self._response = response
         self._take_back = take_back
-        self.status = response.status
-        self.headers: dict[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
+        self.status_code = response.status
+        self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
+
+    @property
+    def raw(self) -> Self:
+        """What the body is read from."""
+        return self
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.

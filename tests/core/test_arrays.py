@@ -19,7 +19,7 @@ from handler.pipeline import describe, run
 from handler.spec import DTYPES, MISSING_KINDS, REDUCERS, Filter, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource
 from tests.array_cases import ENCODE
-from tests.helpers import ROOMY
+from tests.helpers import ROOMY, use_blocks
 from tests.judge import check_result
 
 Array = np.ndarray[Any, Any]
@@ -34,11 +34,7 @@ BLOCKS = (16, 200, 1 << 18)
 @pytest.fixture(params=BLOCKS, ids=lambda size: f"{size}-byte-blocks")
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The size of a block."""
-    for module in ("select", "blocks"):
-        monkeypatch.setattr(f"handler.core.{module}.BLOCK_BYTES", request.param)
-    monkeypatch.setattr("handler.core.blocks._spare_buffers", [])
-    monkeypatch.setattr("handler.core.select._PART_BYTES", 3 * request.param)
-    monkeypatch.setattr("handler.core.select._LEAST_PARTS", 2)
+    use_blocks(monkeypatch, request.param, 3 * request.param)
     return request.param  # type: ignore[no-any-return]  # pytest's param is anything
 
 
