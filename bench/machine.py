@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ _PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "bo
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
+# More than a quiet machine does on the side.
+_MOST_TAKEN = 0.05
+
 
 @dataclass
 class Disturbance:
@@ -35,7 +39,10 @@ class Disturbance:
 
 @contextmanager
 def watching_others() -> Iterator[Disturbance]:
-    """Find out what else goes on; known when the context has ended, and every process that was started in it too."""
+    """Find out what else goes on; known when the context has ended, and every process that was started in it too.
+
+    Says so where it is too much for the numbers to be believed.
+    """
     disturbance = Disturbance()
     before, ours_before, started = psutil.cpu_times(), os.times(), time.monotonic()
     yield disturbance
@@ -45,6 +52,9 @@ def watching_others() -> Iterator[Disturbance]:
     ours = sum(ours_after[:4]) - sum(ours_before[:4])
     available = (time.monotonic() - started) * (os.cpu_count() or 1)
     disturbance.share = max(0.0, (everybody - ours) / available)
+    if disturbance.share > _MOST_TAKEN:
+        taken = f"other programs took {disturbance.share:.0%} of the processor"
+        print(f"{taken}: stop them, and measure again", file=sys.stderr)
 
 
 def describe(others: Disturbance | None = None) -> dict[str, str]:
