@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from functools import lru_cache
 from xml.sax.saxutils import escape
 
 from handler.core.reduce import ARITHMETIC_VERSION
@@ -106,8 +105,6 @@ def split_etags(header: str) -> list[str]:
     return [match[0] for match in _ETAG_RE.finditer(header)]
 
 
-# A client asks for the same of one object after the other.
-@lru_cache(maxsize=256)
 def _digest(spec: ReductionSpec) -> str:
     byte_range = format_range(spec.range) if spec.range else ""
     reduction = f"{format_reduction(spec)}/{byte_range}/{ARITHMETIC_VERSION}"
