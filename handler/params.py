@@ -85,6 +85,11 @@ def split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
+def join_target(path: str, query: str) -> str:
+    """The target of a path and a query, both as they are to be sent; an empty query adds nothing."""
+    return f"{path}?{query}" if query else path
+
+
 def split_path(path: str) -> ReductionPath:
     """The parts of a path that names a reduction, or the object itself by ``/obj/bucket/key`` with an empty segment.
 

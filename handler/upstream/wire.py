@@ -44,13 +44,11 @@ _MAX_FIELDS = 100
 
 # RFC 9110, sections 5.1, 5.5 and 5.6.2: field-name is a token, field-value holds no control characters. A folded line
 # (RFC 9112, section 5.2), which a gateway may refuse, is none.
-_FIELD_RE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)\r?\n")
+_NAME, _VALUE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+", rb"[\t\x20-\x7e\x80-\xff]*"
+_FIELD_RE = re.compile(rb"(%b):(%b)\r?\n" % (_NAME, _VALUE))
 
-
-# A request without a body, by the same rules; its target is as RFC 9112, section 3.2, has it: visible characters.
-_HEAD_RE = re.compile(
-    rb"(?:GET|HEAD) [!-~]+ HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
-)
+# A request without a body; its target is as RFC 9112, section 3.2, has it: visible characters.
+_HEAD_RE = re.compile(rb"(?:GET|HEAD) [!-~]+ HTTP/1\.1\r\n(?:%b: %b\r\n)*\r\n" % (_NAME, _VALUE))
 
 
 class WireRequest(requests.PreparedRequest):
