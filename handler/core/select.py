@@ -245,13 +245,12 @@ def _place(dimension: Dimension, number: int) -> int:
 
 def _slabs(dimension: Dimension, rows: int, part: range) -> Iterator[tuple[range, slice, range]]:
     """What to read of the slab dimension, at most ``rows`` at a time, which of it is selected, and its places."""
-    chosen = dimension.ascending
-    for number in part[:: _count_places(dimension, rows)]:
-        count = min(_count_places(dimension, rows), part.stop - number)
-        first = chosen[number]
-        read = range(first, chosen[number + count - 1] + 1)
-        start = _place(dimension, number + count - 1) if dimension.is_flipped else number
-        selected = slice(None, None, -chosen.step if dimension.is_flipped else chosen.step)
+    chosen, places, is_flipped = dimension.ascending, _count_places(dimension, rows), dimension.is_flipped
+    selected = slice(None, None, -chosen.step if is_flipped else chosen.step)
+    for number in part[::places]:
+        count = min(places, part.stop - number)
+        read = range(chosen[number], chosen[number + count - 1] + 1)
+        start = _place(dimension, number + count - 1) if is_flipped else number
         yield read, selected, range(start, start + count)
 
 

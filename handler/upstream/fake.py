@@ -19,16 +19,15 @@ class FakeStream(Stream):
     def __init__(self, source: "FakeSource", facts: ObjectFacts) -> None:
         self.facts = facts
         self._source = source
-        self._position = facts.start
         source.open_streams += 1
         self._is_open = True
 
     def readinto(self, buffer: memoryview, /) -> int:
-        stop = min(self._position + min(len(buffer), self._source.read_bytes), self.facts.stop)
-        read = stop - self._position
-        buffer[:read] = self._source.data[self._position : stop]
-        self._position = stop
-        return read
+        start = self.facts.start + self.bytes_read
+        stop = min(start + min(len(buffer), self._source.read_bytes), self.facts.stop)
+        buffer[: stop - start] = self._source.data[start:stop]
+        self.bytes_read += stop - start
+        return stop - start
 
     def close(self) -> None:
         self._source.open_streams -= self._is_open

@@ -119,7 +119,7 @@ def _find_value(target: str, name: str) -> str:
     # A presigned query is long: decoding all of it, as parse_qsl does, was a twentieth of a small request's time.
     for pair in reversed(target.partition("?")[2].split("&")):
         key, _, value = pair.partition("=")
-        if value and unquote_plus(key) == name:
+        if value and (key == name or ("%" in key and unquote_plus(key) == name)):
             return unquote_plus(value)
     return ""
 

@@ -72,9 +72,15 @@ class ObjectFacts:
 
 
 class Stream(ABC):
-    """The bytes of one range, in order, once. A context manager: leaving it closes it."""
+    """The bytes of one range, in order, once. A context manager: leaving it closes it.
+
+    Attributes:
+        facts: What the store says of them.
+        bytes_read: How many of them were read so far.
+    """
 
     facts: ObjectFacts
+    bytes_read: int = 0
 
     @abstractmethod
     def readinto(self, buffer: memoryview, /) -> int:
@@ -97,23 +103,6 @@ class Stream(ABC):
         self.close()
 
 
-class CountedStream(Stream):
-    """A stream that counts what was read from it."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.facts = stream.facts
-        self.bytes_read = 0
-        self._stream = stream
-
-    def readinto(self, buffer: memoryview, /) -> int:  # noqa: D102  # see Stream
-        read = self._stream.readinto(buffer)
-        self.bytes_read += read
-        return read
-
-    def close(self) -> None:  # noqa: D102
-        self._stream.close()
-
-
 class Source(ABC):
     """An object that can be opened. Its ``repr`` shows where it lies, and nothing that was signed.
 
@@ -124,7 +113,7 @@ class Source(ABC):
     takes_range: bool = True
 
     def __init__(self) -> None:
-        self._opened: list[CountedStream] = []
+        self._opened: list[Stream] = []
 
     @property
     def bytes_read(self) -> int:
@@ -137,13 +126,13 @@ class Source(ABC):
         Raises:
             ActiveStorageError: They cannot be had.
         """
-        stream = CountedStream(self._open(byte_range))
+        stream = self._open(byte_range)
         self._opened.append(stream)
         return stream
 
     @abstractmethod
     def _open(self, byte_range: ByteRange | None) -> Stream:
-        """The same, uncounted."""
+        """The same."""
 
     @abstractmethod
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:

@@ -385,10 +385,10 @@ class HttpStream(Stream):
         self._tries = tries
         self._exchange = tries.make(lambda: exchange(byte_range))
         self.facts = self._exchange.facts
-        self._position = self.facts.start
+        self._length = self.facts.length
 
     def readinto(self, buffer: memoryview, /) -> int:
-        window = buffer[: self.facts.stop - self._position]
+        window = buffer[: self._length - self.bytes_read]
         if not window:
             return 0
         try:
@@ -398,18 +398,18 @@ class HttpStream(Stream):
             self._exchange.close()
             self._exchange = self._tries.make(self._resume)
             return self.readinto(buffer)
-        self._position += read
+        self.bytes_read += read
         return read
 
     def close(self) -> None:
         self._exchange.close()
 
     def _resume(self) -> Exchange:
-        done = self._position - self.facts.start
+        done = self.bytes_read
         if done and self.facts.etag is None:
             raise StoreCutOff("the store cut the object off, and gives no ETag by which to go on with the same")
         whole_again = not self._request.takes_range
-        rest = self._byte_range if whole_again else ByteRange(self._position, self.facts.stop - 1)
+        rest = self._byte_range if whole_again else ByteRange(self.facts.start + done, self.facts.stop - 1)
         try:
             exchange = self._ask(rest, self.facts.etag)
         except StoreError as error:

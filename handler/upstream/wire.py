@@ -13,8 +13,8 @@ import contextlib
 import http.client
 import re
 import socket
+import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Self
 
 import requests
@@ -32,6 +32,16 @@ Seconds = tuple[float, float]
 
 # As requests has it: the same authorities on every machine, whatever its system's are.
 _TRUST = {"cert_reqs": "CERT_REQUIRED", "ca_certs": certs.where()}  # type: ignore[attr-defined]  # not in the stub
+
+# How large the receive buffer of a new connection is at least, on Linux. It begins with 128 KiB otherwise, and often
+# stays there on a fast network, whose reader takes what comes before the kernel sees that more could have: two streams
+# side by side then take a quarter longer. Asking for a low-water mark makes the buffer fit it (``tcp_set_rcvlowat``)
+# and, other than SO_RCVBUF, leaves the kernel free to make it larger for a distant store. The mark is taken back.
+_RECEIVE_BYTES = 512 * 1024
+_SOCKET_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    *((socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark) for mark in (_RECEIVE_BYTES, 1) if sys.platform == "linux"),
+]
 
 _VERSIONS = {"HTTP/1.0": 10, "HTTP/1.1": 11}
 
@@ -66,7 +76,7 @@ class WireRequest(requests.PreparedRequest):
         self, method: str, origin: Origin, target: str, headers: dict[str, str], on_send: Callable[[Abort], None]
     ) -> None:
         super().__init__()
-        self.method = method
+        self.method: str = method
         self.url = f"{origin}{target.partition('?')[0]}"
         self.headers = headers  # type: ignore[assignment]  # any mapping will do
         self.origin = origin
@@ -97,13 +107,52 @@ class _Breaker:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
-class _Answer(http.client.HTTPResponse):
-    """http.client's answer, but for its head, which is read whole or not at all.
+class Answer(http.client.HTTPResponse):
+    """http.client's answer, but for its head, which is read whole or not at all, and its connection, which is kept.
 
     http.client takes the end of the connection, or a line that is no header, for the end of the headers: what is left
     of a length would be believed, and an encoding after it not seen. And it has headers parsed by what parses e-mail,
     which takes longer than everything else of a small exchange together.
+
+    What it adds has the names of ``requests.Response`` and its ``raw``.
+
+    Args:
+        wire: The connection that it comes over.
+        method: Of the request.
+        give_back: Takes the connection, and whether it can be used again.
+
+    Attributes:
+        status_code: Three digits.
+        headers: Names in lower case; the values of one that came more than once in one list.
     """
+
+    headers: Mapping[str, str]  # type: ignore[assignment]  # all that http.client asks of them
+
+    def __init__(self, wire: "_Wire", method: str, give_back: Callable[["_Wire", bool], None]) -> None:
+        self._wire: _Wire | None = wire
+        self._give_back = give_back
+        super().__init__(wire.sock, method=method)
+
+    @property
+    def raw(self) -> Self:
+        """What the body is read from."""
+        return self
+
+    def release_conn(self) -> None:
+        """Give the connection back, its body having been read to the end."""
+        # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
+        self.read()
+        self._leave(is_good=not self.will_close)
+
+    def close(self) -> None:
+        """Close the connection, whatever it still has to say. Twice is once."""
+        super().close()
+        self._leave(is_good=False)
+
+    def _leave(self, is_good: bool) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            self._give_back(wire, is_good)
 
     def begin(self) -> None:
         """Read the head; of ``100 Continue``, that of the answer proper after it.
@@ -117,8 +166,7 @@ class _Answer(http.client.HTTPResponse):
             if version not in _VERSIONS:
                 raise http.client.UnknownProtocol("not HTTP/1")
             fields = self._read_fields()
-        self.version, self.code, self.status = _VERSIONS[version], status, status
-        # Names in lower case are all that http.client asks for.
+        self.version, self.code, self.status, self.status_code = _VERSIONS[version], status, status, status
         self.headers = self.msg = fields  # type: ignore[assignment]
         # How far the body reaches (RFC 9112, section 6.3), as http.client has it. What a length is worth that is
         # written otherwise, ``answers.py`` knows.
@@ -164,12 +212,8 @@ def _write_head(request: WireRequest) -> bytes:
 class _Wire(HTTPConnection):
     _breaker: _Breaker | None = None
 
-    def exchange(self, request: WireRequest, timeout: Seconds) -> http.client.HTTPResponse:
-        """Send a request and receive the answer's head; the body is still to be read.
-
-        http.client's answer fills a given buffer from the socket. What urllib3 makes of one, and requests of that,
-        copies a body three times and costs more than the exchange itself (64 KiB, loopback).
-        """
+    def ask(self, request: WireRequest, timeout: Seconds) -> None:
+        """Send a request."""
         self._breaker = _Breaker(self.sock)
         request.on_send(self._breaker.pull)
         connect_seconds, read_seconds = timeout
@@ -180,13 +224,6 @@ class _Wire(HTTPConnection):
         if self.sock.gettimeout() != read_seconds:
             self.sock.settimeout(read_seconds)
         self.sock.sendall(_write_head(request))
-        answer = _Answer(self.sock, method=request.method)
-        try:
-            answer.begin()
-        except BaseException:
-            answer.close()
-            raise
-        return answer
 
     def connect(self) -> None:
         """Connect, so that the request can be broken off from then on."""
@@ -202,15 +239,26 @@ class _SecureWire(_Wire, HTTPSConnection):
 class _WirePool(HTTPConnectionPool):
     ConnectionCls = _Wire
 
-    def exchange(self, request: WireRequest, timeout: Seconds) -> "Answer":
-        """Send a request over a connection of the pool, or over one more; see ``_Wire.exchange``."""
+    def exchange(self, request: WireRequest, timeout: Seconds) -> Answer:
+        """Send a request over a connection of the pool, or over one more, and receive the answer's head.
+
+        http.client's answer fills a given buffer from the socket. What urllib3 makes of one, and requests of that,
+        copies a body three times and costs more than the exchange itself (64 KiB, loopback).
+        """
         wire = self._get_conn()
         assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
         try:
-            return Answer(wire.exchange(request, timeout), partial(self._take_back, wire))
+            wire.ask(request, timeout)
+            answer = Answer(wire, request.method, self._take_back)
         except BaseException:
             self._take_back(wire, is_good=False)
             raise
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
     def _take_back(self, wire: _Wire, is_good: bool) -> None:
         if not is_good:
@@ -232,9 +280,9 @@ class WireAdapter(HTTPAdapter):
     def __init__(self, connections: int) -> None:
         super().__init__(pool_maxsize=connections)
         self.poolmanager.pool_classes_by_scheme = {"http": _WirePool, "https": _SecureWirePool}
-        self._pool_options = self.poolmanager.connection_pool_kw | _TRUST
+        self._pool_options = self.poolmanager.connection_pool_kw | _TRUST | {"socket_options": _SOCKET_OPTIONS}
 
-    def send(self, request: WireRequest, timeout: Seconds, **_: Any) -> "Answer":  # type: ignore[override]
+    def send(self, request: WireRequest, timeout: Seconds, **_: Any) -> Answer:  # type: ignore[override]
         """Send a request and receive the answer's head; the body is still to be read.
 
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
@@ -248,42 +296,3 @@ class WireAdapter(HTTPAdapter):
         pool: Any = self.poolmanager.connection_from_pool_key(to, made_of)
         answer: Answer = pool.exchange(request, timeout)
         return answer
-
-
-class Answer:
-    """An answer: its head, and its body to be read into a given buffer. Names are those of ``requests.Response``.
-
-    Attributes:
-        status_code: Three digits.
-        headers: Names in lower case; the values of one that came more than once in one list.
-    """
-
-    def __init__(self, response: http.client.HTTPResponse, take_back: Callable[..., None]) -> None:
-        self._response = response
-        self._take_back = take_back
-        self.status_code = response.status
-        self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # ``_Answer`` makes it one
-
-    @property
-    def raw(self) -> Self:
-        """What the body is read from."""
-        return self
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; how many bytes, 0 where the connection has no more.
-
-        Raises:
-            OSError, http.client.HTTPException: The connection broke.
-        """
-        return self._response.readinto(buffer)
-
-    def release_conn(self) -> None:
-        """Give the connection back, its body having been read to the end."""
-        # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
-        self._response.read()
-        self._take_back(is_good=not self._response.will_close)
-
-    def close(self) -> None:
-        """Close the connection, whatever it still has to say."""
-        self._response.close()
-        self._take_back(is_good=False)

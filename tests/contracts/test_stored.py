@@ -72,7 +72,7 @@ def test_an_object_that_breaks_off_does_not_look_whole(app: flask.Flask, store: 
 
     class BrokenStream(FakeStream):
         def readinto(self, buffer: memoryview, /) -> int:
-            if self._position:
+            if self.bytes_read:
                 raise StoreCutOff("the store sent fewer bytes than it promised")
             return super().readinto(buffer[:8])
 

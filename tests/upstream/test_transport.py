@@ -6,6 +6,7 @@ Whole requests before a store that does wrong are in ``test_faults.py``.
 import http.client
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import pytest
 import responses
 import urllib3.exceptions
 
+from handler.core.blocks import BLOCK_BYTES
 from handler.errors import (
     ActiveStorageError,
     InvalidRange,
@@ -717,3 +719,14 @@ def test_a_connection_that_the_store_will_close_is_not_kept() -> None:
             with open_key(transport, Origin.parse(store.url)) as stream:
                 assert stream.readinto(memoryview(bytearray(9))) == 8
         assert (store.tries, store.connections) == (2, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the receive buffer is set on Linux only")
+def test_a_connection_begins_with_room_for_a_block_and_no_low_water_mark() -> None:
+    with FaultyStore(holds(b"12345678")) as store, closing(WireAdapter(1)) as adapter:
+        request = WireRequest("GET", Origin.parse(store.url), "/bucket/key", {"host": "store"}, lambda _: None)
+        with closing(adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))) as answer:
+            assert answer._wire is not None
+            connected = answer._wire.sock
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= BLOCK_BYTES
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
