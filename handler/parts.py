@@ -1,9 +1,9 @@
 """The parts of a large object, read side by side while nobody else needs the processor.
 
-A request reads its object front to back as one stream. Where it is the only one of its process and does little but wait
-for the store, helpers take parts from the back, each as a range of its own, until the two meet. Where the cuts lie
-depends on the array alone, and partial results join in the order of the parts, whoever read them: same bytes, same
-bits.
+A request reads its object front to back as one stream. Where it is the only one of its process, and either does little
+but wait for the store or has a processor to itself that cannot keep up with it, helpers take parts from the back, each
+as a range of its own, until the two meet. Where the cuts lie depends on the array alone, and partial results join in
+the order of the parts, whoever read them: same bytes, same bits.
 
 A helper saves time and has no say. Whatever a store does to one, its parts are left to the request's own stream, which
 finds out itself what is wrong with them. Where ranges come from is not known here.
@@ -26,9 +26,10 @@ from handler.spec import ReductionSpec
 # A store that shares its speed out over connections gives three times as much to three.
 HELPERS = 2
 
-# Where a stream keeps its thread or a store on the same machine busy, what a helper gains is lost in turns for the
-# processor. SeaweedFS beside the service makes a stream wait for two thirds of its time, S3 for nearly all.
-_LEAST_WAIT = 0.8
+# How busy a stream keeps its thread where helpers pay: hardly, since it waits for a distant store (S3: a twentieth), or
+# nearly always, since the store sends faster than one thread takes, and nobody else wants that thread's processor. In
+# between it takes turns with others, such as a store on the same machine (SeaweedFS: a third), and helpers want theirs.
+_HARDLY_BUSY, _NEARLY_ALWAYS_BUSY = 0.2, 0.9
 
 # A reader of the elements from the first to before the second number, that others than the request's own stream bring.
 OpenSpan = Callable[[int, int], AbstractContextManager[BlockReader]]
@@ -41,12 +42,12 @@ class Helpers:
 
     Args:
         count: How many; 0 for none.
-        least_wait: The share of its time that a stream must have waited for the store to be helped.
+        always: Whether they come however busy a stream is.
     """
 
-    def __init__(self, count: int = HELPERS, least_wait: float = _LEAST_WAIT) -> None:
+    def __init__(self, count: int = HELPERS, always: bool = False) -> None:
         self.count = count
-        self._least_wait = least_wait
+        self._always = always
         self._pool = ThreadPoolExecutor(count or 1, thread_name_prefix="helper")
         self._requests = 0
         self._lock = threading.Lock()
@@ -68,7 +69,8 @@ class Helpers:
 
     def pay(self, worked_seconds: float, all_seconds: float) -> bool:
         """Whether a stream is worth helping, by what its first part took of the processor and in all."""
-        return self.are_free and worked_seconds <= (1 - self._least_wait) * all_seconds
+        is_between = _HARDLY_BUSY * all_seconds < worked_seconds < _NEARLY_ALWAYS_BUSY * all_seconds
+        return self.are_free and (self._always or not is_between)
 
     def call(self, task: Callable[[], None]) -> list[Future[None]]:
         """Have every helper do the same task."""
