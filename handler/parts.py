@@ -27,9 +27,9 @@ from handler.spec import ReductionSpec
 HELPERS = 2
 
 # How busy a stream keeps its thread where helpers pay: hardly, since it waits for a distant store (S3: a twentieth), or
-# nearly always, since the store sends faster than one thread takes, and nobody else wants that thread's processor. In
-# between it takes turns with others, such as a store on the same machine (SeaweedFS: a third), and helpers want theirs.
-_HARDLY_BUSY, _NEARLY_ALWAYS_BUSY = 0.2, 0.9
+# mostly, since the store sends faster than one thread takes, and nobody else wants that thread's processor. In between
+# it takes turns with others, such as a store on the same machine (SeaweedFS: a third), and helpers would want theirs.
+_HARDLY_BUSY, _MOSTLY_BUSY = 0.2, 0.75
 
 # A reader of the elements from the first to before the second number, that others than the request's own stream bring.
 OpenSpan = Callable[[int, int], AbstractContextManager[BlockReader]]
@@ -69,7 +69,7 @@ class Helpers:
 
     def pay(self, worked_seconds: float, all_seconds: float) -> bool:
         """Whether a stream is worth helping, by what its first part took of the processor and in all."""
-        is_between = _HARDLY_BUSY * all_seconds < worked_seconds < _NEARLY_ALWAYS_BUSY * all_seconds
+        is_between = _HARDLY_BUSY * all_seconds < worked_seconds < _MOSTLY_BUSY * all_seconds
         return self.are_free and (self._always or not is_between)
 
     def call(self, task: Callable[[], None]) -> list[Future[None]]:
