@@ -22,6 +22,7 @@ import pytest
 from deploy.local.samples import sample_array
 from deploy.local.service import service
 from deploy.local.store import Store
+from handler.app import _HANG_UP_SECONDS
 from handler.settings import ENV_PREFIX
 from tests import faulty_store
 from tests.faulty_store import Call, FaultyStore, HangUp, plain, well
@@ -208,6 +209,8 @@ def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
         call.send(plain("200 OK", body, {"ETag": '"1"'}).head + body[: 1 << 20])
         asked.set()
         has_hung_up.wait(10)
+        # The service looks every so often, and is through with the rest in less.
+        time.sleep(2 * _HANG_UP_SECONDS)
         try:
             call.send(body[1 << 20 :])
         except HangUp:
