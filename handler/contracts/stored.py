@@ -67,10 +67,9 @@ class _Pieces:
         self._held = held
 
     def __iter__(self) -> Iterator[bytes]:
-        count, read = self._filled, 0
+        count = self._filled
         try:
             while count:
-                read += count
                 yield bytes(self._buffer[:count])
                 count = self._stream.readinto(self._buffer)
         except ActiveStorageError as error:
@@ -79,7 +78,7 @@ class _Pieces:
             note(outcome=error.code)
             raise ConnectionResetError(errno.ECONNRESET, "the object could not be read to its end") from None
         finally:
-            note(bytes_read=read)
+            note(bytes_read=self._stream.bytes_read)
 
     def close(self) -> None:
         """Let go of what is held."""

@@ -81,8 +81,7 @@ class BlockReader:
         count = math.prod(shape)
         size = self._dtype.itemsize
         begin, end = max(first, self._position), min(first + count, self._stop)
-        if begin > self._position:
-            self._skip((begin - self._position) * size)
+        self._skip((begin - self._position) * size)
         self._fill(self._buffer[(begin - first) * size : (end - first) * size])
         self._position = end
         block = self._views.get(shape)

@@ -132,7 +132,7 @@ class Source(ABC):
 
     @abstractmethod
     def _open(self, byte_range: ByteRange | None) -> Stream:
-        """The same."""
+        """The same, for ``open`` to keep."""
 
     @abstractmethod
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:

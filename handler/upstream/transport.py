@@ -385,10 +385,9 @@ class HttpStream(Stream):
         self._tries = tries
         self._exchange = tries.make(lambda: exchange(byte_range))
         self.facts = self._exchange.facts
-        self._length = self.facts.length
 
     def readinto(self, buffer: memoryview, /) -> int:
-        window = buffer[: self._length - self.bytes_read]
+        window = buffer[: self.facts.length - self.bytes_read]
         if not window:
             return 0
         try:
