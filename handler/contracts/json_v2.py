@@ -3,8 +3,10 @@
 import sys
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cbor2
+import numpy as np
 
 from handler.contracts import json_door
 from handler.contracts.door import Reply, Request, Service
@@ -14,6 +16,12 @@ from handler.core.result import Result
 METHODS = json_door.METHODS
 
 write_error = json_door.write_error
+
+# RFC 8949, section 3.1: the major type of an array.
+_ARRAY = 4
+
+# So many numbers are written as fast as looked through.
+_FEW = 16
 
 
 def answer(request: Request, service: Service) -> Reply:
@@ -39,15 +47,39 @@ def write(result: Result, wanted: JsonReduction) -> Reply:
             "count": counts,
             "count_as_bytes": count_bytes,
             "byte_order": "little",
-        }
+        },
+        default=_write_same,
     )
     return Reply(200, [("Content-Type", "application/cbor"), ("Content-Length", str(len(body)))], body)
 
 
-def _pack(numbers: Sequence[int], kind: str, as_bytes: bool) -> tuple[list[int], bytes]:
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A list of equal numbers."""
+
+    number: int
+    length: int
+
+
+def _write_same(encoder: cbor2.CBOREncoder, numbers: _Same) -> None:
+    encoder.encode_length(_ARRAY, numbers.length)
+    encoder.write(cbor2.dumps(numbers.number) * numbers.length)
+
+
+def _pack(numbers: Sequence[int], kind: str, as_bytes: bool) -> tuple[list[int] | _Same, bytes]:
     if not as_bytes:
-        return list(numbers), b""
+        return _list(numbers), b""
     packed = array(kind, numbers.tobytes() if isinstance(numbers, memoryview) else numbers)
     if sys.byteorder == "big":
         packed.byteswap()
     return [], packed.tobytes()
+
+
+def _list(numbers: Sequence[int]) -> list[int] | _Same:
+    """The numbers as the encoder takes them. It looks at each: counts of 4096 cells would be a tenth of a request.
+
+    Where nothing is missing they are all the same.
+    """
+    if len(numbers) > _FEW and (np.asarray(numbers) == numbers[0]).all():
+        return _Same(numbers[0], len(numbers))
+    return list(numbers)

@@ -40,7 +40,8 @@ VERSIONS = ("v1", "v2")
 
 @pytest.fixture
 def store(store: FakeStore) -> FakeStore:
-    more = FakeStore({"/bucket/big": BIG, "/bucket/f": np.arange(6, dtype="<i8").tobytes()})
+    objects = {"big": BIG, "f": np.arange(6, dtype="<i8").tobytes(), "wide": np.arange(600, dtype="<f4").tobytes()}
+    more = FakeStore({f"/bucket/{key}": data for key, data in objects.items()})
     store.sources.update(more.sources)
     return store
 
@@ -108,6 +109,15 @@ def test_one_option_leaves_the_other_field_as_it_was(app: flask.Flask) -> None:
     reply = cbor2.loads(post(app, "/v2/max/", request("v2", option_shape_as_bytes=True, **shape)).data)
     assert (reply["shape"], reply["shape_as_bytes"]) == ([], struct.pack("<Q", 2))
     assert (reply["count"], reply["count_as_bytes"]) == ([5, 5], b"")
+
+
+@pytest.mark.parametrize("missing", [{}, {"missing": {"missing_value": 300}}])
+def test_many_counts_are_written_as_few_are(app: flask.Flask, missing: dict[str, Any]) -> None:
+    wanted = request("v2", shape=[2, 300], axis=[0], **missing) | {"url": "http://store.test:9000/bucket/wide"}
+    body = post(app, "/v2/count/", wanted).data
+    reply = cbor2.loads(body)
+    assert reply["count"] == np.frombuffer(reply["bytes"], np.int64).tolist() == [2 - len(missing), *[2] * 299]
+    assert body == cbor2.dumps(reply)
 
 
 def test_a_reply_of_version_1_to_the_byte(app: flask.Flask) -> None:
