@@ -16,7 +16,7 @@ from handler.core.reduce import KERNELS, Reducer
 from handler.core.select import Plan
 from handler.errors import IncompleteElement, InvalidArgument, NothingToReduce
 from handler.pipeline import ensure_no_gaps
-from handler.spec import DTYPES, REDUCERS, ByteRange, ReductionSpec, Slice
+from handler.spec import DTYPES, REDUCERS, ByteRange, Missing, ReductionSpec, Slice
 from tests.helpers import check_stream, reduce_bytes, value_of
 from tests.judge import expect
 
@@ -170,6 +170,22 @@ def test_a_constant_that_float32_cannot_hold_adds_up() -> None:
     values = np.full(4 * 2**20, 0.1, np.float32)
     ours = value_of(reduce_bytes(ReductionSpec("sum", "float32"), values.tobytes()))
     assert ours == np.float32(math.fsum(values.astype(np.float64).tolist()))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("blocks", [1, 2, 8, 9, 21])
+@pytest.mark.parametrize("missing", [None, Missing("missing_value", (0.5,))])
+def test_sums_along_the_first_axis_are_right_to_the_last_bit(dtype: str, blocks: int, missing: Missing | None) -> None:
+    """However the pieces of the same cells are taken together, and whatever is missing among them."""
+    columns = BLOCK_BYTES // DTYPES[dtype].itemsize // 32
+    rng = np.random.default_rng(blocks)
+    values = rng.normal(0.3, 0.1, (32 * blocks, columns)).astype(dtype)
+    values[::5, 1::2] = 0.5
+    spec = ReductionSpec("sum", dtype, shape=values.shape, axis=(0,), missing=missing)
+    result = np.frombuffer(reduce_bytes(spec, values.tobytes()).data, dtype)
+    present = np.where(values == 0.5, 0, values) if missing else values
+    for column in range(0, columns, 97):
+        assert result[column] == np.asarray(math.fsum(present[:, column].astype(float))).astype(dtype)
 
 
 def test_float64_sums_over_many_blocks_keep_the_errors_of_joining() -> None:
