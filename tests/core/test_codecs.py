@@ -46,7 +46,7 @@ SPEC = ReductionSpec("sum", "int32")
 MIB = 1 << 20
 
 # Around nothing, an element, the blocks of bitshuffle and of the pipeline, and pieces; then larger than any window.
-SIZES = [0, 1, 7, 8, 4096, PIECE_BYTES, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 3 * MIB + 5]
+SIZES = [0, 1, 7, 8, 4096, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * MIB + 5]
 
 
 def make_plain(size: int) -> bytes:
