@@ -181,7 +181,8 @@ class Reducer:
             found = _add_up_runs(found, self._add_up)
         # Once, not for each block: it takes a tenth of the time of one. It holds for the size of casts, too.
         with np.errstate(all="ignore"):
-            np.setbufsize(_CAST_ELEMENTS)
+            if self._plan.cells:
+                np.setbufsize(_CAST_ELEMENTS)
             while batch := tuple(itertools.islice(found, self._batch)):
                 for one in batch:
                     self._take_in(one)
