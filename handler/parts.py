@@ -6,13 +6,14 @@ as a range of its own, until the two meet. Where the cuts lie depends on the arr
 the order of the parts, whoever read them: same bytes, same bits.
 
 A helper saves time and has no say. Whatever a store does to one, its parts are left to the request's own stream, which
-finds out itself what is wrong with them. Where ranges come from is not known here.
+finds out itself what is wrong with them; one that brings nothing is waited for no longer than the request took so far.
+Where ranges come from is not known here.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -105,8 +106,7 @@ def reduce_parts(
             # Not before a part has come: what a store only promises is worth no other request.
             if number == 0 and open_span and helpers.pay(time.thread_time() - worked, time.monotonic() - started):
                 called = helpers.call(partial(_help_out, work, open_span, helpers))
-        for helper in called:
-            helper.result()
+        _await(called, time.monotonic() - started)
         for number in range(len(parts)):
             if number not in work.done:
                 work.reduce(number, reader)
@@ -160,6 +160,14 @@ class _Work:
         reducer = Reducer(self._spec, self._plan)
         reducer.consume(reader.read, self._plan.walk(self._parts[number]))
         self.done[number] = reducer.partial
+
+
+def _await(called: Sequence[Future[None]], most_seconds: float) -> None:
+    """Wait for the helpers who have begun, and pass on what none should have raised."""
+    # Those who have not are still with the store of another request, and nothing is left for them here.
+    begun = [helper for helper in called if not helper.cancel()]
+    for helper in wait(begun, most_seconds).done:
+        helper.result()
 
 
 def _help_out(work: _Work, open_span: OpenSpan, helpers: Helpers) -> None:

@@ -147,6 +147,6 @@ class _Spans:
 
 def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: ObjectFacts) -> OpenSpan | None:
     """What brings spans; None where nothing can."""
-    if first is None or facts.etag is None or not source.takes_range:
+    if first is None or facts.strong_etag is None or not source.takes_range:
         return None
     return _Spans(spec, first, source, facts)

@@ -80,6 +80,18 @@ class Broken(Patient):
         raise StoreCutOff(f"no {byte_range}")
 
 
+class Stalled(Patient):
+    """Its ranges begin, and bring nothing until the test is over."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.is_over = threading.Event()
+
+    def open_range(self, byte_range: ByteRange) -> FakeStream:
+        assert self.is_over.wait(30)
+        raise StoreCutOff(f"no {byte_range}")
+
+
 class Buggy(Patient):
     """Whoever wrote it made a mistake."""
 
@@ -120,6 +132,16 @@ def test_what_helpers_cannot_have_the_stream_itself_brings(kind: type[Patient], 
     assert source.ranges
 
 
+def test_helpers_that_get_nothing_keep_no_request_waiting(helpers: Helpers) -> None:
+    stalled, other = Stalled(VALUES.tobytes()), Patient(VALUES.tobytes())
+    other._came.set()
+    for source in (stalled, other):
+        check_result(SPECS[0], VALUES, run(SPECS[0], source, GATE, helpers).result)
+    assert stalled.ranges
+    assert not other.ranges
+    stalled.is_over.set()
+
+
 def test_a_mistake_in_a_helper_is_not_passed_over(helpers: Helpers) -> None:
     with pytest.raises(ZeroDivisionError):
         run(ReductionSpec("sum", "float32"), Buggy(VALUES.tobytes()), GATE, helpers)
@@ -133,9 +155,10 @@ def test_a_request_among_others_is_not_helped(helpers: Helpers) -> None:
     assert not source.ranges
 
 
-def test_an_object_without_an_etag_is_read_by_one_stream(helpers: Helpers) -> None:
+@pytest.mark.parametrize("etag", [None, 'W/"1"'])
+def test_an_object_without_a_strong_etag_is_read_by_one_stream(etag: str | None, helpers: Helpers) -> None:
     source = Patient(VALUES.tobytes())
-    source.etag = None
+    source.etag = etag
     source._came.set()
     run(ReductionSpec("sum", "float32"), source, GATE, helpers)
     assert not source.ranges

@@ -44,6 +44,14 @@ class ObjectFacts:
         """How many bytes the body holds."""
         return self.stop - self.start
 
+    @property
+    def strong_etag(self) -> str | None:
+        """The ETag where equal ones mean equal bytes (RFC 9110, section 8.8.1), so that ranges can be put together.
+
+        None where it is weak, or there is none.
+        """
+        return None if self.etag is None or self.etag.startswith("W/") else self.etag
+
     def ensure_same(self, other: Self) -> None:
         """Pass where these and the other facts are of one object.
 

@@ -405,12 +405,12 @@ class HttpStream(Stream):
 
     def _resume(self) -> Exchange:
         done = self.bytes_read
-        if done and self.facts.etag is None:
-            raise StoreCutOff("the store cut the object off, and gives no ETag by which to go on with the same")
+        if done and self.facts.strong_etag is None:
+            raise StoreCutOff("the store cut the object off, and gives no strong ETag by which to go on with the same")
         whole_again = not self._request.takes_range
         rest = self._byte_range if whole_again else ByteRange(self.facts.start + done, self.facts.stop - 1)
         try:
-            exchange = self._ask(rest, self.facts.etag)
+            exchange = self._ask(rest, self.facts.strong_etag)
         except StoreError as error:
             if error.status == 412:
                 raise ObjectChanged from None
