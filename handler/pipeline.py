@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from handler.core.blocks import BLOCK_BYTES, BlockReader
-from handler.core.decode import Budget, open_decoded
+from handler.core.codecs.base import Budget
+from handler.core.decode import open_decoded
 from handler.core.extent import Extent
 from handler.core.reduce import state_bytes
 from handler.core.result import Result

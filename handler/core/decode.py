@@ -5,32 +5,17 @@ comes; how much may come out of a codec is bounded before and while it decodes.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from handler.core.blocks import Held, Readable
 from handler.core.codecs import DECODERS, UNDO
-from handler.core.codecs.base import BlockDecoder, Decoder
+from handler.core.codecs.base import Budget
 from handler.errors import EntityTooLarge, IncompleteElement, InvalidArgument
 from handler.spec import Filter, ReductionSpec
 
 # Room for those that filters may have put behind the elements: fletcher32's 4 bytes, and nobody has many of them.
 _CHECKSUMS_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What decoding may cost.
-
-    Attributes:
-        limit_bytes: The most that may come out of a codec.
-        hold: Accounts for so many bytes of memory, or raises.
-    """
-
-    limit_bytes: int
-    hold: Callable[[int], None]
 
 
 def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budget: Budget) -> tuple[Readable, int]:
@@ -53,7 +38,7 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         raise EntityTooLarge(f"{stored_bytes} bytes may decode to {budget.limit_bytes} bytes, the shape has {expected}")
     steps = [*spec.filters, *([Filter(spec.compression)] if spec.compression else [])]
     if expected is not None and len(steps) == 1 and steps[0].id in DECODERS:
-        decoder = _open(steps[0].id, stream, stored_bytes, budget)
+        decoder = DECODERS[steps[0].id](stream, stored_bytes, budget)
         budget.hold(decoder.decoded_bytes or 0)
         return decoder, expected // spec.element_bytes
     data = _undo_all(steps, stream, stored_bytes, spec, budget)
@@ -83,15 +68,8 @@ def _undo_all(
     return data
 
 
-def _open(codec: str, stored: Readable, stored_bytes: int, budget: Budget) -> Decoder:
-    decoder = DECODERS[codec](stored, stored_bytes, budget.limit_bytes)
-    if isinstance(decoder, BlockDecoder):
-        budget.hold(stored_bytes)
-    return decoder
-
-
 def _decode_all(codec: str, stored: Readable, stored_bytes: int, likely_bytes: int, budget: Budget) -> memoryview:
-    decoder = _open(codec, stored, stored_bytes, budget)
+    decoder = DECODERS[codec](stored, stored_bytes, budget)
     known_bytes = decoder.decoded_bytes
     return _read_all(decoder, likely_bytes if known_bytes is None else known_bytes, budget)
 

@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 
 from handler.core.codecs import DECODERS
+from handler.core.codecs.base import Budget
 from handler.errors import ActiveStorageError, EntityTooLarge, UndecodableData
 
 ROOMY = 1 << 30
 
 # More steps than this of one byte each take longer than they teach.
 _MAX_STEPS = 5_000
+
+
+def limit_to(limit_bytes: int) -> Budget:
+    """A budget that bounds what may come out, and lets everything be held."""
+    return Budget(limit_bytes, lambda _: None)
 
 
 class Stored:
@@ -43,7 +49,7 @@ def decode(
     codec: str, stored: bytes, limit_bytes: int = ROOMY, read_bytes: int = ROOMY, buffer_bytes: int = 1 << 20
 ) -> bytes:
     """What ``stored`` decodes to, read into a buffer of that size until it ends; it stays at its end."""
-    decoder = DECODERS[codec](Stored(stored, read_bytes=read_bytes), len(stored), limit_bytes)
+    decoder = DECODERS[codec](Stored(stored, read_bytes=read_bytes), len(stored), limit_to(limit_bytes))
     buffer = memoryview(bytearray(buffer_bytes))
     decoded = bytearray()
     while count := decoder.readinto(buffer):
@@ -136,7 +142,7 @@ def _main(codec: str, limit: str, times: str, head: str, segment: str) -> None:
     stored = Stored(bytes.fromhex(head), bytes.fromhex(segment), int(times))
     buffer = memoryview(bytearray(256 * 1024))
     before = _memory("VmRSS")
-    decoder = DECODERS[codec](stored, stored.size, int(limit))
+    decoder = DECODERS[codec](stored, stored.size, limit_to(int(limit)))
     outcome = "decoded"
     try:
         while decoder.readinto(buffer):

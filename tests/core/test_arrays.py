@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from handler.core.blocks import BLOCK_BYTES
+from handler.core.codecs.base import PIECE_BYTES
 from handler.errors import EntityTooLarge, InvalidArgument
 from handler.memory import MemoryGate
 from handler.parts import Helpers
@@ -291,6 +292,20 @@ def test_data_that_decodes_to_another_length_than_the_shape_is_refused(
     with pytest.raises(InvalidArgument) as caught:
         run(spec, FakeSource(ENCODE[codec](bytes(40))), GATE, HELPERS)
     assert caught.value.field == "shape"
+
+
+@pytest.mark.parametrize(
+    ("codec", "window_bytes"), [("zlib", 2**15), ("gzip", 2**15), ("bz2", 2**20), ("zstd", 2**20), ("lzma", 2**20)]
+)
+def test_what_a_codec_of_streams_looks_back_on_is_counted(codec: str, window_bytes: int) -> None:
+    """As far as it has come, whatever window its header asks for."""
+    data = ENCODE[codec](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
+    spec = ReductionSpec("sum", "float32", shape=(2**18,), compression=codec)
+    needed = BLOCK_BYTES + 2 * PIECE_BYTES + window_bytes + 1000
+    run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
+    too_few = needed - 2000
+    with pytest.raises(EntityTooLarge):
+        run(spec, FakeSource(data), MemoryGate(too_few, too_few, 100), HELPERS)
 
 
 @pytest.mark.parametrize("shape", [(256, 1024), None])

@@ -4,14 +4,16 @@ A ``StreamDecoder`` reads what is stored in pieces and decodes a piece at a time
 memory does not grow with the data. A ``BlockDecoder`` is for formats that can only be decoded in one go: it holds what
 is stored, learns from a header how much will come out, and allocates only then.
 
-The rules that hold of all stand here and nowhere else: at most ``limit_bytes`` come out, the end is verified before it
-is reported, and what a library raises becomes ``UndecodableData`` (``translated``). A file of a codec knows its library
-and its header, no more. Errors of libraries stay as the cause: they tell of the data, never of who asked for it.
+The rules that hold of all stand here and nowhere else: at most ``limit_bytes`` come out, what is held on the way is
+accounted for, the end is verified before it is reported, and what a library raises becomes ``UndecodableData``
+(``translated``). A file of a codec knows its library and its header, no more. Errors of libraries stay as the cause:
+they tell of the data, never of who asked for it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -24,6 +26,19 @@ from handler.errors import EntityTooLarge, UndecodableData
 PIECE_BYTES = 256 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What decoding may cost.
+
+    Attributes:
+        limit_bytes: The most that may come out of a codec.
+        hold: Accounts for so many bytes of memory, or raises.
+    """
+
+    limit_bytes: int
+    hold: Callable[[int], None]
+
+
 class Decoder(ABC):
     """The bytes that were compressed, from those stored.
 
@@ -33,15 +48,16 @@ class Decoder(ABC):
     Args:
         stored: The compressed bytes and nothing else.
         stored_bytes: How many they are.
-        limit_bytes: The most that may come out.
+        budget: What it may cost. What it holds beside the bytes that it gives is accounted for there.
     """
 
     codec: ClassVar[str]
 
-    def __init__(self, stored: Readable, stored_bytes: int, limit_bytes: int) -> None:
+    def __init__(self, stored: Readable, stored_bytes: int, budget: Budget) -> None:
         self._stored = stored
         self._stored_bytes = stored_bytes
-        self._limit_bytes = limit_bytes
+        self._limit_bytes = budget.limit_bytes
+        self._hold = budget.hold
 
     @property
     @abstractmethod
@@ -113,16 +129,25 @@ class Engine(Protocol):
 
 
 class StreamDecoder(Decoder):
-    """Decodes piece by piece: holds two pieces and what the engine looks back on, whatever the size of the data."""
+    """Decodes piece by piece: holds two pieces and what the engine looks back on, whatever the size of the data.
+
+    Attributes:
+        errors: What the library raises of data that is not as it should be.
+        window_bytes: How far an engine looks back at most. It touches that memory only as far as it has come.
+    """
 
     errors: ClassVar[tuple[type[Exception], ...]]
+    window_bytes: ClassVar[int]
 
-    def __init__(self, stored: Readable, stored_bytes: int, limit_bytes: int) -> None:
-        super().__init__(stored, stored_bytes, limit_bytes)
-        self._input = memoryview(bytearray(PIECE_BYTES))
+    def __init__(self, stored: Readable, stored_bytes: int, budget: Budget) -> None:
+        super().__init__(stored, stored_bytes, budget)
+        input_bytes = min(stored_bytes, PIECE_BYTES)
+        self._hold(input_bytes + PIECE_BYTES)
+        self._input = memoryview(bytearray(input_bytes))
         self._head: bytes | memoryview = b""
         self._engine: Engine | None = None
-        self._room_bytes = limit_bytes
+        self._room_bytes = budget.limit_bytes
+        self._held_window_bytes = 0
 
     @property
     def decoded_bytes(self) -> None:
@@ -139,9 +164,16 @@ class StreamDecoder(Decoder):
             if self._room_bytes < 0:
                 raise self._too_large()
             if piece:
+                self._hold_window()
                 buffer[: len(piece)] = piece
                 return len(piece)
         return 0
+
+    def _hold_window(self) -> None:
+        window = min(self._limit_bytes - self._room_bytes, self.window_bytes)
+        if window > self._held_window_bytes:
+            self._hold(window - self._held_window_bytes)
+            self._held_window_bytes = window
 
     @abstractmethod
     def _start(self, first: int, /) -> Engine:
@@ -188,11 +220,12 @@ class BlockDecoder(Decoder):
     """Decodes in one go: holds what is stored, and what came out of it until it was read.
 
     It reads the first piece, and the rest only where the header tells of no more than the limit. A first buffer that is
-    large enough for everything is decoded into.
+    large enough for everything is decoded into; where it is another, whoever asks accounts for ``decoded_bytes``.
     """
 
-    def __init__(self, stored: Readable, stored_bytes: int, limit_bytes: int) -> None:
-        super().__init__(stored, stored_bytes, limit_bytes)
+    def __init__(self, stored: Readable, stored_bytes: int, budget: Budget) -> None:
+        super().__init__(stored, stored_bytes, budget)
+        self._hold(stored_bytes)
         self._head: memoryview | None = None
         self._size = 0
         self._rest: Held | None = None

@@ -13,11 +13,16 @@ _GZIP_ID1 = 0x1F
 _ERRORS = (cast("type[Exception]", IsalError), EOFError, ValueError)
 
 
+# RFC 1951, section 2.
+_WINDOW_BYTES = 32 * 1024
+
+
 class ZlibDecoder(StreamDecoder):
     """RFC 1950: one stream, ended by its Adler-32."""
 
     codec = "zlib"
     errors = _ERRORS
+    window_bytes = _WINDOW_BYTES
 
     def _start(self, _first: int, /) -> Engine:
         return IgzipDecompressor(DECOMP_ZLIB)
@@ -34,6 +39,7 @@ class GzipDecoder(StreamDecoder):
 
     codec = "gzip"
     errors = _ERRORS
+    window_bytes = _WINDOW_BYTES
 
     def _start(self, first: int, /) -> Engine:
         self._is_gzip = first == _GZIP_ID1

@@ -6,15 +6,15 @@ import lzma
 from handler.core.codecs.base import Engine, StreamDecoder
 
 # What the largest preset needs (xz -9: a dictionary of 64 MiB, and some 1 MiB beside it); a header may ask for 4 GiB.
-# It is touched only as far as it was filled, so that data that ends early does not cost it.
 _LZMA_MEMORY_BYTES = 68 * 1024 * 1024
 
 
 class Bz2Decoder(StreamDecoder):
-    """bzip2, each block and stream ended by its CRC-32. Takes up to 4 MiB, by its block size of 100 to 900 kB."""
+    """bzip2, each block and stream ended by its CRC-32. What it holds goes by its block size of 100 to 900 kB."""
 
     codec = "bz2"
     errors = (OSError, EOFError, ValueError)
+    window_bytes = 4 * 1024 * 1024
 
     def _start(self, _first: int, /) -> Engine:
         return bz2.BZ2Decompressor()
@@ -28,6 +28,7 @@ class LzmaDecoder(StreamDecoder):
 
     codec = "lzma"
     errors = (lzma.LZMAError, EOFError, ValueError)
+    window_bytes = _LZMA_MEMORY_BYTES
 
     def _start(self, _first: int, /) -> Engine:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY_BYTES)

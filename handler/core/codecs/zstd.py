@@ -11,9 +11,9 @@ from backports import zstd
 
 from handler.core.codecs.base import Engine, StreamDecoder
 
-# 128 MiB, the format's largest level (--ultra -22), and the library's own limit; a header may ask for 2 GiB. The window
-# is touched only as far as it was filled, so that the limit of what may come out bounds it, too.
-_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 27}
+# 128 MiB, the format's largest level (--ultra -22), and the library's own limit; a header may ask for 2 GiB.
+_WINDOW_LOG = 27
+_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
 
 
 class ZstdDecoder(StreamDecoder):
@@ -24,6 +24,7 @@ class ZstdDecoder(StreamDecoder):
 
     codec = "zstd"
     errors = (zstd.ZstdError, EOFError, ValueError)
+    window_bytes = 1 << _WINDOW_LOG
 
     def _start(self, _first: int, /) -> Engine:
         return zstd.ZstdDecompressor(options=_OPTIONS)
