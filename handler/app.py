@@ -45,8 +45,14 @@ class Application(flask.Flask):
         started = time.monotonic()
         request = _read_request(environ, self._service.settings)
         reply = doors.answer(request, self._service)
-        start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", reply.headers)
-        return _Sent(reply, request.method != "HEAD", started)
+        sent = _Sent(reply, request.method != "HEAD", started)
+        try:
+            start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", reply.headers)
+        except BaseException:
+            # Nobody else would: the server was not given it.
+            sent.close()
+            raise
+        return sent
 
 
 def create_app(settings: Settings, transport: Transport | None = None) -> flask.Flask:

@@ -88,10 +88,15 @@ class OriginPattern:
 # Most of what a service is asked for lies at a few origins.
 @lru_cache(maxsize=256)
 def _split(text: str) -> tuple[str, str, int]:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        # urllib's text repeats what it was given, which can be a secret in the wrong place.
+        raise ValueError("the host or the port of an origin is none") from None
     if parts.scheme not in _DEFAULT_PORTS:
         raise ValueError("an origin starts with http:// or https://")
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("an origin is scheme://host[:port] and nothing else")
-    host = parts.netloc.lower().removesuffix(f":{parts.port}")
-    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    host = parts.netloc.lower().removesuffix(f":{port}")
+    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port

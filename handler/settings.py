@@ -19,6 +19,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -47,6 +49,14 @@ def _parse_seconds(value: Any) -> Any:
     if match is None:
         raise ValueError("a time is a number with ms, s or m, such as 500ms or 30s")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _parse_bytes(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return parse(value)
+    except ValidationError:
+        # pydantic's text repeats the unit.
+        raise ValueError("a size is a number of bytes, or one with a unit, such as 512MiB") from None
 
 
 def _parse_patterns(text: str) -> tuple[OriginPattern, ...]:
@@ -81,7 +91,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
     return AfterValidator(ensure)
 
 
-Bytes = Annotated[ByteSize, Field(ge=1)]
+Bytes = Annotated[ByteSize, WrapValidator(_parse_bytes), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]

@@ -185,6 +185,8 @@ class Missing:
     values: tuple[int | float, ...]
 
     def __post_init__(self) -> None:
+        if self.kind not in MISSING_KINDS:
+            raise InvalidArgument("missing", f"is by {shown(self.kind)}, not one of {', '.join(MISSING_KINDS)}")
         least, most = MISSING_KINDS[self.kind]
         if not least <= len(self.values) <= most:
             wanted = str(least) if least == most else f"{least} to {most}"
@@ -351,6 +353,8 @@ def _ensure_bytes(spec: ReductionSpec) -> None:
         raise InvalidArgument("size", "is not a number of bytes above 0")
     if spec.range is not None and (spec.offset or spec.size is not None):
         raise InvalidArgument("Range", "cannot be given together with offset or size")
+    if spec.offset + (spec.size or 0) > MAX_BYTES:
+        raise InvalidArgument("size", "reaches further than any object does")
 
 
 def _ensure_arrangement(spec: ReductionSpec) -> None:
@@ -362,6 +366,8 @@ def _ensure_arrangement(spec: ReductionSpec) -> None:
         data_bytes = math.prod(spec.shape) * spec.element_bytes
         if data_bytes > MAX_BYTES:
             raise InvalidArgument("shape", "is of more bytes than can be counted")
+        if not spec.is_encoded and spec.offset + data_bytes > MAX_BYTES:
+            raise InvalidArgument("shape", "reaches further than any object does")
         if spec.size is not None and not spec.is_encoded and spec.size != data_bytes:
             raise InvalidArgument("size", f"is {spec.size} bytes, the shape's elements are {data_bytes}")
     if spec.selection is not None and len(spec.selection) != spec.dimensions:

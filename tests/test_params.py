@@ -241,6 +241,11 @@ def test_a_path_without_bucket_or_key_is_refused_by_name(path: str, field: str) 
     assert caught.value.field == field
 
 
+def test_a_rule_for_what_is_missing_is_one_of_those_there_are() -> None:
+    with pytest.raises(InvalidArgument, match=r"^missing: is by 'nonsense'"):
+        Missing("nonsense", (1,))
+
+
 def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
     query = split_query("versionId=a%2Bb&byte_order=b%69g&X-Amz-Signature=0f&flag")
     assert query.parameters == {"byte_order": "big"}
@@ -287,6 +292,8 @@ def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
         ("float32;filters=sort", "", "filters"),
         ("float32;ddof=1", "", "ddof"),
         ("float32;offset=-1", "", "offset"),
+        (f"float32;offset={2**63 - 8};size=8", "", "size"),
+        (f"float32;offset={2**63 - 8};shape=2", "", "shape"),
         ("float32%", "", "dtype"),
         ("float32%zz", "", "dtype"),
         ("float32%FF", "", "dtype"),

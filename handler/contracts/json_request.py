@@ -235,7 +235,7 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
             if value is not None:
                 raise InvalidArgument(name, "needs a shape")
     optional = {"byte_order": fields.byte_order, "order": fields.order, "offset": fields.offset}
-    spec = ReductionSpec(
+    return ReductionSpec(
         reducer=reducer,
         dtype=fields.dtype,
         shape=None if fields.shape is None else tuple(fields.shape),
@@ -247,9 +247,6 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
         missing=None if fields.missing is None else _build_missing(fields.missing),
         **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
     )
-    if spec.size is not None and spec.offset + spec.size > _INT64_MAX:
-        raise InvalidArgument("size", "reaches further than any object does")
-    return spec
 
 
 def _build_filter(given: _Filter, place: int) -> Filter:

@@ -33,6 +33,7 @@ def answer(request: Request, service: Service) -> Reply:
     """
     path = split_path(request.path)
     decode(path.object_path, field="key")
+    decode(request.query, field="query")
     byte_range = parse_range(request.headers["range"]) if "range" in request.headers else None
     call = SignedCall.of(join_target(path.object_path, request.query), request.headers)
     conditions = {name: request.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & request.headers.keys()}

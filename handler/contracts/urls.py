@@ -55,5 +55,4 @@ def parse_origin(field: str, text: str) -> Origin:
     try:
         return Origin.parse(text)
     except ValueError:
-        # urllib's text repeats what it was given.
         raise InvalidArgument(field, "is not of the form http://host[:port] or https://host[:port]") from None

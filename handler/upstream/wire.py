@@ -23,6 +23,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from handler.errors import InvalidArgument
 from handler.origins import Origin
 
 Abort = Callable[[], None]
@@ -200,12 +201,14 @@ def _write_head(request: WireRequest) -> bytes:
     """The head of a request, which has no body (RFC 9112, section 3).
 
     Raises:
-        ValueError: A part of it is more than its line, or has characters that none may have.
+        InvalidArgument: A part of it (the caller's) is more than its line, or has characters that none may have.
     """
     fields = (f"{name}: {value}" for name, value in request.headers.items())
-    head = "\r\n".join((f"{request.method} {request.target} HTTP/1.1", *fields, "", "")).encode("latin-1")
-    if not _HEAD_RE.fullmatch(head) or head.count(b"\n") != len(request.headers) + 2:
-        raise ValueError("what is to be sent is not one request")
+    text = "\r\n".join((f"{request.method} {request.target} HTTP/1.1", *fields, "", ""))
+    # With a character beyond Latin-1 it is none.
+    head = text.encode("latin-1", errors="ignore")
+    if len(head) != len(text) or not _HEAD_RE.fullmatch(head) or head.count(b"\n") != len(request.headers) + 2:
+        raise InvalidArgument("request", "holds a character that cannot be sent on to a store")
     return head
 
 
@@ -214,6 +217,8 @@ class _Wire(HTTPConnection):
 
     def ask(self, request: WireRequest, timeout: Seconds) -> None:
         """Send a request."""
+        # First of all: what cannot be sent is watched by nobody.
+        head = _write_head(request)
         self._breaker = _Breaker(self.sock)
         request.on_send(self._breaker.pull)
         connect_seconds, read_seconds = timeout
@@ -223,7 +228,7 @@ class _Wire(HTTPConnection):
         # To set it is a system call, whatever it was.
         if self.sock.gettimeout() != read_seconds:
             self.sock.settimeout(read_seconds)
-        self.sock.sendall(_write_head(request))
+        self.sock.sendall(head)
 
     def connect(self) -> None:
         """Connect, so that the request can be broken off from then on."""
@@ -288,6 +293,7 @@ class WireAdapter(HTTPAdapter):
         Follows no redirect and asks nothing of the environment: no proxy, no netrc, since those live in ``Session``.
 
         Raises:
+            InvalidArgument: It cannot be sent.
             OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It did not come about.
         """
         to = request.origin

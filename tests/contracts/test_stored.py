@@ -2,7 +2,10 @@
 
 import flask
 import pytest
+from werkzeug.test import EnvironBuilder
 
+from handler.app import Application
+from handler.core.blocks import BLOCK_BYTES
 from handler.errors import StoreCutOff
 from handler.upstream.fake import FakeSource, FakeStore, FakeStream
 from tests.conftest import NUMBERS
@@ -45,6 +48,25 @@ def test_query_and_conditions_go_to_the_store_as_they_are(app: flask.Flask, stor
     assert store.requests[-1].target == "/bucket/key?acl&versionId=%2f&byte_order=big"
     assert store.requests[-1].headers["if-match"] == '"40-fake"'
     assert store.requests[-1].headers["if-range"] == '"a"'
+
+
+@pytest.mark.parametrize("query", ["x=\xe9", "x=%zz"])
+def test_a_query_that_cannot_be_sent_is_the_callers_fault(app: flask.Flask, store: FakeStore, query: str) -> None:
+    response = ask(app, f"{KEY}?{query}")
+    assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
+    assert not store.requests
+
+
+def test_a_reply_that_the_server_does_not_take_is_let_go(app: Application, store: FakeStore) -> None:
+    store.sources["/bucket/key"].data = bytes(3 * BLOCK_BYTES)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("no such header")
+
+    environ = EnvironBuilder(environ_overrides={"RAW_URI": KEY}).get_environ()
+    with pytest.raises(ValueError, match="no such header"):
+        app.wsgi_app(environ, refuse)
+    assert store.sources["/bucket/key"].open_streams == 0
 
 
 def test_a_copy_that_is_still_good_is_not_sent_again(app: flask.Flask) -> None:

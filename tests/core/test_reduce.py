@@ -240,6 +240,12 @@ def test_partials_of_any_pieces_join_to_the_result_of_the_whole(data: st.DataObj
     assert np.array_equal(result.counts, counts)
 
 
+def test_numpys_settings_are_as_they_were_after_a_reduction() -> None:
+    before = np.getbufsize(), np.geterr()
+    reduce_bytes(ReductionSpec("sum", "float32", shape=(4, 4), axis=(0,)), bytes(64))
+    assert (np.getbufsize(), np.geterr()) == before
+
+
 def test_the_core_needs_no_framework_and_no_network() -> None:
     """The law of handler/core/README.md, tried in a fresh interpreter."""
     program = (
