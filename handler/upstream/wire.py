@@ -90,17 +90,17 @@ class _Breaker:
 
     def __init__(self, connected: socket.socket | None) -> None:
         self._socket = connected
-        self._is_pulled = False
+        self.is_pulled = False
 
     def attach(self, connected: socket.socket) -> None:
         """This is the request's socket; shut it down at once if the time for that has come."""
         self._socket = connected
-        if self._is_pulled:
+        if self.is_pulled:
             self.pull()
 
     def pull(self) -> None:
         """Shut the socket down: whoever reads from it finds the end of the data."""
-        self._is_pulled = True
+        self.is_pulled = True
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 # A TLS socket's own method takes the decryption away with it, so that a thread which goes on reading
@@ -231,10 +231,39 @@ class _Wire(HTTPConnection):
         self.sock.sendall(head)
 
     def connect(self) -> None:
-        """Connect, so that the request can be broken off from then on."""
+        """Connect, so that the request can be broken off meanwhile and from then on."""
         super().connect()
         if self._breaker is not None:
+            # With TLS it is another one.
             self._breaker.attach(self.sock)
+
+    def _new_conn(self) -> socket.socket:
+        """A connection to the first address of the host that takes one.
+
+        As urllib3 has it, each address has the time for a connection; but none is tried once the request is broken off.
+        """
+        fault: OSError = TimeoutError("broken off")
+        host = self._dns_host.strip("[]")
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM):
+            if self._breaker is not None and self._breaker.is_pulled:
+                break
+            connected = socket.socket(family, kind, protocol)
+            try:
+                self._prepare(connected)
+                connected.connect(address)
+            except OSError as error:
+                connected.close()
+                fault = error
+            else:
+                return connected
+        raise fault
+
+    def _prepare(self, connected: socket.socket) -> None:
+        for option in self.socket_options or ():
+            connected.setsockopt(*option)
+        connected.settimeout(self.timeout)
+        if self._breaker is not None:
+            self._breaker.attach(connected)
 
 
 class _SecureWire(_Wire, HTTPSConnection):

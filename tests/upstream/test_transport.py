@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import flask
 import pytest
@@ -483,6 +484,24 @@ def test_an_error_of_the_libraries_becomes_one_of_ours_in_our_words(
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     assert transport._watchdog._watches == set()
+
+
+def test_the_deadline_is_for_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack, FaultyStore(well) as store:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        # Whose queue is full answers nobody.
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        addresses = [silent.getsockname(), ("127.0.0.1", urlsplit(store.url).port)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+        transport = Transport((OriginPattern.parse(str(STORE)),), TransportLimits(30, 30, 1, 1))
+        with closing(transport), monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            with pytest.raises(StoreTimeout):
+                transport.head(StoreRequest(STORE, "/bucket/key", {}), None, Deadline.after(0.3))
+        assert store.heads == []
 
 
 def test_what_goes_to_the_socket_shows_no_secret() -> None:
