@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     ValidatorFunctionWrapHandler,
@@ -92,7 +93,9 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 
 Bytes = Annotated[ByteSize, WrapValidator(_parse_bytes), Field(ge=1)]
-Seconds = Annotated[float, BeforeValidator(_parse_seconds), Field(gt=0)]
+Seconds = Annotated[
+    float, BeforeValidator(_parse_seconds), PlainSerializer("{:g}s".format, when_used="json"), Field(gt=0)
+]
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]
 Domain = Annotated[str, _matching(_DOMAIN_RE, "a domain is a DNS name such as s3-proxy.example.org")]
@@ -202,7 +205,9 @@ def load_settings(flags: Sequence[str] = ()) -> Settings:
         return Settings(_cli_parse_args=list(flags), _cli_prog_name="active-storage")  # type: ignore[call-arg]
     except ValidationError as error:
         faults = (
-            f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" if fault["loc"] else fault["msg"]
+            f"{ENV_PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            if fault["loc"]
+            else fault["msg"]
             for fault in error.errors(include_url=False, include_input=False)
         )
         raise SettingsError("\n".join(faults)) from None

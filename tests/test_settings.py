@@ -87,8 +87,23 @@ def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str
     assert lines["ACTIVE_STORAGE_S3_ENDPOINT"] == "http://store:9000"
     assert lines["ACTIVE_STORAGE_S3_PUBLIC_ENDPOINT"] == lines["ACTIVE_STORAGE_ALLOWED_ORIGINS"] == "http://store:9000"
     assert lines["ACTIVE_STORAGE_THREADS"] == "4"
-    assert lines["ACTIVE_STORAGE_DEADLINE"] == "55.0"
+    assert lines["ACTIVE_STORAGE_DEADLINE"] == "55s"
     assert len(lines) == len(Settings.model_fields)
+
+
+def test_what_check_config_prints_can_be_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But for tokens, of which it prints that there are some."""
+    flags = ["--memory-limit", "3MiB", "--read-timeout", "500ms", "--webhook-tokens", "canary"]
+    assert main(["check-config", *flags]) == 0
+    printed = capsys.readouterr().out
+    assert "canary" not in printed
+    assert f"{ENV_PREFIX}MAX_OBJECT_MEMORY={3 << 20}\n" in printed
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(printed)
+    settings = load_settings()
+    assert (settings.read_timeout, settings.memory_limit, settings.webhook_tokens) == (0.5, 3 << 20, None)
 
 
 def test_a_misspelt_setting_is_told_of(
@@ -114,7 +129,7 @@ def test_where_only_the_client_is_installed_the_command_says_what_to_install() -
     program = "import sys; sys.modules['pydantic'] = None; import handler.cli"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr.startswith("pydantic is not installed: pip install")
+    assert told.stderr.startswith("pydantic is not installed: in a checkout, pip install '.[server]'")
     assert "Traceback" not in told.stderr
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from botocore.client import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
-from deploy.local.processes import LOOPBACK, ending_in_order, is_free, wait_while_listening
+from deploy.local.processes import ending_in_order, is_free, wait_while_listening
 from deploy.local.samples import BUCKET, SAMPLES, Sample, write_samples
 from deploy.local.service import service
 from deploy.local.store import DEMO_KEY, REGION, Store, seaweedfs
@@ -159,7 +159,7 @@ def _compare() -> int:
 def _serve() -> int:
     ports = _preferred_port(STORE_PORT), _preferred_port(SERVICE_PORT)
     with _everything(*ports) as (store, endpoint, log):
-        public = _as_readers_write(store)
+        public = store.readers_endpoint
         print(
             _TO_TRY.format(service=endpoint, store=public, bucket=BUCKET, region=REGION, key=DEMO_KEY, log=log),
             flush=True,
@@ -177,16 +177,12 @@ def _everything(store_port: int | None = None, service_port: int | None = None) 
         store = stack.enter_context(seaweedfs(port=store_port))
         write_samples(store)
         # Signatures are for the name that the docs use; the JSON interface is given either.
-        public = _as_readers_write(store)
+        public = store.readers_endpoint
         settings = {
             "ACTIVE_STORAGE_S3_PUBLIC_ENDPOINT": public,
             "ACTIVE_STORAGE_ALLOWED_ORIGINS": f"{store.endpoint},{public}",
         }
         yield store, stack.enter_context(service(store, settings, log=log, port=service_port)), log
-
-
-def _as_readers_write(store: Store) -> str:
-    return store.endpoint.replace(LOOPBACK, "localhost")
 
 
 def _preferred_port(port: int) -> int | None:

@@ -69,7 +69,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _greeting(store: Store, directory: Path | None) -> str:
     return "\n".join(
         [
-            f"endpoint  {store.endpoint}, on this machine only",
+            f"endpoint  {store.readers_endpoint}, on this machine only",
             f"keys      {DEMO_KEY} / {DEMO_KEY}",
             f"bucket    {BUCKET}, {len(SAMPLES)} objects: {SAMPLES[0].key} ... {SAMPLES[-1].key}",
             f"data      {directory or 'temporary, gone at the end; --dir keeps it'}",

@@ -76,6 +76,11 @@ class Store:
     access_key: str = DEMO_KEY
     secret_key: str = field(default=DEMO_KEY, repr=False)
 
+    @property
+    def readers_endpoint(self) -> str:
+        """The same URL as readers write it, and as the service has it by default: signatures cover the host."""
+        return self.endpoint.replace(LOOPBACK, "localhost")
+
     def client(self, **config: Any) -> Any:
         """A boto3 client of the store, in path style.
 

@@ -78,6 +78,8 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
         InvalidArgument: It is none; ``field`` names what is wrong.
         Unsupported: The link is not to the bytes that the client asks for.
     """
+    if _find(document, context) is None:
+        raise InvalidArgument(context, "is missing: a store's event has it; JSON requests are for /v1/ and /v2/")
     link = _parse_link(f"{context}.inputS3Url", _text(document, context, "inputS3Url"))
     echo = parse_echo(document) if context == "getObjectContext" else None
     user_query = _find_query(_text(document, "userRequest", "url"), link)

@@ -151,6 +151,9 @@ def _translate_conditions(headers: Mapping[str, str], signed: frozenset[str], sp
         if not header or name in signed:
             continue
         sources = [parse_result_etag(etag, spec) for etag in split_etags(header)]
+        if name == "if-none-match":
+            # It compares weakly (RFC 9110, section 13.1.2), and some stores do not.
+            sources = [source and source.removeprefix("W/") for source in sources]
         text = "*" if header == "*" else ", ".join(source for source in sources if source)
         if text:
             conditions[name] = text

@@ -53,8 +53,9 @@ _RUN = 8
 # they are added to. With its own 8192 sums along the first axis take an eighth longer.
 _CAST_ELEMENTS = 1024
 
-# So many states of a single cell are joined at a time: a block pushes all else out of the caches, and after it Python
-# takes twice as long as after more of the same. Those of more cells may be views of the block, or as large.
+# So many states of a single cell, be they of pieces or of runs, are joined at a time: a block pushes all else out of
+# the caches, and after it Python takes twice as long as after more of the same. Those of more cells may be views of
+# the block, or as large.
 _BATCH = 16
 
 Array = np.ndarray[Any, np.dtype[Any]]

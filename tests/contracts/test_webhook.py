@@ -479,8 +479,11 @@ NO_EVENTS: Mapping[str, tuple[Any, str]] = {
     "many digits": (b'{"a": ' + b"1" * 5000 + b"}", "body: has a number of more digits"),
     "not a number": (b'{"a": NaN}', "body: is not JSON"),
     "twice": (b'{"a": 1, "a": 2}', "a: is given twice"),
-    "empty": ({}, "getObjectContext.inputS3Url: is missing"),
-    "no context": (without("getObjectContext"), "getObjectContext.inputS3Url: is missing"),
+    "empty": ({}, "getObjectContext: is missing"),
+    "no context": (
+        without("getObjectContext"),
+        "getObjectContext: is missing: a store's event has it; JSON requests are",
+    ),
     "a context of text": (make_event() | {"getObjectContext": "x"}, "getObjectContext.inputS3Url: is missing"),
     "no route": (without("getObjectContext", "outputRoute"), "getObjectContext.outputRoute: is missing"),
     "no token": (without("getObjectContext", "outputToken"), "getObjectContext.outputToken: is missing"),

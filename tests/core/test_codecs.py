@@ -45,7 +45,7 @@ DATA = Path(__file__).parents[1] / "data" / "codecs"
 SPEC = ReductionSpec("sum", "int32")
 MIB = 1 << 20
 
-# Around nothing, an element, the blocks of bitshuffle and of the pipeline, and pieces; then larger than any window.
+# Around nothing, an element, the blocks of bitshuffle, and pieces; then larger than a block and than most windows.
 SIZES = [0, 1, 7, 8, 4096, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * MIB + 5]
 
 
