@@ -117,12 +117,8 @@ def render_summary(findings: Findings) -> str:
     return format_targets(find_targets(findings))
 
 
-def find_targets(findings: Findings) -> list[Target]:
+def find_targets(findings: Findings) -> Iterator[Target]:
     """Every target of which something was measured."""
-    return list(_find_targets(findings))
-
-
-def _find_targets(findings: Findings) -> Iterator[Target]:
     for row in findings.rows:
         yield from _at_least(row, SERVICE, PEER, f"{row.case}, beside the peer")
     yield from _at_least(findings.large, SERVICE, STORE, f"{findings.large.case}, beside one plain download stream")
@@ -156,7 +152,7 @@ def _gain(crossing: link.Crossing) -> Spread:
 
 
 def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
-    targets = find_targets(findings)
+    targets = list(find_targets(findings))
     return _PAGE.format(
         verdict=verdict(targets),
         targets=format_targets(targets),

@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 from deploy.local.processes import LOOPBACK, Program, http_status, running, take_port
 from deploy.local.store import Store
+from handler.settings import ENV_PREFIX
 
-PREFIX = "ACTIVE_STORAGE_"
 ROOT = Path(__file__).resolve().parents[2]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -42,7 +42,7 @@ def service(
     """
     address = f"{LOOPBACK}:{take_port(port)}"
     endpoint = f"http://{address}"
-    ours = {f"{PREFIX}S3_ENDPOINT": store.endpoint, f"{PREFIX}BIND": address}
+    ours = {f"{ENV_PREFIX}S3_ENDPOINT": store.endpoint, f"{ENV_PREFIX}BIND": address}
     # An empty folder to run in: a .env file where the caller stands is not for this service.
     with TemporaryDirectory(prefix="active-storage-", ignore_cleanup_errors=True) as folder:
         server = Program(
@@ -61,7 +61,7 @@ def _inherited() -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(PREFIX) and name.lower() not in _NOT_INHERITED
+        if not name.startswith(ENV_PREFIX) and name.lower() not in _NOT_INHERITED
     }
     path = [str(ROOT), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, path))}

@@ -35,7 +35,7 @@ _MAX_FILTERS = 32
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 # Which of the spec's filters mean nothing without the size of an element; writers differ in their defaults.
-_SIZED_FILTERS = frozenset({"shuffle", "shuffle_simd", "bitshuffle"})
+_SIZED_FILTERS = frozenset({"shuffle", "bitshuffle"})
 
 # What pydantic says in words that are not the caller's, by its type of error.
 _FAULTS: Mapping[str, str] = MappingProxyType(
@@ -250,9 +250,10 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
 
 
 def _build_filter(given: _Filter, place: int) -> Filter:
-    if given.element_size is None and given.id in _SIZED_FILTERS:
+    named = Filter(given.id, given.element_size)
+    if named.element_size is None and named.id in _SIZED_FILTERS:
         raise InvalidArgument(f"filters[{place}].element_size", f"is needed by {given.id}")
-    return Filter(given.id, given.element_size)
+    return named
 
 
 def _build_missing(given: _Missing) -> Missing:

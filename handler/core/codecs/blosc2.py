@@ -18,10 +18,8 @@ import numpy as np
 
 from handler.core.codecs.base import BlockDecoder, cut_short, followed, translated
 from handler.core.codecs.blosc import leaves_gaps
-from handler.core.codecs.cframe import Frame, is_frame, unblock
+from handler.core.codecs.cframe import CODEC, Frame, is_frame, unblock
 from handler.errors import UndecodableData
-
-_CODEC = "blosc2"
 
 # c-blosc2's README_CHUNK_FORMAT. The flags of an extended header are both of Blosc 1's shuffles at once.
 _HEADER = Struct("<BxBBiIi6s8xBB")
@@ -59,7 +57,7 @@ def _library() -> Any:
 class Blosc2Decoder(BlockDecoder):
     """One chunk, or one frame. A frame of a blocked array holds a chunk of it twice while it puts it in order."""
 
-    codec = _CODEC
+    codec = CODEC
 
     def _measure(self, head: memoryview) -> int:
         if is_frame(head):
@@ -96,18 +94,18 @@ class _Header:
             UndecodableData: It is none, or of a kind that is not supported.
         """
         if len(data) < _HEADER.size:
-            raise cut_short(_CODEC)
+            raise cut_short(CODEC)
         version, flags, element, decoded, block, encoded, filters, more_flags, kind = _HEADER.unpack_from(data)
         if version < _FIRST_VERSION or flags & _EXTENDED != _EXTENDED or encoded < _HEADER.size or decoded < 0:
-            raise UndecodableData(_CODEC, "neither a chunk nor a contiguous frame")
+            raise UndecodableData(CODEC, "neither a chunk nor a contiguous frame")
         if flags >> 5 not in _CODECS or not _FILTERS.issuperset(filters):
-            raise UndecodableData(_CODEC, "a chunk needs a plug-in, which is not supported")
+            raise UndecodableData(CODEC, "a chunk needs a plug-in, which is not supported")
         if more_flags or kind & ~(_DICTIONARY | _SPECIAL) or kind & _UNINITIALIZED:
-            raise UndecodableData(_CODEC, "a chunk is of a kind that holds no data, or not by itself")
+            raise UndecodableData(CODEC, "a chunk is of a kind that holds no data, or not by itself")
         if not decoded and encoded != _HEADER.size:
-            raise UndecodableData(_CODEC, "the header tells of no data, but there is some")
+            raise UndecodableData(CODEC, "the header tells of no data, but there is some")
         if not kind & _SPECIAL and leaves_gaps(flags, element, min(block, decoded)):
-            raise UndecodableData(_CODEC, "the blocks of a chunk are of parts of elements")
+            raise UndecodableData(CODEC, "the blocks of a chunk are of parts of elements")
         return cls(encoded, decoded)
 
 
@@ -115,10 +113,10 @@ def _decode_chunk(data: memoryview, target: memoryview) -> None:
     """Decode the chunk that ``data`` begins with into ``target``, which must be of its size."""
     header = _Header.parse(data)
     if header.encoded_bytes > len(data):
-        raise cut_short(_CODEC)
+        raise cut_short(CODEC)
     if header.decoded_bytes != len(target):
-        raise UndecodableData(_CODEC, "a chunk is not of the size that the frame tells")
-    with translated(_CODEC, RuntimeError, ValueError):
+        raise UndecodableData(CODEC, "a chunk is not of the size that the frame tells")
+    with translated(CODEC, RuntimeError, ValueError):
         # One thread, the caller's: the service has others of its own. A call has a context of its own.
         _library().decompress2(data[: header.encoded_bytes], target, nthreads=1)
 
@@ -140,7 +138,7 @@ def _decode_frame(block: memoryview, frame: Frame, target: memoryview) -> None:
 
 def _decode_index(block: memoryview, frame: Frame) -> list[int]:
     if frame.chunks > _MAX_CHUNKS:
-        raise UndecodableData(_CODEC, f"a frame of {frame.chunks} chunks is not supported")
+        raise UndecodableData(CODEC, f"a frame of {frame.chunks} chunks is not supported")
     offsets = np.empty(frame.chunks, "<i8")
     _decode_chunk(block[frame.chunks_stop :], offsets.view(np.uint8).data)
     return [int(offset) for offset in offsets]

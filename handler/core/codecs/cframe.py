@@ -18,7 +18,7 @@ import numpy.typing as npt
 from handler.core.codecs.base import cut_short, followed
 from handler.errors import UndecodableData
 
-_CODEC = "blosc2"
+CODEC = "blosc2"
 
 _MAGIC = b"\x9e\xa8b2frame\0"
 
@@ -119,19 +119,17 @@ class Frame:
             UndecodableData: It is none, or of a kind that is not supported.
         """
         if len(data) < _METADATA:
-            raise cut_short(_CODEC)
+            raise cut_short(CODEC)
         header_bytes, frame_bytes, flags, kind, decoded, encoded, element_bytes, chunk_bytes = _HEADER.unpack_from(data)
         if frame_bytes > stored_bytes:
-            raise cut_short(_CODEC)
+            raise cut_short(CODEC)
         if frame_bytes < stored_bytes:
-            raise followed(_CODEC)
+            raise followed(CODEC)
         if flags & _VARYING or kind:
-            raise UndecodableData(
-                _CODEC, "a frame of chunks that vary in size, or are in other files, is not supported"
-            )
+            raise UndecodableData(CODEC, "a frame of chunks that vary in size, or are in other files, is not supported")
         chunks_stop = header_bytes + encoded
         if header_bytes > len(data) and header_bytes <= stored_bytes:
-            raise UndecodableData(_CODEC, f"a frame with a header of {header_bytes} bytes is not supported")
+            raise UndecodableData(CODEC, f"a frame with a header of {header_bytes} bytes is not supported")
         if (
             min(decoded, encoded) < 0
             or element_bytes < 1
@@ -169,7 +167,7 @@ class Frame:
         elif kind == _NANS and self.element_bytes in _NAN_TYPES and not len(target) % self.element_bytes:
             np.frombuffer(target, _NAN_TYPES[self.element_bytes])[:] = np.nan
         else:
-            raise UndecodableData(_CODEC, "a chunk is of a kind that holds no data, or not by itself")
+            raise UndecodableData(CODEC, "a chunk is of a kind that holds no data, or not by itself")
 
 
 def unblock(padded: npt.NDArray[Any], target: npt.NDArray[Any], layout: Layout) -> None:
@@ -220,4 +218,4 @@ def _parse_layout(header: memoryview, start: int, element_bytes: int) -> Layout:
 
 
 def _damaged() -> UndecodableData:
-    return UndecodableData(_CODEC, "the frame's header is damaged")
+    return UndecodableData(CODEC, "the frame's header is damaged")
