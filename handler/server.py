@@ -48,8 +48,9 @@ class Worker(ThreadWorker):
     stall_seconds: float
 
     def init_process(self) -> None:
-        """Start, with a log in which a client that stalls is one line."""
+        """Start, with a log in which a client that stalls is one line, and threads that let others finish."""
         self.log.error_log.addFilter(_shorten)
+        _let_others_finish()
         super().init_process()
 
     def handle(self, conn: TConn) -> bool:
@@ -107,6 +108,18 @@ def _name_fault(exc: BaseException) -> ActiveStorageError:
     if isinstance(exc, ParseException):
         return InvalidArgument("request", "is not well-formed HTTP/1.1")
     return InternalError("this server made a mistake before it came to the request")
+
+
+def _let_others_finish() -> None:
+    """Have this thread, and those that it starts, take a processor over only when whoever has it is done.
+
+    A thread that wakes up interrupts another one otherwise (sched(7), ``SCHED_BATCH``), mostly the one that has just
+    woken it: another worker, the store on the same machine, or a thread that holds the interpreter.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        # A container may forbid it, and nothing depends on it.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _ensure_free(arbiter: Arbiter) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -187,6 +188,15 @@ def test_clients_that_stall_hold_no_thread_for_ever(sent: bytes) -> None:
             stalled.connect((urlsplit(endpoint).hostname, urlsplit(endpoint).port))
             stalled.sendall(sent)
         assert send(endpoint, "GET /healthz HTTP/1.1")[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux's")
+def test_all_threads_of_a_worker_let_others_finish(live_store: Store) -> None:
+    with service(live_store, {"ACTIVE_STORAGE_WORKERS": "1"}) as endpoint:
+        assert send(endpoint, "GET /healthz HTTP/1.1")[0] == 200
+        threads = [thread.id for thread in _worker_of(endpoint).threads()]
+        assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
+    assert len(threads) > 1
 
 
 def test_two_services_cannot_share_an_address(live_store: Store) -> None:
