@@ -6,6 +6,7 @@ from collections.abc import Sequence
 try:
     from pydantic import SecretStr
 
+    from handler.memory import MemoryGate
     from handler.settings import ENV_PREFIX, SettingsError, find_unknown, load_settings
 except ModuleNotFoundError as missing:
     # The command is there with the client too, which needs nothing of the service's.
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "check-config":
         # Those that depend on another setting.
         implied = {
-            "max_object_memory": min(settings.max_object_memory, settings.memory_limit),
+            "max_object_memory": MemoryGate.of(settings).request_limit_bytes,
             "s3_public_endpoint": str(settings.public_store),
             "allowed_origins": ",".join(dict.fromkeys(map(str, settings.allow_list))),
         }

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from handler.errors import EntityTooLarge, SlowDown
+from handler.settings import Settings
 
 # A block is reduced in a fraction of a millisecond and a request is mostly waiting; a second is plenty for most.
 _RETRY_AFTER_SECONDS = 1
@@ -29,6 +30,11 @@ class MemoryGate:
         self._limit_bytes = limit_bytes
         self._max_expansion = max_expansion
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The gate of a process with these settings."""
+        return cls(settings.memory_limit, settings.max_object_memory, settings.max_expansion)
 
     def account(self) -> "Account":
         """What one request holds, from now to the end of the context."""

@@ -35,7 +35,7 @@ class Service:
             tries=settings.retries,
             connections=settings.threads + HELPERS,
         )
-        gate = MemoryGate(settings.memory_limit, settings.max_object_memory, settings.max_expansion)
+        gate = MemoryGate.of(settings)
         return cls(settings, transport or Transport(settings.allow_list, limits), gate)
 
 

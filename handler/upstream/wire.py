@@ -213,14 +213,13 @@ def _write_head(request: WireRequest) -> bytes:
 
 
 class _Wire(HTTPConnection):
-    _breaker: _Breaker | None = None
+    # The request's; connecting is a part of one.
+    _breaker: _Breaker
 
-    def ask(self, request: WireRequest, timeout: Seconds) -> None:
-        """Send a request."""
-        # First of all: what cannot be sent is watched by nobody.
-        head = _write_head(request)
+    def ask(self, head: bytes, on_send: Callable[[Abort], None], timeout: Seconds) -> None:
+        """Send a request, having told ``on_send`` what breaks it off."""
         self._breaker = _Breaker(self.sock)
-        request.on_send(self._breaker.pull)
+        on_send(self._breaker.pull)
         connect_seconds, read_seconds = timeout
         if self.is_closed:
             self.timeout = connect_seconds
@@ -233,9 +232,8 @@ class _Wire(HTTPConnection):
     def connect(self) -> None:
         """Connect, so that the request can be broken off meanwhile and from then on."""
         super().connect()
-        if self._breaker is not None:
-            # With TLS it is another one.
-            self._breaker.attach(self.sock)
+        # With TLS it is another socket than the one that was connected.
+        self._breaker.attach(self.sock)
 
     def _new_conn(self) -> socket.socket:
         """A connection to the first address of the host that takes one.
@@ -245,7 +243,7 @@ class _Wire(HTTPConnection):
         fault: OSError = TimeoutError("broken off")
         host = self._dns_host.strip("[]")
         for family, kind, protocol, _, address in socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM):
-            if self._breaker is not None and self._breaker.is_pulled:
+            if self._breaker.is_pulled:
                 break
             connected = socket.socket(family, kind, protocol)
             try:
@@ -262,8 +260,7 @@ class _Wire(HTTPConnection):
         for option in self.socket_options or ():
             connected.setsockopt(*option)
         connected.settimeout(self.timeout)
-        if self._breaker is not None:
-            self._breaker.attach(connected)
+        self._breaker.attach(connected)
 
 
 class _SecureWire(_Wire, HTTPSConnection):
@@ -279,10 +276,12 @@ class _WirePool(HTTPConnectionPool):
         http.client's answer fills a given buffer from the socket. What urllib3 makes of one, and requests of that,
         copies a body three times and costs more than the exchange itself (64 KiB, loopback).
         """
+        # First of all: what cannot be sent takes no connection, and is watched by nobody.
+        head = _write_head(request)
         wire = self._get_conn()
         assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
         try:
-            wire.ask(request, timeout)
+            wire.ask(head, request.on_send, timeout)
             answer = Answer(wire, request.method, self._take_back)
         except BaseException:
             self._take_back(wire, is_good=False)

@@ -147,7 +147,6 @@ class StreamDecoder(Decoder):
         self._head: bytes | memoryview = b""
         self._engine: Engine | None = None
         self._room_bytes = budget.limit_bytes
-        self._held_window_bytes = 0
 
     @property
     def decoded_bytes(self) -> None:
@@ -164,16 +163,17 @@ class StreamDecoder(Decoder):
             if self._room_bytes < 0:
                 raise self._too_large()
             if piece:
-                self._hold_window()
+                self._hold_window(len(piece))
                 buffer[: len(piece)] = piece
                 return len(piece)
         return 0
 
-    def _hold_window(self) -> None:
-        window = min(self._limit_bytes - self._room_bytes, self.window_bytes)
-        if window > self._held_window_bytes:
-            self._hold(window - self._held_window_bytes)
-            self._held_window_bytes = window
+    def _hold_window(self, piece_bytes: int) -> None:
+        """Account for what the last piece added to what the engine looks back on."""
+        come_bytes = self._limit_bytes - self._room_bytes
+        added = min(come_bytes, self.window_bytes) - min(come_bytes - piece_bytes, self.window_bytes)
+        if added:
+            self._hold(added)
 
     @abstractmethod
     def _start(self, first: int, /) -> Engine:
