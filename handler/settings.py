@@ -60,6 +60,10 @@ def _parse_bytes(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError("a size is a number of bytes, or one with a unit, such as 512MiB") from None
 
 
+def _write_seconds(value: float) -> str:
+    return f"{value:g}s"
+
+
 def _parse_patterns(text: str) -> tuple[OriginPattern, ...]:
     return tuple(OriginPattern.parse(part.strip()) for part in text.split(",") if part.strip())
 
@@ -94,7 +98,7 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 Bytes = Annotated[ByteSize, WrapValidator(_parse_bytes), Field(ge=1)]
 Seconds = Annotated[
-    float, BeforeValidator(_parse_seconds), PlainSerializer("{:g}s".format, when_used="json"), Field(gt=0)
+    float, BeforeValidator(_parse_seconds), PlainSerializer(_write_seconds, when_used="json"), Field(gt=0)
 ]
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]

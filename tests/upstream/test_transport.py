@@ -230,7 +230,8 @@ def test_breaking_off_tls_leaves_no_ciphertext_to_be_read() -> None:
     with there, context.wrap_socket(plain_here, server_hostname="store", do_handshake_on_connect=False) as here:
         there.sendall(b"ciphertext")
         _Breaker(here).pull()
-        with suppress(ssl.SSLError):
+        # Python 3.13 finds a broken pipe instead, trying to say why it ends.
+        with suppress(OSError):
             assert here.recv(10) == b""
 
 
@@ -494,7 +495,8 @@ def test_the_deadline_is_for_all_addresses_of_a_host(monkeypatch: pytest.MonkeyP
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(silent.getsockname())
-        addresses = [silent.getsockname(), ("127.0.0.1", urlsplit(store.url).port)]
+        # Twice: the first attempt may run out of time a moment before the watchdog sees that it did.
+        addresses = [silent.getsockname(), silent.getsockname(), ("127.0.0.1", urlsplit(store.url).port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
         transport = Transport((OriginPattern.parse(str(STORE)),), TransportLimits(30, 30, 1, 1))
         with closing(transport), monkeypatch.context() as patch:
