@@ -66,12 +66,21 @@ def describe(others: Disturbance | None = None) -> dict[str, str]:
         "memory": f"{psutil.virtual_memory().total / GIB:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "TCP's congestion control": network.describe(),
-        "Python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": _system(),
+        "Python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.python_compiler()})",
         **{name: version(name) for name in _PACKAGES},
         "the service": f"{settings.workers} workers, {settings.threads} threads each",
         "its blocks": format_size(BLOCK_BYTES),
         **({"CPU taken by others during the run": f"{others.share:.0%}"} if others else {}),
     }
+
+
+def _system() -> str:
+    """The distribution, as it calls itself; elsewhere the kernel's name."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.system()
 
 
 def _cpu_model() -> str:

@@ -15,6 +15,8 @@ from bench.scene import DTYPE, make_temperatures
 # As models write them.
 FILL = np.float32(1e20)
 CUBE = (256, 64, 64)
+# Clients name the shape of a chunk (PyActiveStorage, always).
+CHUNK = (64, 128, 128)
 
 _SEED = 7
 _ZLIB_LEVEL = 4
@@ -62,7 +64,7 @@ _OTHERS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
         "4 MiB in zlib and shuffle",
         "zlib-shuffle",
         5,
-        {"compression": {"id": "zlib"}, "filters": [{"id": "shuffle", "element_size": 4}]},
+        {"shape": CHUNK, "compression": {"id": "zlib"}, "filters": [{"id": "shuffle", "element_size": 4}]},
     ),
     ("axis 0 of (256, 64, 64)", "4194304", 2, {"shape": CUBE, "axis": [0]}),
     (
@@ -162,7 +164,7 @@ def _plain(size: int) -> bytes:
 def _zlib_shuffle() -> bytes:
     """A smooth field in steps of a hundredth, as measurements and models have them: it shrinks to two fifths."""
     random = np.random.default_rng(_SEED)
-    steps = random.normal(0, 0.05, (64, 128, 128))
+    steps = random.normal(0, 0.05, CHUNK)
     field_ = np.round(np.cumsum(np.cumsum(steps, axis=1), axis=2) + 285, 2).astype(DTYPE)
     planes = np.frombuffer(field_.tobytes(), np.uint8).reshape(-1, DTYPE.itemsize).T
     return zlib.compress(planes.tobytes(), _ZLIB_LEVEL)
