@@ -4,7 +4,6 @@ How a kernel was told to pace what it sends changes the rates on loopback by hal
 compared: what is measured would be somebody's tuning of one machine.
 """
 
-import contextlib
 import ctypes
 import fcntl
 import socket
@@ -23,6 +22,7 @@ _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 # What Linux has unless it is told otherwise.
 _LINUX_DEFAULT = "cubic"
+_ALLOW = f"root may allow it: sysctl -w net.ipv4.tcp_allowed_congestion_control='reno {_LINUX_DEFAULT}'"
 
 
 def isolate() -> None:
@@ -41,9 +41,11 @@ def isolate() -> None:
         except PermissionError:
             library.setns(machines.fileno(), _CLONE_NEWNET)
             return
-    # A container may show its settings only; a kernel may have been built without.
-    with contextlib.suppress(OSError):
+    try:
         _CONGESTION.write_text(_LINUX_DEFAULT)
+    except OSError as error:
+        # A container may show its settings only; a kernel may have been built without, or allow it to none but itself.
+        print(f"TCP stays with {describe()}: {_LINUX_DEFAULT}: {error.strerror}; {_ALLOW}", file=sys.stderr)
 
 
 def _raise_loopback() -> None:

@@ -28,7 +28,8 @@ _PAGE = """\
 `make bench-peers` wrote this page, its charts and [its data](peers.json) in one run; no number here was typed in.
 nginx is the store, wrk asks, and the peer is Reductionist, the same JSON interface written in Rust. Every number is a
 ratio of two turns of one round: the median of the rounds, with the quartiles beside it. Higher is better. Where root
-runs it, all of it has a network of its own, whose TCP is as Linux has it by default, however the machine's is tuned.
+runs it, all of it has a network of its own, whose TCP is as Linux has it by default (cubic) where the machine allows
+that; which it was stands at the end.
 
 {verdict}
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from handler.core.blocks import Held, Readable
-from handler.core.codecs import DECODERS, UNDO
+from handler.core.codecs import DECODERS, UNDO, UNDONE_READING
 from handler.core.codecs.base import Budget
 from handler.errors import EntityTooLarge, IncompleteElement, InvalidArgument
 from handler.spec import Filter, ReductionSpec
@@ -41,12 +41,15 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         decoder = DECODERS[steps[0].id](stream, stored_bytes, budget)
         budget.hold(decoder.decoded_bytes or 0)
         return decoder, expected // spec.element_bytes
-    data = _undo_all(steps, stream, stored_bytes, spec, budget)
+    # What is undone last, if it needs no memory of its own.
+    reading = UNDONE_READING.get(steps[0].id)
+    data = _undo_all(steps[1:] if reading else steps, stream, stored_bytes, spec, budget)
     if expected is not None and len(data) != expected:
         raise InvalidArgument("shape", f"is of {expected} bytes, the data decodes to {len(data)}")
     if len(data) % spec.element_bytes:
         raise IncompleteElement(f"the data decodes to {len(data)} bytes, no whole number of {spec.dtype} elements")
-    return Held(data), len(data) // spec.element_bytes
+    last = reading(data, steps[0].element_size or spec.element_bytes) if reading else Held(data)
+    return last, len(data) // spec.element_bytes
 
 
 def _undo_all(
@@ -54,11 +57,11 @@ def _undo_all(
 ) -> memoryview:
     # What the shape has and the checksums of the filters, or what is stored, if nothing is known of what comes of it.
     likely_bytes = stored_bytes if spec.shape is None else math.prod(spec.shape) * spec.element_bytes + _CHECKSUMS_BYTES
-    *rest, last = steps
-    if last.id in DECODERS:
-        data = _decode_all(last.id, stream, stored_bytes, likely_bytes, budget)
+    if not steps or steps[-1].id not in DECODERS:
+        rest, data = steps, _read_all(stream, stored_bytes, budget)
     else:
-        data, rest = _read_all(stream, stored_bytes, budget), steps
+        *rest, last = steps
+        data = _decode_all(last.id, stream, stored_bytes, likely_bytes, budget)
     for step in reversed(rest):
         if step.id in DECODERS:
             data = _decode_all(step.id, Held(data), len(data), likely_bytes, budget)

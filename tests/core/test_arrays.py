@@ -309,14 +309,16 @@ def test_what_a_codec_of_streams_looks_back_on_is_counted(codec: str, window_byt
 
 
 @pytest.mark.parametrize("shape", [(256, 1024), None])
-@pytest.mark.parametrize("filters", [(), (Filter("shuffle", 4),)])
+@pytest.mark.parametrize(
+    ("filters", "copies"), [((), 0), ((Filter("shuffle", 4),), 0), ((Filter("bitshuffle", 4),), 1)]
+)
 def test_what_a_codec_of_blocks_needs_is_counted_once(
-    shape: tuple[int, ...] | None, filters: tuple[Filter, ...]
+    shape: tuple[int, ...] | None, filters: tuple[Filter, ...], copies: int
 ) -> None:
     data = ENCODE["blosc"](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
     spec = ReductionSpec("sum", "float32", shape=shape, compression="blosc", filters=filters)
-    # The block, what is stored, what is decoded, and a copy where a filter is undone.
-    needed = BLOCK_BYTES + len(data) + 2**20 * (1 + len(filters)) + 1000
+    # The block, what is stored, what is decoded, and a copy where a filter cannot be undone as it is read.
+    needed = BLOCK_BYTES + len(data) + 2**20 * (1 + copies) + 1000
     run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
     too_few = needed - 2000
     with pytest.raises(EntityTooLarge):

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import itertools
 import lzma
 import math
 import struct
@@ -25,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs.fletcher32 import Fletcher32
 
-from handler.core.codecs import DECODERS, UNDO
+from handler.core.codecs import DECODERS, UNDO, UNDONE_READING
 from handler.core.codecs.base import PIECE_BYTES, translated
 from handler.errors import EntityTooLarge, UndecodableData
 from handler.spec import COMPRESSIONS, DTYPES, FILTERS, ByteOrder, ReductionSpec
@@ -450,6 +451,24 @@ def test_shuffle_leaves_bytes_beyond_the_last_element(element_size: int, size: i
     whole = size // element_size * element_size
     shuffled = bytes(numcodecs.Shuffle(element_size).encode(plain[:whole])) if whole else b""
     assert undo("shuffle", shuffled + plain[whole:], element_size) == plain
+
+
+@given(plain=st.binary(max_size=200), element_size=st.integers(1, 9), sizes=st.lists(st.integers(1, 50), min_size=1))
+def test_what_is_undone_reading_is_the_same_however_it_is_read(
+    plain: bytes, element_size: int, sizes: list[int]
+) -> None:
+    """A buffer may end inside an element, where the filter's elements are not those of the data type."""
+    stored = memoryview(plain)
+    for name, reading in UNDONE_READING.items():
+        undone, read = reading(stored, element_size), bytearray()
+        for size in itertools.cycle(sizes):
+            piece = memoryview(bytearray(size))
+            count = undone.readinto(piece)
+            if not count:
+                break
+            read += piece[:count]
+        assert read == undo(name, plain, element_size)
+        assert bytes(stored) == plain
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 127, 128, 2047, 2048, 2049, 100_003])

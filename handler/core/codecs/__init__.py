@@ -8,7 +8,8 @@ order filters are undone, and what becomes of the bytes; ``core/decode.py`` know
   was built with, and says that the data has ended only after it verified the end. What cannot stream says what it
   holds (``base.py``).
 - A *filter* keeps the number of bytes, or nearly so, and is undone in memory, in one go. ``undo`` takes the data, the
-  size of an element and the spec; each says whether it copies. Nobody's memory is changed.
+  size of an element and the spec; each says whether it copies. Nobody's memory is changed. One that can be undone as
+  it is read, with nothing but its data held, is so where nothing but the reduction follows.
 - Whatever is wrong with the data is ``UndecodableData`` that names the codec: the object is the caller's, not the
   store's fault. Too much of it is ``EntityTooLarge``.
 
@@ -18,6 +19,7 @@ What did not fit: a codec without a checksum (lz4, blosc, blosc2, often zstd) de
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from handler.core.blocks import Readable
 from handler.core.codecs import bitshuffle, delta, fletcher32, shuffle
 from handler.core.codecs.base import Decoder
 from handler.core.codecs.blosc import BloscDecoder
@@ -53,3 +55,6 @@ UNDO: Mapping[str, Undo] = MappingProxyType(
         "delta": delta.undo,
     }
 )
+
+# Those of them that are undone as they are read: a ``Readable`` of as many bytes, from the data and an element's size.
+UNDONE_READING: Mapping[str, Callable[[memoryview, int], Readable]] = MappingProxyType({"shuffle": shuffle.Unshuffled})

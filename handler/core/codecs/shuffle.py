@@ -2,23 +2,60 @@
 
 import numpy as np
 
+from handler.core.blocks import Held
 from handler.spec import ReductionSpec
 
 
-def undo(data: memoryview, element_size: int, _spec: ReductionSpec, /) -> memoryview:
-    """The elements again; ``data`` itself where they are single bytes or fewer than two.
+class Unshuffled:
+    """The elements again, undone as they are read: nothing is held but the shuffled data.
 
     Bytes beyond the last whole element are as they were, as HDF5 leaves them (numcodecs refuses them). A column at a
     time is what numpy copies fastest: 3.6 GB/s, the transposed array 0.4 to 2.
+
+    Args:
+        data: The shuffled bytes.
+        element_size: How many bytes an element has.
     """
-    count = len(data) // element_size
-    if element_size == 1 or count < 2:
+
+    def __init__(self, data: memoryview, element_size: int) -> None:
+        self._count = len(data) // element_size
+        self._size = element_size
+        whole = self._count * element_size
+        self._rows = np.frombuffer(data[:whole], np.uint8).reshape(element_size, self._count)
+        self._done = 0
+        # An element that did not fit the last buffer, and in the end what is no whole one.
+        self._rest = Held(memoryview(b""))
+        self._last = Held(data[whole:])
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill some of ``buffer``; 0 where there is no more."""
+        if read := self._rest.readinto(buffer):
+            return read
+        if self._done == self._count:
+            return self._last.readinto(buffer)
+        if len(buffer) < self._size:
+            element = memoryview(bytearray(self._size))
+            self._undo_into(element)
+            self._rest = Held(element)
+            return self._rest.readinto(buffer)
+        return self._undo_into(buffer)
+
+    def _undo_into(self, buffer: memoryview) -> int:
+        start, stop = self._done, min(self._count, self._done + len(buffer) // self._size)
+        self._done = stop
+        size = (stop - start) * self._size
+        columns = np.frombuffer(buffer[:size], np.uint8).reshape(stop - start, self._size)
+        for place, row in enumerate(self._rows):
+            columns[:, place] = row[start:stop]
+        return size
+
+
+def undo(data: memoryview, element_size: int, _spec: ReductionSpec, /) -> memoryview:
+    """All elements, in new memory; ``data`` itself where they are single bytes or fewer than two."""
+    if element_size == 1 or len(data) // element_size < 2:
         return data
-    whole = count * element_size
-    stored = np.frombuffer(data, np.uint8)
-    elements = np.empty_like(stored)
-    columns = elements[:whole].reshape(count, element_size)
-    for place, row in enumerate(stored[:whole].reshape(element_size, count)):
-        columns[:, place] = row
-    elements[whole:] = stored[whole:]
-    return elements.data
+    elements, filled = np.empty(len(data), np.uint8).data, 0
+    unshuffled = Unshuffled(data, element_size)
+    while filled < len(data):
+        filled += unshuffled.readinto(elements[filled:])
+    return elements
