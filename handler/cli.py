@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # gunicorn has no place in a process that only looks at its settings.
     from handler.server import Server  # noqa: PLC0415
 
-    sys.stderr.write(f"active-storage listens on {settings.bind} and asks {settings.store}\n")
     Server(settings).run()
     return 0
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, unquote_plus
 
 from handler.errors import InvalidArgument, NoSuchDoor, shown
 from handler.spec import MAX_BYTES, MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpec, Slice
@@ -122,6 +122,20 @@ def split_query(query: str) -> Query:
     named = (pair.partition("=") for pair in own)
     parameters = _collect((name, decode(value, field=name)) for name, _, value in named)
     return Query(parameters, "&".join(own), "&".join(rest))
+
+
+def find_values(query: str, name: str) -> list[str]:
+    """What a query says of a name, in its order, decoded; an empty value says nothing.
+
+    The name may be encoded. Other values are left alone: to decode all of a presigned query, which is long, was a
+    twentieth of a small request's time.
+    """
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return [
+        unquote_plus(value)
+        for key, _, value in pairs
+        if value and (key == name or ("%" in key and unquote_plus(key) == name))
+    ]
 
 
 def format_query(names: Mapping[str, str]) -> str:

@@ -10,6 +10,8 @@ import os
 import select
 import socket
 import struct
+import sys
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -143,6 +145,10 @@ def _ensure_free(arbiter: Arbiter) -> None:
                 raise RuntimeError(f"{address[0]}:{address[1]}: {error.strerror}") from None
 
 
+def _announce(settings: Settings, _: Arbiter) -> None:
+    sys.stderr.write(f"active-storage listens on {settings.bind} and asks {settings.store}\n")
+
+
 def gunicorn_options(settings: Settings) -> dict[str, Any]:
     """The options of gunicorn for these settings."""
     return {
@@ -152,6 +158,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "worker_class": type("Worker", (Worker,), {"stall_seconds": settings.read_timeout}),
         "reuse_port": not settings.bind.startswith("unix:"),
         "on_starting": _ensure_free,
+        "when_ready": partial(_announce, settings),
         "keepalive": _KEEP_ALIVE_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE_BYTES,
         # No proxy's header changes anything here. With nothing to say for anyone, nobody's address has to be looked at.

@@ -118,4 +118,6 @@ def _check_float_sum(values: np.ndarray[Any, Any], answer: Any) -> None:
         numpys_error = abs(float(values.sum()) - exact)
         assert abs(float(answer) - exact) <= max(numpys_error, float(np.spacing(abs(exact))))
     else:
-        assert answer == values.dtype.type(exact)
+        # A million of float16 can be more than it holds.
+        with np.errstate(over="ignore"):
+            assert answer == values.dtype.type(exact)

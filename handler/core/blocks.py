@@ -14,9 +14,9 @@ import numpy as np
 from handler.errors import InvalidArgument
 from handler.spec import DTYPES, ReductionSpec
 
-# Large enough that a block's fixed costs (some 15 µs of Python) vanish beside its bytes, small enough for the L2 cache
-# of a core with what a kernel makes of it, and a multiple of every element's size.
-BLOCK_BYTES = 512 * 1024
+# Large enough that a block's fixed costs (some 15 µs of Python, in which no other thread of the process has the
+# interpreter) vanish beside its bytes, small enough for the L2 cache of a core, and a multiple of every element's size.
+BLOCK_BYTES = 1024 * 1024
 
 # Buffers that nobody uses now, the last used one last: it is still in the cache, and its pages are there. No more than
 # there were readers at a time. Appending and taking are single steps, so that threads need no lock.

@@ -43,7 +43,7 @@ from handler.core.select import Index, Plan, Slab
 from handler.spec import DTYPES, REDUCERS, ReductionSpec
 
 # Raised whenever the same data could give other bytes than before; part of a result's ETag.
-ARITHMETIC_VERSION = 5
+ARITHMETIC_VERSION = 6
 
 # So many pieces of the same cells make a run: the exact join, seven steps through all of them, is then a twentieth of
 # what the pieces take (4096 cells, float32) and was a fifth.

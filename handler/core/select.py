@@ -210,7 +210,8 @@ class Plan:
 
     def _find_slabs(self) -> tuple[int, int]:
         """Which dimension is read in slabs, and how many rows of it make one."""
-        block = max(1, BLOCK_BYTES // self.element_bytes)
+        # Cells are in the cache as well, with what is joined to them.
+        block = max(1, BLOCK_BYTES // (2 if self.cells else 1) // self.element_bytes)
         depth = next(depth for depth, stride in enumerate(self.strides) if stride <= block)
         return depth, max(1, block // self.strides[depth])
 

@@ -161,14 +161,14 @@ def test_a_large_result_counts_as_memory_in_use_until_it_is_sent(
     make_app: Callable[..., flask.Flask], store: FakeStore
 ) -> None:
     """A client that reads slowly keeps it; a hundred of them would otherwise keep a hundred, beside the limit."""
-    store.sources["/bucket/large"] = FakeSource(bytes(800_000))
+    store.sources["/bucket/large"] = FakeSource(bytes(1_600_000))
     target = "/select/float32/bucket/large"
-    app = make_app(memory_limit="5200KB")
+    app = make_app(memory_limit="10000KB")
     slow = app.test_client().open("/", environ_overrides={"RAW_URI": target}, buffered=False)
     assert slow.status_code == 200
     assert ask(app, target).status_code == 503
     slow.close()
-    assert ask(app, target).data == bytes(800_000)
+    assert ask(app, target).data == bytes(1_600_000)
 
 
 # What goes to the store

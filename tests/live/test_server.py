@@ -199,9 +199,10 @@ def test_all_threads_of_a_worker_let_others_finish(live_store: Store) -> None:
     assert len(threads) > 1
 
 
-def test_two_services_cannot_share_an_address(live_store: Store) -> None:
+def test_two_services_cannot_share_an_address(live_store: Store, tmp_path: Path) -> None:
     """The kernel would let them: the workers of one do share it."""
-    with service(live_store) as endpoint:
+    log = tmp_path / "log"
+    with service(live_store, log=log) as endpoint:
         port = str(urlsplit(endpoint).port)
         second = subprocess.run(
             [sys.executable, "-m", "handler.cli", "serve", "--bind", f"127.0.0.1:{port}"],
@@ -209,6 +210,8 @@ def test_two_services_cannot_share_an_address(live_store: Store) -> None:
         )  # fmt: skip
     assert second.returncode != 0
     assert f"127.0.0.1:{port}: Address already in use" in second.stderr
+    assert f"listens on 127.0.0.1:{port} and asks {live_store.endpoint}" in log.read_text()
+    assert "listens on" not in second.stderr
 
 
 def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:

@@ -19,7 +19,6 @@ import pytest
 import responses
 import urllib3.exceptions
 
-from handler.core.blocks import BLOCK_BYTES
 from handler.errors import (
     ActiveStorageError,
     InvalidArgument,
@@ -37,7 +36,7 @@ from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
 from handler.upstream.passthrough import SignedCall, build_request
 from handler.upstream.transport import StoreRequest, Transport, TransportLimits
-from handler.upstream.wire import WireAdapter, WireRequest, _Breaker
+from handler.upstream.wire import _RECEIVE_BYTES, WireAdapter, WireRequest, _Breaker
 from tests.faulty_store import FaultyStore, holds, plain, says, service, well
 from tests.helpers import ask, read_error
 
@@ -744,11 +743,11 @@ def test_a_connection_that_the_store_will_close_is_not_kept() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the receive buffer is set on Linux only")
-def test_a_connection_begins_with_room_for_a_block_and_no_low_water_mark() -> None:
+def test_a_connection_begins_with_a_large_buffer_and_no_low_water_mark() -> None:
     with FaultyStore(holds(b"12345678")) as store, closing(WireAdapter(1)) as adapter:
         request = WireRequest("GET", Origin.parse(store.url), "/bucket/key", {"host": "store"}, lambda _: None)
         with closing(adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))) as answer:
             assert answer._wire is not None
             connected = answer._wire.sock
-            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= BLOCK_BYTES
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _RECEIVE_BYTES
             assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
