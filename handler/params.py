@@ -116,9 +116,10 @@ def split_query(query: str) -> Query:
     Raises:
         InvalidArgument: One of ours stands there twice, or is not well encoded.
     """
-    pairs = query.split("&")
-    own = [pair for pair in pairs if pair.partition("=")[0] in NAMES]
-    rest = [pair for pair in pairs if pair.partition("=")[0] not in NAMES]
+    own: list[str] = []
+    rest: list[str] = []
+    for pair in query.split("&"):
+        (own if pair.partition("=")[0] in NAMES else rest).append(pair)
     named = (pair.partition("=") for pair in own)
     parameters = _collect((name, decode(value, field=name)) for name, _, value in named)
     return Query(parameters, "&".join(own), "&".join(rest))
@@ -130,10 +131,10 @@ def find_values(query: str, name: str) -> list[str]:
     The name may be encoded. Other values are left alone: to decode all of a presigned query, which is long, was a
     twentieth of a small request's time.
     """
-    pairs = (pair.partition("=") for pair in query.split("&"))
+    likely = [pair.partition("=") for pair in query.split("&") if pair.startswith(name) or "%" in pair]
     return [
         unquote_plus(value)
-        for key, _, value in pairs
+        for key, _, value in likely
         if value and (key == name or ("%" in key and unquote_plus(key) == name))
     ]
 
