@@ -97,7 +97,6 @@ class Plan:
         strides: How many elements lie between two places of a dimension.
         start: The first element that is selected, in the order of storage.
         stop: The one after the last.
-        has_rule: Whether something says which elements are missing.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -107,19 +106,12 @@ class Plan:
     strides: tuple[int, ...]
     start: int
     stop: int
-    has_rule: bool
 
     @classmethod
     def of(cls, spec: ReductionSpec, shape: tuple[int, ...]) -> "Plan":
         """The walk through an array of ``shape`` for the reduction of ``spec``."""
         selection = spec.selection or (Slice(),) * len(shape)
-        has_rule = spec.missing is not None
-        return _make_plan(shape, selection, spec.reduced_axes, spec.order, spec.element_bytes, has_rule)
-
-    @property
-    def block_bytes(self) -> int:
-        """How much is read at a time: less where cells, or a mask of what is missing, want the cache as well."""
-        return BLOCK_BYTES // 2 if self.cells or self.has_rule else BLOCK_BYTES
+        return _make_plan(shape, selection, spec.reduced_axes, spec.order, spec.element_bytes)
 
     @cached_property
     def cells(self) -> tuple[int, ...]:
@@ -168,7 +160,7 @@ class Plan:
         if depth:
             return ()
         dimension = self.dimensions[0]
-        blocks = max(_PART_BYTES // self.block_bytes, -(-stored // (self.block_bytes * _MOST_PARTS)))
+        blocks = max(_PART_BYTES // BLOCK_BYTES, -(-stored // (BLOCK_BYTES * _MOST_PARTS)))
         places, count = blocks * _count_places(dimension, rows), len(dimension.indices)
         return [range(first, min(first + places, count)) for first in range(0, count, places)]
 
@@ -218,7 +210,8 @@ class Plan:
 
     def _find_slabs(self) -> tuple[int, int]:
         """Which dimension is read in slabs, and how many rows of it make one."""
-        block = max(1, self.block_bytes // self.element_bytes)
+        # Cells are in the cache as well, with what is joined to them.
+        block = max(1, BLOCK_BYTES // (2 if self.cells else 1) // self.element_bytes)
         depth = next(depth for depth, stride in enumerate(self.strides) if stride <= block)
         return depth, max(1, block // self.strides[depth])
 
@@ -228,13 +221,8 @@ class Plan:
 
 # Chunks of one array have one walk, and most of what is asked for are chunks. A plan takes some KiB.
 @lru_cache(maxsize=256)
-def _make_plan(  # noqa: PLR0913, PLR0917  # all that walks differ in
-    shape: tuple[int, ...],
-    selection: tuple[Slice, ...],
-    reduced: tuple[int, ...],
-    order: Order,
-    element_bytes: int,
-    has_rule: bool,
+def _make_plan(
+    shape: tuple[int, ...], selection: tuple[Slice, ...], reduced: tuple[int, ...], order: Order, element_bytes: int
 ) -> Plan:
     dimensions = [
         Dimension(axis, size, chosen.resolve(size), axis not in reduced)
@@ -249,7 +237,7 @@ def _make_plan(  # noqa: PLR0913, PLR0917  # all that walks differ in
         start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
         last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
         stop = last + 1
-    return Plan(tuple(dimensions), order, math.prod(shape), element_bytes, strides, start, stop, has_rule)
+    return Plan(tuple(dimensions), order, math.prod(shape), element_bytes, strides, start, stop)
 
 
 def _place(dimension: Dimension, number: int) -> int:
