@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, unquote_plus
+from urllib.parse import quote, unquote
 
 from handler.errors import InvalidArgument, NoSuchDoor, shown
 from handler.spec import MAX_BYTES, MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpec, Slice
@@ -128,14 +128,13 @@ def split_query(query: str) -> Query:
 def find_values(query: str, name: str) -> list[str]:
     """What a query says of a name, in its order, decoded; an empty value says nothing.
 
-    The name may be encoded. Other values are left alone: to decode all of a presigned query, which is long, was a
-    twentieth of a small request's time.
+    A plus is a plus: AWS's version ids have some, and its events hold the client's URL decoded. The name may be
+    encoded. Other values are left alone: to decode all of a presigned query, which is long, was a twentieth of a small
+    request's time.
     """
     likely = [pair.partition("=") for pair in query.split("&") if pair.startswith(name) or "%" in pair]
     return [
-        unquote_plus(value)
-        for key, _, value in likely
-        if value and (key == name or ("%" in key and unquote_plus(key) == name))
+        unquote(value) for key, _, value in likely if value and (key == name or ("%" in key and unquote(key) == name))
     ]
 
 

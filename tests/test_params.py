@@ -13,6 +13,7 @@ from handler.params import (
     ReductionPath,
     build_spec,
     encode,
+    find_values,
     format_query,
     format_range,
     format_reduction,
@@ -332,3 +333,8 @@ def test_a_message_quotes_a_caller_in_one_short_line_of_ascii(text: str) -> None
     assert caught.value.message.isascii()
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 500
+
+
+def test_values_of_a_query_are_found_however_the_name_is_written() -> None:
+    query = "versionId=a+b&x=1%2F2&version%49d=a%2Bc&versionId=&versionIdX=d"
+    assert find_values(query, "versionId") == ["a+b", "a+c"]
