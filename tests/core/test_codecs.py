@@ -21,7 +21,6 @@ import hdf5plugin
 import numcodecs
 import numpy as np
 import pytest
-from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numcodecs.fletcher32 import Fletcher32
@@ -39,6 +38,11 @@ from tests.core.codec_exam import (
     decode,
     decode_damaged,
 )
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Encode = Callable[[bytes], bytes]
 
