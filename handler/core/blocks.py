@@ -32,6 +32,14 @@ class Readable(Protocol):
         """Fill some of ``buffer``; how many bytes, 0 only where the data ends."""
 
 
+def fill(source: Readable, buffer: memoryview) -> int:
+    """Fill all of ``buffer``; how many bytes, fewer only where the data ends."""
+    filled = 0
+    while filled < len(buffer) and (read := source.readinto(buffer[filled:])):
+        filled += read
+    return filled
+
+
 class Held:
     """Bytes in memory, read like any others."""
 
@@ -114,12 +122,8 @@ class BlockReader:
             count -= len(piece)
 
     def _fill(self, buffer: memoryview) -> None:
-        filled = 0
-        while filled < len(buffer):
-            read = self._stream.readinto(buffer[filled:])
-            if not read:
-                raise InvalidArgument("shape", "has more elements than the data")
-            filled += read
+        if fill(self._stream, buffer) < len(buffer):
+            raise InvalidArgument("shape", "has more elements than the data")
 
 
 def _take_buffer() -> memoryview:

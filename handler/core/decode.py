@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from handler.core.blocks import Held, Readable
+from handler.core.blocks import Held, Readable, fill
 from handler.core.codecs import DECODERS, UNDO, UNDONE_READING
 from handler.core.codecs.base import Budget
 from handler.errors import EntityTooLarge, IncompleteElement, InvalidArgument
@@ -89,10 +89,7 @@ def _read_all(source: Readable, likely_bytes: int, budget: Budget) -> memoryview
         budget.hold(size - len(data))
         data, grown = np.empty(size, np.uint8), data
         data[:filled] = grown[:filled]
-        view = data.data
-        while filled < size:
-            read = source.readinto(view[filled:])
-            if not read:
-                return view[:filled]
-            filled += read
+        filled += fill(source, data.data[filled:])
+        if filled < size:
+            return data.data[:filled]
         size *= 2

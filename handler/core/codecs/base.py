@@ -18,7 +18,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from handler.core.blocks import Held, Readable
+from handler.core.blocks import Held, Readable, fill
 from handler.errors import EntityTooLarge, UndecodableData
 
 # What a stream is read and decoded by: each piece costs calls and a turn of the interpreter's lock. By 64 KiB eight
@@ -277,13 +277,10 @@ class BlockDecoder(Decoder):
 
     def _read(self, size: int, head: bytes | memoryview = b"") -> memoryview:
         block = self._allocate(size)
-        filled = len(head)
-        block[:filled] = head
-        while filled < size:
-            read = self._stored.readinto(block[filled:])
-            if not read:
-                raise cut_short(self.codec)
-            filled += read
+        block[: len(head)] = head
+        rest = block[len(head) :]
+        if fill(self._stored, rest) < len(rest):
+            raise cut_short(self.codec)
         return block.toreadonly()
 
     def _allocate(self, size: int) -> memoryview:

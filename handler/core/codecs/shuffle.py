@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from handler.core.blocks import Held
+from handler.core.blocks import Held, fill
 from handler.spec import ReductionSpec
 
 
@@ -54,8 +54,6 @@ def undo(data: memoryview, element_size: int, _spec: ReductionSpec, /) -> memory
     """All elements, in new memory; ``data`` itself where they are single bytes or fewer than two."""
     if element_size == 1 or len(data) // element_size < 2:
         return data
-    elements, filled = np.empty(len(data), np.uint8).data, 0
-    unshuffled = Unshuffled(data, element_size)
-    while filled < len(data):
-        filled += unshuffled.readinto(elements[filled:])
+    elements = np.empty(len(data), np.uint8).data
+    fill(Unshuffled(data, element_size), elements)
     return elements
