@@ -47,7 +47,7 @@ def answer(request: Request, service: Service) -> Reply:
         held.enter_context(service.gate.account()).hold(BLOCK_BYTES)
         stream = held.enter_context(source.open(byte_range))
         # The first piece is fetched before anything is sent: what is wrong with it can still be said.
-        buffer = memoryview(bytearray(BLOCK_BYTES))
+        buffer = memoryview(bytearray(min(BLOCK_BYTES, stream.facts.length)))
         first = stream.readinto(buffer)
         # What is held stays held until the last piece is sent.
         pieces = _Pieces(stream, buffer, first, held.pop_all())
