@@ -103,8 +103,9 @@ def reduce_parts(
     try:
         while (number := work.take_first()) is not None:
             work.reduce(number, reader)
-            # Not before a part has come: what a store only promises is worth no other request.
-            if number == 0 and open_span and helpers.pay(time.thread_time() - worked, time.monotonic() - started):
+            # Not before a part has come: what a store only promises is worth no other request. And after each, since a
+            # single one says little, and others who were in the way may be gone.
+            if not called and open_span and helpers.pay(time.thread_time() - worked, time.monotonic() - started):
                 called = helpers.call(partial(_help_out, work, open_span, helpers))
         _await(called, time.monotonic() - started)
         for number in range(len(parts)):

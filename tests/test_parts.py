@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -153,6 +154,26 @@ def test_a_request_among_others_is_not_helped(helpers: Helpers) -> None:
     with helpers:
         run(ReductionSpec("sum", "float32"), source, GATE, helpers)
     assert not source.ranges
+
+
+def test_a_request_is_helped_once_the_others_are_gone(helpers: Helpers) -> None:
+    other = ExitStack()
+
+    class Left(_Whole):
+        def readinto(self, buffer: memoryview, /) -> int:
+            if self.bytes_read >= PART:
+                other.close()
+            return super().readinto(buffer)
+
+    class Shared(Patient):
+        def _open(self, byte_range: ByteRange | None) -> FakeStream:
+            return super()._open(byte_range) if byte_range else Left(self, self.head(None), self._came)
+
+    source = Shared(VALUES.tobytes())
+    source.is_asked = True
+    other.enter_context(helpers)
+    check_result(SPECS[0], VALUES, run(SPECS[0], source, GATE, helpers).result)
+    assert source.ranges
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"'])
