@@ -68,7 +68,9 @@ class Worker(ThreadWorker):
         return result
 
     def _is_followed(self, conn: TConn) -> bool:
-        if not self.alive or self.nr_conns > self.cfg.threads:
+        # Those that say nothing now wait in the main loop, and want no thread.
+        busy = self.nr_conns - len(self.keepalived_conns) - len(self.pending_conns)
+        if not self.alive or busy > self.cfg.threads:
             return False
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         description="gunicorn processes; default one a core",
     )
     # A thread waits for the store most of its time; sixteen keep a core busy and cost a block of memory each.
-    threads: int = Field(16, ge=1, description="threads in each process")
+    threads: int = Field(32, ge=1, description="threads in each process")
     memory_limit: Bytes = Field(
         ByteSize(1 << 30), description="bytes of request data that one process may hold; over it 503 SlowDown"
     )

@@ -141,7 +141,7 @@ def sketch() -> Iterator[str]:
         "bind": address,
         "worker-class": "gthread",
         "workers": os.cpu_count() or 1,
-        "threads": 16,
+        "threads": 32,
         "keep-alive": 75,
         "log-level": "error",
     }

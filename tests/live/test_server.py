@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -188,6 +188,22 @@ def test_clients_that_stall_hold_no_thread_for_ever(sent: bytes) -> None:
             stalled.connect((urlsplit(endpoint).hostname, urlsplit(endpoint).port))
             stalled.sendall(sent)
         assert send(endpoint, "GET /healthz HTTP/1.1")[0] == 200
+
+
+def test_kept_connections_beyond_the_threads_are_all_answered(live_store: Store) -> None:
+    settings = {"ACTIVE_STORAGE_WORKERS": "1", "ACTIVE_STORAGE_THREADS": "2"}
+    with service(live_store, settings) as endpoint, ExitStack() as held:
+        address = urlsplit(endpoint).netloc
+        clients = [held.enter_context(closing(http.client.HTTPConnection(address, timeout=10))) for _ in range(8)]
+        # All at the same time, then one after the other while the rest say nothing.
+        for turns in ([clients] * 3, [[client] for client in clients * 3]):
+            for asking in turns:
+                for client in asking:
+                    client.request("GET", "/healthz")
+                for client in asking:
+                    with client.getresponse() as response:
+                        response.read()
+                        assert response.status == 200
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux's")
