@@ -442,6 +442,13 @@ def test_shuffle_is_undone(element_size: int, count: int) -> None:
     assert undo("shuffle", bytes(shuffled), element_size) == plain
 
 
+@pytest.mark.parametrize("element_size", [2, 4, 8])
+def test_many_shuffled_elements_are_put_together_piece_by_piece(element_size: int) -> None:
+    plain = np.random.default_rng(element_size).bytes(140_001 * element_size)
+    shuffled = bytes(numcodecs.Shuffle(element_size).encode(plain))
+    assert undo("shuffle", shuffled, element_size) == plain
+
+
 def test_shuffle_copies_nothing_that_is_in_order() -> None:
     data = memoryview(b"abcd")
     assert UNDO["shuffle"](data, 1, SPEC) is data

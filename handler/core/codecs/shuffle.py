@@ -2,15 +2,19 @@
 
 import numpy as np
 
-from handler.core.blocks import Held, fill
+from handler.core.blocks import Block, Held, fill
 from handler.spec import ReductionSpec
+
+# Elements of these sizes are numbers of numpy's, and put together as such: so many at a time, whose halves stay in the
+# cache and take little memory.
+_WORD_SIZES = frozenset({2, 4, 8})
+_PIECE_ELEMENTS = 64 * 1024
 
 
 class Unshuffled:
     """The elements again, undone as they are read: nothing is held but the shuffled data.
 
-    Bytes beyond the last whole element are as they were, as HDF5 leaves them (numcodecs refuses them). A column at a
-    time is what numpy copies fastest: 3.6 GB/s, the transposed array 0.4 to 2.
+    Bytes beyond the last whole element are as they were, as HDF5 leaves them (numcodecs refuses them).
 
     Args:
         data: The shuffled bytes.
@@ -43,11 +47,40 @@ class Unshuffled:
     def _undo_into(self, buffer: memoryview) -> int:
         start, stop = self._done, min(self._count, self._done + len(buffer) // self._size)
         self._done = stop
-        size = (stop - start) * self._size
-        columns = np.frombuffer(buffer[:size], np.uint8).reshape(stop - start, self._size)
-        for place, row in enumerate(self._rows):
-            columns[:, place] = row[start:stop]
-        return size
+        rows, elements = self._rows[:, start:stop], buffer[: (stop - start) * self._size]
+        if self._size in _WORD_SIZES:
+            whole = np.frombuffer(elements, f"<u{self._size}")
+            for first in range(0, len(whole), _PIECE_ELEMENTS):
+                piece = slice(first, first + _PIECE_ELEMENTS)
+                _weave(rows[:, piece], whole[piece])
+        else:
+            # A column at a time is what numpy copies fastest: 3.6 GB/s, the transposed array 0.4 to 2.
+            columns = np.frombuffer(elements, np.uint8).reshape(stop - start, self._size)
+            for place, row in enumerate(rows):
+                columns[:, place] = row
+        return len(elements)
+
+
+def _weave(words: Block, elements: Block) -> None:
+    """Put elements together of the rows of their bytes, two rows at a time until there is one.
+
+    To write words is several times as fast as to write as many bytes with gaps between them.
+
+    Args:
+        words: A row for the first byte of every element, one for the second, and so on.
+        elements: Unsigned and little-endian, to be written.
+    """
+    while len(words) > 2:
+        words = _pair(words, np.empty((len(words) // 2, len(elements)), f"<u{2 * words.itemsize}"))
+    _pair(words, elements[np.newaxis])
+
+
+def _pair(words: Block, wide: Block) -> Block:
+    """Two neighbouring rows become one of words that are twice as long; the first has their lower halves."""
+    wide[:] = words[1::2]
+    wide <<= 8 * words.itemsize
+    wide |= words[::2]
+    return wide
 
 
 def undo(data: memoryview, element_size: int, _spec: ReductionSpec, /) -> memoryview:
