@@ -141,7 +141,8 @@ class Settings(BaseSettings):
         ge=1,
         description="gunicorn processes; default one a core",
     )
-    # A thread waits for the store most of its time; sixteen keep a core busy and cost a block of memory each.
+    # A thread waits for the store most of its time, and costs a block of memory once it was needed. A worker with more
+    # connections than threads is slower with all of them.
     threads: int = Field(32, ge=1, description="threads in each process")
     memory_limit: Bytes = Field(
         ByteSize(1 << 30), description="bytes of request data that one process may hold; over it 503 SlowDown"

@@ -33,11 +33,23 @@ def helpers() -> Helpers:
     return Helpers(2, always=True)
 
 
+class _Whole(FakeStream):
+    def __init__(self, source: FakeSource, facts: object, came: threading.Event) -> None:
+        super().__init__(source, facts)  # type: ignore[arg-type]  # what head() gave
+        self._came = came
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        if self.bytes_read > 2 * PART:
+            assert self._came.wait(10)
+        return super().readinto(buffer)
+
+
 class Patient(FakeSource):
     """Its whole is read on only when a helper has come for a range: so that there is one, on any machine."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, whole: type[_Whole] = _Whole) -> None:
         super().__init__(data)
+        self._whole = whole
         self.ranges: list[ByteRange] = []
         self.is_asked = False
         self._came = threading.Event()
@@ -48,22 +60,11 @@ class Patient(FakeSource):
             self._came.set()
             return self.open_range(byte_range)
         self.is_asked = True
-        return _Whole(self, self.head(byte_range), self._came)
+        return self._whole(self, self.head(byte_range), self._came)
 
     def open_range(self, byte_range: ByteRange) -> FakeStream:
         """What a helper gets."""
         return FakeStream(self, self.head(byte_range))
-
-
-class _Whole(FakeStream):
-    def __init__(self, source: FakeSource, facts: object, came: threading.Event) -> None:
-        super().__init__(source, facts)  # type: ignore[arg-type]  # what head() gave
-        self._came = came
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        if self.bytes_read > 2 * PART:
-            assert self._came.wait(10)
-        return super().readinto(buffer)
 
 
 class Replaced(Patient):
@@ -165,12 +166,7 @@ def test_a_request_is_helped_once_the_others_are_gone(helpers: Helpers) -> None:
                 other.close()
             return super().readinto(buffer)
 
-    class Shared(Patient):
-        def _open(self, byte_range: ByteRange | None) -> FakeStream:
-            return super()._open(byte_range) if byte_range else Left(self, self.head(None), self._came)
-
-    source = Shared(VALUES.tobytes())
-    source.is_asked = True
+    source = Patient(VALUES.tobytes(), Left)
     other.enter_context(helpers)
     check_result(SPECS[0], VALUES, run(SPECS[0], source, GATE, helpers).result)
     assert source.ranges
@@ -192,15 +188,7 @@ def test_when_the_stream_fails_so_does_the_request(helpers: Helpers) -> None:
                 raise StoreCutOff("gone")
             return super().readinto(buffer)
 
-    class Short(Patient):
-        def _open(self, byte_range: ByteRange | None) -> FakeStream:
-            return super()._open(byte_range) if byte_range else CutOff(self, self.head(None), self._came)
-
-        def open_range(self, byte_range: ByteRange) -> FakeStream:
-            raise StoreCutOff(f"no {byte_range}")
-
-    source = Short(VALUES.tobytes())
-    source.is_asked = True
+    source = Broken(VALUES.tobytes(), CutOff)
     with pytest.raises(StoreCutOff, match="gone"):
         run(ReductionSpec("sum", "float32"), source, GATE, helpers)
 
@@ -223,11 +211,6 @@ def test_a_stream_that_waits_is_helped() -> None:
             time.sleep(0.005)
             return super().readinto(buffer)
 
-    class Distant(Patient):
-        def _open(self, byte_range: ByteRange | None) -> FakeStream:
-            return super()._open(byte_range) if byte_range else Slow(self, self.head(None), self._came)
-
-    source = Distant(VALUES.tobytes())
-    source.is_asked = True
+    source = Patient(VALUES.tobytes(), Slow)
     run(ReductionSpec("sum", "float32"), source, GATE, Helpers())
     assert source.ranges
