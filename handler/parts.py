@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 
+from handler.affinity import roam
 from handler.core.blocks import BlockReader
 from handler.core.reduce import Partial, Reduced, Reducer
 from handler.core.select import Part, Plan
@@ -49,7 +50,8 @@ class Helpers:
     def __init__(self, count: int = HELPERS, always: bool = False) -> None:
         self.count = count
         self._always = always
-        self._pool = ThreadPoolExecutor(count or 1, thread_name_prefix="helper")
+        # They are for cores that are idle, whichever the thread that starts them keeps to.
+        self._pool = ThreadPoolExecutor(count or 1, thread_name_prefix="helper", initializer=roam)
         self._requests = 0
         self._lock = threading.Lock()
 

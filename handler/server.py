@@ -20,6 +20,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from handler.affinity import Core, Cores
 from handler.app import create_app
 from handler.errors import ActiveStorageError, InternalError, InvalidArgument, UriTooLong
 from handler.render import error_document
@@ -49,10 +50,15 @@ class Worker(ThreadWorker):
     # How long a client may say nothing, or take nothing, in the middle of a request.
     stall_seconds: float
 
+    # Those that all workers share, and where among them this one is.
+    cores: Cores
+    place: int
+
     def init_process(self) -> None:
         """Start, with a log in which a client that stalls is one line, and threads that let others finish."""
         self.log.error_log.addFilter(_shorten)
         _let_others_finish()
+        self._core = Core(self.cores, self.place)
         super().init_process()
 
     def handle(self, conn: TConn) -> bool:
@@ -61,11 +67,16 @@ class Worker(ThreadWorker):
             # The kernel's, which hold whatever gunicorn sets: it would wait for the rest of a request without end.
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 conn.sock.setsockopt(socket.SOL_SOCKET, option, _as_timeval(self.stall_seconds))
-        result = super().handle(conn)
-        # gunicorn has a third answer, for a connection that still says nothing.
-        while result is True and self._is_followed(conn):
-            result = super().handle(conn)
+        with self._core:
+            result = self._answer(conn)
+            # gunicorn has a third answer, for a connection that still says nothing.
+            while result is True and self._is_followed(conn):
+                result = self._answer(conn)
         return result
+
+    def _answer(self, conn: TConn) -> bool:
+        self._core.settle()
+        return super().handle(conn)
 
     def _is_followed(self, conn: TConn) -> bool:
         # Those that say nothing now wait in the main loop, and want no thread.
@@ -126,6 +137,12 @@ def _let_others_finish() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _give_place(arbiter: Arbiter, worker: Worker) -> None:
+    """Give a worker that is about to start a place among the cores that no other has."""
+    others = (other for other in arbiter.WORKERS.values() if isinstance(other, Worker))
+    worker.place = worker.cores.pick_place([other.place for other in others])
+
+
 def _ensure_free(arbiter: Arbiter) -> None:
     """Pass where nobody listens at our address: with ``reuse_port`` the kernel would let two services share it.
 
@@ -157,9 +174,12 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "bind": settings.bind,
         "workers": settings.workers,
         "threads": settings.threads,
-        "worker_class": type("Worker", (Worker,), {"stall_seconds": settings.read_timeout}),
+        "worker_class": type(
+            "Worker", (Worker,), {"stall_seconds": settings.read_timeout, "cores": Cores(settings.workers)}
+        ),
         "reuse_port": not settings.bind.startswith("unix:"),
         "on_starting": _ensure_free,
+        "pre_fork": _give_place,
         "when_ready": partial(_announce, settings),
         "keepalive": _KEEP_ALIVE_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE_BYTES,

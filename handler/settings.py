@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from handler.affinity import count_cores
 from handler.origins import Origin, OriginPattern
 
 ENV_PREFIX = "ACTIVE_STORAGE_"
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
     )
     bind: Address = Field("127.0.0.1:8000", description="where gunicorn listens")
     workers: int = Field(
-        default_factory=lambda: os.cpu_count() or 1,
+        default_factory=count_cores,
         ge=1,
         description="gunicorn processes; default one a core",
     )

@@ -215,6 +215,34 @@ def test_all_threads_of_a_worker_let_others_finish(live_store: Store) -> None:
     assert len(threads) > 1
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not a call of this system's")
+def test_workers_that_are_all_busy_keep_to_a_core_each(live_store: Store) -> None:
+    mine = os.sched_getaffinity(0)
+    cores = sorted(mine)[:2]
+    # The service's processes may run where this thread may.
+    os.sched_setaffinity(0, cores)
+    try:
+        with service(live_store, {"ACTIVE_STORAGE_WORKERS": str(len(cores))}) as endpoint, ExitStack() as held:
+            address = urlsplit(endpoint)
+            # The kernel chooses the worker of a connection: more of them, until every worker waits for some bodies.
+            for _ in range(50):
+                client = held.enter_context(socket.create_connection((address.hostname or "", address.port or 0), 10))
+                client.sendall(b"POST /v2/sum/ HTTP/1.1\r\nHost: proxy\r\nContent-Length: 100\r\n\r\n{")
+                time.sleep(0.02)
+                kept = sorted(_find_kept_cores(worker, cores) for worker in _workers_of(endpoint, len(cores)))
+                if kept == [[core] for core in cores]:
+                    break
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert kept == [[core] for core in cores]
+
+
+def _find_kept_cores(worker: psutil.Process, cores: list[int]) -> list[int]:
+    """The cores that threads of a worker keep to."""
+    may = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
+    return sorted({core for allowed in may for core in allowed if len(cores) == 1 or len(allowed) == 1})
+
+
 def test_two_services_cannot_share_an_address(live_store: Store, tmp_path: Path) -> None:
     """The kernel would let them: the workers of one do share it."""
     log = tmp_path / "log"
@@ -257,6 +285,10 @@ def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
 
 
 def _worker_of(url: str) -> psutil.Process:
+    return _workers_of(url, 1)[0]
+
+
+def _workers_of(url: str, count: int) -> list[psutil.Process]:
     port = urlsplit(url).port
     listening = [
         process
@@ -264,4 +296,5 @@ def _worker_of(url: str) -> psutil.Process:
         for connection in process.net_connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
     ]
-    return max(listening, key=lambda process: process.create_time())
+    # Not the first process, which has started them.
+    return sorted(listening, key=lambda process: process.create_time())[-count:]
