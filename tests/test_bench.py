@@ -8,6 +8,7 @@ from bench import kernels
 from bench.peers import cases, link, profile
 from bench.peers.measure import (
     ANONYMOUS,
+    DOWNLOAD,
     NGINX,
     PRESIGNED,
     SEAWEEDFS,
@@ -30,7 +31,7 @@ def make_findings(rate: float) -> Findings:
         rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL.cases],
         errors={"64 KiB": {SERVICE: 1e-9, PEER: 1e-3}},
         floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20, 1.0), Flood(PEER, 2, 4 << 30, 1.0)],
-        large=Row(cases.LARGE, {SERVICE: [rate], STORE: [1.0]}),
+        large=Row(cases.LARGE, {SERVICE: [rate], DOWNLOAD: [1.0], STORE: [2.0]}),
         large_growth=1 << 20,
         shared=Row(cases.SHARED, {SERVICE: [rate], STORE: [1.0]}),
         links={

@@ -23,13 +23,16 @@ from bench.memory import find_workers, watching
 from bench.peers import cases, link, profile
 from bench.peers.cases import Case, Plan
 from bench.peers.programs import PEER, SHARED_PATH, SKETCH, peer, sketch, web_server
-from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_threads, take_by_wrk
+from bench.peers.turns import Ask, ask_json, fetch, take_by_ranges, take_by_requests, take_by_threads, take_by_wrk
 from bench.scene import BUCKET, SETTINGS, Scene, make_temperatures, open_scene, store_objects
 from bench.tables import Spread, rotated
 from deploy.local.service import service
 from deploy.local.store import REGION, Store
 
 SERVICE, STORE = "service", "store"
+
+# A large object as programs fetch it, beside the store's own rate: the loop that takes that one drops what it receives.
+DOWNLOAD = "download with requests"
 
 # The stores that the link ends at.
 NGINX, SEAWEEDFS = "nginx", "SeaweedFS"
@@ -220,25 +223,34 @@ def _measure_growth(ours: str, store: str) -> int:
 
 
 def _measure_download(case: Case, rounds: int, ours: str, store: str, streams: tuple[int, ...] = ()) -> Row:
-    """The service beside one plain download stream, and beside so many ranges that are downloaded at once."""
-    row = Row(case)
+    """The service beside one plain download stream, and beside so many ranges that are received at once."""
+    row, size = Row(case), int(case.key)
     ask, plain = _ask(case, ours, store, SERVICE), _ask(case, store, store, STORE)
-    for _ in range(rounds):
-        row.add(SERVICE, _take(ask, case))
-        row.add(STORE, _take(plain, case))
-        for number in streams:
-            row.add(ranges(number), take_by_ranges(plain, int(case.key), number))
+    takes: dict[str, Callable[[], float]] = {
+        SERVICE: lambda: _take(ask, case),
+        DOWNLOAD: lambda: take_by_requests(plain, size),
+        STORE: lambda: _take(plain, case),
+        **{ranges(number): partial(take_by_ranges, plain, size, number) for number in streams},
+    }
+    for number in range(rounds):
+        for name in rotated([*takes], number):
+            row.add(name, takes[name]())
     return row
 
 
 def ranges(streams: int) -> str:
-    """What a download by so many ranges at once is called."""
-    return f"download by {streams} ranges at once"
+    """What a loop that receives so many ranges at once is called."""
+    return f"{streams} ranges at once, received and dropped"
 
 
 # The doors: the same object through signed requests and through none
 
 ANONYMOUS, SIGNED, PRESIGNED = "anonymous http", "header-signed", "presigned"
+
+
+def straight(name: str) -> str:
+    """What the same request is called that goes straight to the store."""
+    return f"{name}, straight"
 
 
 def _measure_doors(scene: Scene, sizes: tuple[int, ...], rounds: int, tell: Callable[[str], None]) -> list[Row]:
@@ -260,11 +272,15 @@ def _ask_doors(scene: Scene, size: int) -> dict[str, Ask]:
     url = f"{scene.store.endpoint}/{BUCKET}/{stored.key}"
     request = AWSRequest("GET", url)
     S3SigV4Auth(Credentials(scene.store.access_key, scene.store.secret_key), "s3", REGION).add_auth(request)
+    signed = dict(request.headers.items())
     members = {"interface_type": "http", "url": url, "dtype": "float32"}
     return {
         ANONYMOUS: ask_json(scene.service, "sum", members),
-        SIGNED: Ask(f"{scene.service}/sum/float32/{BUCKET}/{stored.key}", headers=dict(request.headers.items())),
+        SIGNED: Ask(f"{scene.service}/sum/float32/{BUCKET}/{stored.key}", headers=signed),
         PRESIGNED: Ask(f"{scene.service}/sum/float32{stored.target}"),
+        straight(ANONYMOUS): Ask(url),
+        straight(SIGNED): Ask(url, headers=signed),
+        straight(PRESIGNED): Ask(f"{scene.store.endpoint}{stored.target}"),
     }
 
 

@@ -12,7 +12,20 @@ from bench.cases import GIB, MIB, format_size
 from bench.charts import STYLE, scale_ratios, to_svg
 from bench.contenders import CLIENT, PROXY
 from bench.peers import cases, link
-from bench.peers.measure import ANONYMOUS, NGINX, PRESIGNED, SERVICE, SIGNED, STORE, STREAMS, Findings, Row, ranges
+from bench.peers.measure import (
+    ANONYMOUS,
+    DOWNLOAD,
+    NGINX,
+    PRESIGNED,
+    SERVICE,
+    SIGNED,
+    STORE,
+    STREAMS,
+    Findings,
+    Row,
+    ranges,
+    straight,
+)
 from bench.peers.programs import PEER, SHARE_BYTES, SKETCH
 from bench.tables import Spread, Target, format_mib, format_spread, format_targets, table, verdict
 
@@ -21,6 +34,12 @@ _COLOURS: Final = ("#0072b2", "#e69f00", "#009e73")
 
 # What is compared with what in the table of rates.
 _PAIRS: Final = ((SERVICE, PEER), (SERVICE, STORE), (PEER, STORE), (SKETCH, PEER))
+
+# The same in the table of doors, by what stands over it.
+_DOORS: Final = {
+    **{f"{name} beside {ANONYMOUS}": (name, ANONYMOUS) for name in (SIGNED, PRESIGNED)},
+    **{f"straight, {name}": (straight(name), straight(ANONYMOUS)) for name in (SIGNED, PRESIGNED)},
+}
 
 _PAGE = """\
 # Beside its peers
@@ -63,18 +82,20 @@ The service's process grew by {growth} while it summed 1 GiB.
 
 ## Ranges side by side
 
-1 GiB on loopback, beside one plain download stream. A download by several ranges at once, which reduces nothing, is the
-most that a service could make of them here. See [the decisions](decisions.md#speed).
+1 GiB on loopback, beside one plain download stream: with requests, in pieces of 1 MiB. No program downloads as a bare
+loop does that receives into one buffer and drops what it has, by one stream or by several ranges at once; they are what
+this machine can do. See [the decisions](decisions.md#speed).
 
 {large}
 
-Where each connection gets {share} a second, whatever the others do, the service is {shared} times as fast as one plain
-download stream: it reads three ranges at a time.
+Where each connection gets {share} a second, whatever the others do, the service is {shared} times as fast as one such
+loop: it reads three ranges at a time.
 
 ## Doors
 
 The sum through the direct door, as a signed request and by a presigned link to SeaweedFS, beside the JSON door through
-anonymous http to the same object; 8 at a time.
+anonymous http to the same object; 8 at a time. *Straight* is what the store itself makes of the same requests, without
+the service: it has signatures to check.
 
 {doors}
 
@@ -122,7 +143,7 @@ def find_targets(findings: Findings) -> Iterator[Target]:
     """Every target of which something was measured."""
     for row in findings.rows:
         yield from _at_least(row, SERVICE, PEER, f"{row.case}, beside the peer")
-    yield from _at_least(findings.large, SERVICE, STORE, f"{findings.large.case}, beside one plain download stream")
+    yield from _at_least(findings.large, SERVICE, DOWNLOAD, f"{findings.large.case}, beside one plain download stream")
     if findings.large_growth:
         yield Target.at_most("growth of a worker while it sums 1 GiB", cases.LARGE_GROWTH, findings.large_growth)
     for flood in findings.floods:
@@ -187,16 +208,20 @@ def _render_page(findings: Findings, machine: Mapping[str, str]) -> str:
         large=table(
             ("who", "beside one plain download stream"),
             (
-                (name, format_spread(findings.large.beside(name, STORE)))
-                for name in (SERVICE, *(ranges(streams) for streams in STREAMS))
+                (label, format_spread(findings.large.beside(name, DOWNLOAD)))
+                for label, name in (
+                    (SERVICE, SERVICE),
+                    ("one stream, received and dropped", STORE),
+                    *((ranges(streams), ranges(streams)) for streams in STREAMS),
+                )
             ),
         ),
         share=format_size(SHARE_BYTES),
         shared=format_spread(findings.shared.beside(SERVICE, STORE)),
         doors=table(
-            ("object", *(f"{name} beside {ANONYMOUS}" for name in (SIGNED, PRESIGNED))),
+            ("object", *_DOORS),
             (
-                (row.case.name, *(format_spread(row.beside(name, ANONYMOUS)) for name in (SIGNED, PRESIGNED)))
+                (row.case.name, *(format_spread(row.beside(*pair)) for pair in _DOORS.values()))
                 for row in findings.doors
             ),
         ),

@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
+import requests
+
 from bench.cases import MIB
 from bench.contenders import WrongReply
 from bench.peers.programs import need
@@ -77,12 +79,23 @@ def take_by_wrk(ask: Ask, clients: int, seconds: int) -> float:
     return float(rate[1])
 
 
-def take_by_threads(ask: Ask, clients: int, requests: int) -> float:
+def take_by_threads(ask: Ask, clients: int, times: int) -> float:
     """Requests per second, from the first request to the last answer."""
     with ThreadPoolExecutor(clients) as pool:
         started = time.monotonic()
-        list(pool.map(lambda _: _repeat(ask, requests), range(clients)))
-        return clients * requests / (time.monotonic() - started)
+        list(pool.map(lambda _: _repeat(ask, times), range(clients)))
+        return clients * times / (time.monotonic() - started)
+
+
+def take_by_requests(ask: Ask, size: int) -> float:
+    """The same of one object of ``size`` bytes, downloaded with requests as programs do, piece by piece."""
+    started, received = time.monotonic(), 0
+    with requests.get(ask.url, headers=dict(ask.headers), stream=True, timeout=_TIMEOUT_SECONDS) as response:
+        for piece in response.iter_content(_BUFFER_BYTES):
+            received += len(piece)
+    elapsed = time.monotonic() - started
+    _ensure_whole(received, size)
+    return 1 / elapsed
 
 
 def take_by_ranges(ask: Ask, size: int, streams: int) -> float:
@@ -93,9 +106,13 @@ def take_by_ranges(ask: Ask, size: int, streams: int) -> float:
         started = time.monotonic()
         received = sum(pool.map(lambda part: _repeat(part, 1), parts))
         elapsed = time.monotonic() - started
+    _ensure_whole(received, size)
+    return 1 / elapsed
+
+
+def _ensure_whole(received: int, size: int) -> None:
     if received != size:
         raise WrongReply(f"{received} bytes of {size} came")
-    return 1 / elapsed
 
 
 def fetch(ask: Ask) -> bytes:
