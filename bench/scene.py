@@ -4,7 +4,6 @@ The objects hold temperatures in kelvin, the same numbers as those of ``tests/co
 of one long array. Their sums are numpy's, in float64, rounded to float32.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from bench.cases import MIB
 from deploy.local.service import service
 from deploy.local.store import Store, seaweedfs
+from handler.affinity import count_cores
 
 BUCKET = "bench"
 DTYPE = np.dtype("<f4")
@@ -23,7 +23,7 @@ DTYPE = np.dtype("<f4")
 SETTINGS: Mapping[str, str] = {"ACTIVE_STORAGE_DEADLINE": "10m"}
 
 # One a core, as the service has by default.
-WORKERS = os.cpu_count() or 1
+WORKERS = count_cores()
 
 _SEED = 42
 _MEAN_KELVIN = 285

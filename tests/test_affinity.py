@@ -9,7 +9,7 @@ import pytest
 from handler.affinity import Core, Cores, count_cores, roam
 from handler.parts import Helpers
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not a call of this system's")
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps threads to cores")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from bench.cases import MIB
 from deploy.local.processes import LOOPBACK, Program, free_ports, http_status, running
 from deploy.local.service import ROOT
+from handler.affinity import count_cores
 
 PEER, SKETCH = "Reductionist", "a sketch"
 
@@ -96,9 +97,7 @@ def web_server() -> Iterator[tuple[str, Path]]:
         (folder / "objects").mkdir()
         configuration = folder / "nginx.conf"
         configuration.write_text(
-            _NGINX.format(
-                workers=os.cpu_count() or 1, folder=folder, address=address, shared=SHARED_PATH, share=SHARE_BYTES
-            )
+            _NGINX.format(workers=count_cores(), folder=folder, address=address, shared=SHARED_PATH, share=SHARE_BYTES)
         )
         program = Program(
             name="nginx",
@@ -140,7 +139,7 @@ def sketch() -> Iterator[str]:
     options = {
         "bind": address,
         "worker-class": "gthread",
-        "workers": os.cpu_count() or 1,
+        "workers": count_cores(),
         "threads": 32,
         "keep-alive": 75,
         "log-level": "error",
