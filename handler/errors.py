@@ -263,3 +263,7 @@ class ObjectChanged(ActiveStorageError):
 
     def __init__(self) -> None:
         super().__init__("the object was replaced while it was being read")
+
+
+class PartsDiffer(ObjectChanged):
+    """Parts of it that were read side by side are of two objects: worth starting over, since the new one is whole."""

@@ -7,6 +7,7 @@ the order of the parts, whoever read them: same bytes, same bits.
 
 A helper saves time and has no say. Whatever a store does to one, its parts are left to the request's own stream, which
 finds out itself what is wrong with them; one that brings nothing is waited for no longer than the request took so far.
+Only where it meets another object than the stream's, which the store no longer has, are they no parts of one whole.
 Where ranges come from is not known here.
 """
 
@@ -22,7 +23,7 @@ from handler.affinity import roam
 from handler.core.blocks import BlockReader
 from handler.core.reduce import Partial, Reduced, Reducer
 from handler.core.select import Part, Plan
-from handler.errors import ActiveStorageError
+from handler.errors import ActiveStorageError, ObjectChanged, PartsDiffer
 from handler.spec import ReductionSpec
 
 # A store that shares its speed out over connections gives three times as much to three.
@@ -93,6 +94,7 @@ def reduce_parts(
         helpers: Who helps.
 
     Raises:
+        PartsDiffer: A helper met another object than the request's own reader is of.
         ActiveStorageError: The request's own reader failed.
     """
     total = Reducer(spec, plan)
@@ -110,6 +112,8 @@ def reduce_parts(
             if not called and open_span and helpers.pay(time.thread_time() - worked, time.monotonic() - started):
                 called = helpers.call(partial(_help_out, work, open_span, helpers))
         _await(called, time.monotonic() - started)
+        if work.is_torn:
+            raise PartsDiffer
         for number in range(len(parts)):
             if number not in work.done:
                 work.reduce(number, reader)
@@ -125,11 +129,13 @@ class _Work:
     Attributes:
         done: What is known of a part, by its number.
         is_over: Whether nobody waits for parts any more.
+        is_torn: Whether a helper met another object.
     """
 
     def __init__(self, spec: ReductionSpec, plan: Plan, parts: Sequence[Part]) -> None:
         self.done: dict[int, Partial] = {}
         self.is_over = False
+        self.is_torn = False
         self._spec = spec
         self._plan = plan
         self._parts = parts
@@ -148,6 +154,11 @@ class _Work:
             place = len(self._open) - -(-len(self._open) // (2 * readers))
             last, self._open = self._open[place:], self._open[:place]
         return last
+
+    def tear(self) -> None:
+        """The object was replaced, so that the parts will never be one whole: whoever reads one is the last to."""
+        self.is_torn = True
+        self.end()
 
     def end(self) -> None:
         """Nobody waits for parts any more: helpers end with the one that they are at."""
@@ -181,5 +192,7 @@ def _help_out(work: _Work, open_span: OpenSpan, helpers: Helpers) -> None:
                     if work.is_over:
                         return
                     work.reduce(number, reader)
+        except ObjectChanged:
+            work.tear()
         except ActiveStorageError:
             return

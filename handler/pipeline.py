@@ -4,7 +4,7 @@ It is given everything that it works with, and knows neither who asked nor where
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,12 +15,12 @@ from handler.core.extent import Extent
 from handler.core.reduce import state_bytes
 from handler.core.result import Result
 from handler.core.select import Plan
-from handler.errors import InvalidArgument, InvalidRange, NothingToReduce
+from handler.errors import InvalidArgument, InvalidRange, NothingToReduce, PartsDiffer
 from handler.logs import note
 from handler.memory import Account, MemoryGate
 from handler.parts import Helpers, OpenSpan, reduce_parts
 from handler.spec import ByteRange, ReductionSpec
-from handler.upstream.source import ObjectFacts, Source, Stream
+from handler.upstream.source import ObjectFacts, Source, Stream, more_of_same
 
 _Given = TypeVar("_Given")
 
@@ -49,33 +49,17 @@ class _Data:
 def run(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers) -> Answer:
     """Reduce the bytes of the source while they stream.
 
-    The blocks of helpers, who help one request at a time, are not counted at the gate.
+    Where parts that are read side by side turn out to be of two objects, all of it starts over, once. The blocks of
+    helpers, who help one request at a time, are not counted at the gate.
 
     Raises:
         ActiveStorageError: There is no result, or none that can be trusted.
     """
-    stage = "admit"
     try:
-        with gate.account() as account, helpers:
-            account.hold(BLOCK_BYTES)
-            stage = "open"
-            extent = Extent.of(spec, source.takes_range)
-            with _ask(extent, source.open) as stream:
-                stage = "decode"
-                data = _decode(extent, stream, account, gate)
-                with closing(data.reader):
-                    stage = "reduce"
-                    plan = Plan.of(spec, data.shape)
-                    account.hold(state_bytes(spec, plan))
-                    open_span = _bring_spans(spec, data.first, source, stream.facts)
-                    reduced = reduce_parts(spec, plan, data.reader, open_span, helpers)
-                    if spec.is_encoded:
-                        data.reader.finish()
-                    stage = "result"
-                    return Answer(Result.of(spec, plan, reduced), stream.facts)
-    except Exception:
-        note(stage=stage)
-        raise
+        with suppress(PartsDiffer):
+            return _reduce(spec, source, gate, helpers)
+        note(started_over=True)
+        return _reduce(spec, source, gate, helpers)
     finally:
         note(bytes_read=source.bytes_read)
 
@@ -103,6 +87,31 @@ def ensure_no_gaps(spec: ReductionSpec, result: Result) -> None:
     """
     if result.has_gaps:
         raise NothingToReduce(f"there is no {spec.reducer} of no elements")
+
+
+def _reduce(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers) -> Answer:
+    stage = "admit"
+    try:
+        with gate.account() as account, helpers:
+            account.hold(BLOCK_BYTES)
+            stage = "open"
+            extent = Extent.of(spec, source.takes_range)
+            with _ask(extent, source.open) as stream:
+                stage = "decode"
+                data = _decode(extent, stream, account, gate)
+                with closing(data.reader):
+                    stage = "reduce"
+                    plan = Plan.of(spec, data.shape)
+                    account.hold(state_bytes(spec, plan))
+                    open_span = _bring_spans(spec, data.first, source, stream.facts)
+                    reduced = reduce_parts(spec, plan, data.reader, open_span, helpers)
+                    if spec.is_encoded:
+                        data.reader.finish()
+                    stage = "result"
+                    return Answer(Result.of(spec, plan, reduced), stream.facts)
+    except Exception:
+        note(stage=stage)
+        raise
 
 
 def _ask(extent: Extent, ask: Callable[[ByteRange | None], _Given]) -> _Given:
@@ -140,7 +149,9 @@ class _Spans:
     def __call__(self, start: int, stop: int) -> Iterator[BlockReader]:
         facts = self.facts
         begin, end = (facts.start + (element - self.first) * self.spec.element_bytes for element in (start, stop))
-        with self.source.open(ByteRange(begin, end - 1)) as stream:
+        with more_of_same():
+            stream = self.source.open(ByteRange(begin, end - 1))
+        with stream:
             stream.facts.ensure_same(facts)
             with closing(BlockReader(stream, self.spec, start, stop)) as reader:
                 yield reader

@@ -2,17 +2,20 @@
 
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
-from handler.errors import StoreCutOff
+from handler.errors import ObjectChanged, StoreCutOff
 from handler.memory import MemoryGate
 from handler.parts import Helpers
 from handler.pipeline import run
 from handler.spec import ByteRange, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource, FakeStream
+from handler.upstream.source import Stream
 from tests.helpers import ROOMY, use_blocks
 from tests.judge import check_result
 
@@ -67,14 +70,6 @@ class Patient(FakeSource):
         return FakeStream(self, self.head(byte_range))
 
 
-class Replaced(Patient):
-    """Between its whole and its ranges, another object took its place."""
-
-    def open_range(self, byte_range: ByteRange) -> FakeStream:
-        other = FakeSource(bytes(len(self.data)), etag='"other"')
-        return FakeStream(other, other.head(byte_range))
-
-
 class Broken(Patient):
     """Its ranges break off."""
 
@@ -92,6 +87,29 @@ class Stalled(Patient):
     def open_range(self, byte_range: ByteRange) -> FakeStream:
         assert self.is_over.wait(30)
         raise StoreCutOff(f"no {byte_range}")
+
+
+class Prompt(Helpers):
+    """Those who are called are done before the request's own stream goes on."""
+
+    def call(self, task: Callable[[], None]) -> list[Future[None]]:
+        called = super().call(task)
+        wait(called)
+        return called
+
+
+class Replaced(FakeSource):
+    """Each time that its whole was asked for, the next object takes its place, which ranges are of; the last stays."""
+
+    def __init__(self, *objects: bytes) -> None:
+        super().__init__(objects[0])
+        self.objects = [FakeSource(data, etag=f'"{number}"') for number, data in enumerate(objects)]
+        self.wholes = 0
+
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        current = self.objects[min(self.wholes, len(self.objects) - 1)]
+        self.wholes += byte_range is None
+        return current.open(byte_range)
 
 
 class Buggy(Patient):
@@ -126,12 +144,28 @@ def test_selections_offsets_and_missing_data_are_found_in_ranges(helpers: Helper
     assert source.ranges
 
 
-@pytest.mark.parametrize("kind", [Replaced, Broken])
-def test_what_helpers_cannot_have_the_stream_itself_brings(kind: type[Patient], helpers: Helpers) -> None:
-    source = kind(VALUES.tobytes())
+def test_what_helpers_cannot_have_the_stream_itself_brings(helpers: Helpers) -> None:
+    source = Broken(VALUES.tobytes())
     spec = ReductionSpec("sum", "float32")
     check_result(spec, VALUES, run(spec, source, GATE, helpers).result)
     assert source.ranges
+
+
+@pytest.mark.parametrize("new", [VALUES[::-1] + 1, VALUES[: 3 * PART // 4] + 1], ids=["as-long", "shorter"])
+def test_parts_of_two_objects_are_read_over_as_those_of_the_new_one(new: np.ndarray) -> None:
+    source = Replaced(VALUES.tobytes(), new.tobytes())
+    answer = run(ReductionSpec("sum", "float32"), source, GATE, Prompt(always=True))
+    check_result(ReductionSpec("sum", "float32"), new, answer.result)
+    assert (answer.facts.etag, source.wholes) == ('"1"', 2)
+    assert [each.open_streams for each in source.objects] == [0, 0]
+
+
+def test_an_object_that_is_replaced_each_time_is_not_read_a_third_time() -> None:
+    source = Replaced(*(VALUES.tobytes() for _ in range(4)))
+    with pytest.raises(ObjectChanged):
+        run(ReductionSpec("sum", "float32"), source, GATE, Prompt(always=True))
+    assert source.wholes == 2
+    assert [each.open_streams for each in source.objects] == [0] * 4
 
 
 def test_helpers_that_get_nothing_keep_no_request_waiting(helpers: Helpers) -> None:

@@ -4,12 +4,13 @@ The pipeline is given a source and never makes one; ``fake.py`` is one without a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from handler.errors import EncodedObject, EncryptedObject, ObjectChanged, shown
+from handler.errors import EncodedObject, EncryptedObject, InvalidRange, ObjectChanged, StoreError, shown
 from handler.spec import ByteRange
 
 # What the S3 encryption clients (Java, .NET, Go, versions 1 and 2) leave in an object's metadata.
@@ -77,6 +78,23 @@ class ObjectFacts:
                 raise EncodedObject(f"the store delivers the object in Content-Encoding {shown(encoding)}")
         if any(name in self.headers for name in _CLIENT_ENCRYPTION_HEADERS):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
+
+
+@contextmanager
+def more_of_same() -> Iterator[None]:
+    """Where more of an object is asked for than was had: what refuses a range that was there means another object.
+
+    Raises:
+        ObjectChanged: It was replaced.
+    """
+    try:
+        yield
+    except InvalidRange:
+        raise ObjectChanged from None
+    except StoreError as error:
+        if error.status == 412:
+            raise ObjectChanged from None
+        raise
 
 
 class Stream(ABC):

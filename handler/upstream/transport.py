@@ -22,8 +22,6 @@ from handler.errors import (
     ActiveStorageError,
     CallerGone,
     EntityTooLarge,
-    InvalidRange,
-    ObjectChanged,
     OriginNotAllowed,
     StoreCutOff,
     StoreError,
@@ -36,7 +34,7 @@ from handler.params import format_range
 from handler.spec import ByteRange
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watch, Watchdog
-from handler.upstream.source import ObjectFacts, Stream
+from handler.upstream.source import ObjectFacts, Stream, more_of_same
 from handler.upstream.wire import Abort, Answer, WireAdapter, WireRequest
 
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
@@ -409,14 +407,8 @@ class HttpStream(Stream):
             raise StoreCutOff("the store cut the object off, and gives no strong ETag by which to go on with the same")
         whole_again = not self._request.takes_range
         rest = self._byte_range if whole_again else ByteRange(self.facts.start + done, self.facts.stop - 1)
-        try:
+        with more_of_same():
             exchange = self._ask(rest, self.facts.strong_etag)
-        except StoreError as error:
-            if error.status == 412:
-                raise ObjectChanged from None
-            raise
-        except InvalidRange:
-            raise ObjectChanged from None
         try:
             exchange.facts.ensure_same(self.facts)
             if whole_again:
