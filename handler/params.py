@@ -14,9 +14,9 @@ are pairs: what one writes the other reads. Standard library, ``spec`` and ``err
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
 from handler.errors import InvalidArgument, NoSuchDoor, shown
@@ -44,6 +44,9 @@ _UNENCODED_RE = re.compile(r'[^!-"$-~]')
 # Two hexadecimal digits must follow every "%" (RFC 3986, section 2.1).
 _BROKEN_ESCAPE_RE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
+# Escapes of bytes that are not ASCII, so that only several together can be a character.
+_BEYOND_ASCII_RE = re.compile(r"%[89A-Fa-f]")
+
 
 # What C's strtod and numpy write and read, without Python's underscores and white space.
 _NUMBER_RE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
@@ -58,19 +61,54 @@ class ReductionPath(NamedTuple):
     object_path: str
 
 
+# A pair of a query: its name, decoded, its value, and all of it, both as they were sent.
+_Pair = tuple[str, str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoreQuery:
+    """What a query says to the store; its ``repr`` shows nothing of it, which can be a signature.
+
+    Attributes:
+        text: As it was sent.
+        pairs: The same, read.
+    """
+
+    text: str = dataclasses.field(repr=False)
+    pairs: Sequence[_Pair] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of(cls, query: str) -> Self:
+        """A raw query, all of which is for the store."""
+        return cls(query, _read_pairs(query))
+
+    def find(self, name: str) -> list[str]:
+        """What it says of a name, in its order, decoded; an empty value says nothing.
+
+        A plus is a plus: AWS's version ids have some, and its events hold the client's URL decoded. Other values are
+        left alone: to decode all of a presigned query, which is long, was a twentieth of a small request's time.
+        """
+        return [unquote(value) for known_as, value, _ in self.pairs if known_as == name and value]
+
+    def find_last(self, name: str) -> str:
+        """The last of these; empty where there is none."""
+        found = self.find(name)
+        return found[-1] if found else ""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
-    """A query string, divided; its ``repr`` shows nothing of the store's part, which can be a signature.
+    """A query string, divided.
 
     Attributes:
         parameters: Ours, decoded.
         own: Ours, as they were sent.
-        rest: The store's, as it was sent.
+        rest: The store's.
     """
 
     parameters: Mapping[str, str]
     own: str
-    rest: str = dataclasses.field(repr=False)
+    rest: StoreQuery
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -116,26 +154,11 @@ def split_query(query: str) -> Query:
     Raises:
         InvalidArgument: One of ours stands there twice, or is not well encoded.
     """
-    own: list[str] = []
-    rest: list[str] = []
-    for pair in query.split("&"):
-        (own if pair.partition("=")[0] in NAMES else rest).append(pair)
-    named = (pair.partition("=") for pair in own)
-    parameters = _collect((name, decode(value, field=name)) for name, _, value in named)
-    return Query(parameters, "&".join(own), "&".join(rest))
-
-
-def find_values(query: str, name: str) -> list[str]:
-    """What a query says of a name, in its order, decoded; an empty value says nothing.
-
-    A plus is a plus: AWS's version ids have some, and its events hold the client's URL decoded. The name may be
-    encoded. Other values are left alone: to decode all of a presigned query, which is long, was a twentieth of a small
-    request's time.
-    """
-    likely = [pair.partition("=") for pair in query.split("&") if pair.startswith(name) or "%" in pair]
-    return [
-        unquote(value) for key, _, value in likely if value and (key == name or ("%" in key and unquote(key) == name))
-    ]
+    pairs = _read_pairs(query)
+    own = [pair for pair in pairs if pair[0] in NAMES]
+    rest = [pair for pair in pairs if pair[0] not in NAMES]
+    parameters = _collect((name, decode(value, field=name)) for name, value, _ in own)
+    return Query(parameters, _join_pairs(own), StoreQuery(_join_pairs(rest), rest))
 
 
 def format_query(names: Mapping[str, str]) -> str:
@@ -266,19 +289,39 @@ def decode(text: str, field: str) -> str:
     Raises:
         InvalidArgument: An escape is broken or missing, or the bytes are not UTF-8.
     """
+    ensure_encoded(text, field)
+    return unquote(text)
+
+
+def ensure_encoded(text: str, field: str) -> None:
+    """Pass where ``decode`` has something to give.
+
+    Raises:
+        InvalidArgument: As there.
+    """
     if _BROKEN_ESCAPE_RE.search(text):
         raise InvalidArgument(field, "has a % that no two hexadecimal digits follow")
     if _UNENCODED_RE.search(text):
         raise InvalidArgument(field, "has a character that must be percent-encoded")
-    try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidArgument(field, "is not UTF-8 under its percent-encoding") from None
+    if _BEYOND_ASCII_RE.search(text):
+        try:
+            unquote(text, errors="strict")
+        except UnicodeDecodeError:
+            raise InvalidArgument(field, "is not UTF-8 under its percent-encoding") from None
 
 
 def encode(text: str, safe: str = "/") -> str:
     """``text`` percent-encoded as SigV4 does it: all but unreserved characters and, as in a path, slashes."""
     return quote(text, safe=f"{safe}-_.~")
+
+
+def _read_pairs(query: str) -> list[_Pair]:
+    divided = [(*text.partition("="), text) for text in query.split("&")]
+    return [(unquote(name) if "%" in name else name, value, text) for name, _, value, text in divided]
+
+
+def _join_pairs(pairs: Iterable[_Pair]) -> str:
+    return "&".join([text for _, _, text in pairs])
 
 
 # Parameters

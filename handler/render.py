@@ -1,8 +1,8 @@
 """What several doors share in dressing a result or an error: headers, ETags, S3's error document."""
 
 import hashlib
-import json
 import re
+from functools import lru_cache
 from xml.sax.saxutils import escape
 
 from handler.core.reduce import ARITHMETIC_VERSION
@@ -24,13 +24,16 @@ _ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 
 
 def describe_result(result: Result) -> dict[str, str]:
-    """What is said of a result beside its bytes, by the last part of the header's name."""
-    facts = {"dtype": result.dtype, "shape": json.dumps(result.shape), "byte-order": "little"}
+    """What is said of a result beside its bytes, by the last part of the header's name.
+
+    Shape and counts are lists of whole numbers, which Python writes as JSON does.
+    """
+    facts = {"dtype": result.dtype, "shape": str([*result.shape]), "byte-order": "little"}
     if result.count_total is not None:
         facts["count-total"] = str(result.count_total)
     # The shortest count takes three characters; of more than that many, the text is not even made.
     if result.counts is not None and len(result.counts) * 3 <= _MAX_COUNT_HEADER_BYTES:
-        counts = json.dumps(list(result.counts))
+        counts = str([*result.counts])
         if len(counts) <= _MAX_COUNT_HEADER_BYTES:
             facts["count"] = counts
     return facts
@@ -105,6 +108,9 @@ def split_etags(header: str) -> list[str]:
     return [match[0] for match in _ETAG_RE.finditer(header)]
 
 
+# Many ask for the same of many objects. Equal specs are written the same, so that no ETag owes anything to what was
+# asked before. A spec takes some hundred bytes here, with a thousand missing values 32 KiB.
+@lru_cache(maxsize=256)
 def _digest(spec: ReductionSpec) -> str:
     byte_range = format_range(spec.range) if spec.range else ""
     reduction = f"{format_reduction(spec)}/{byte_range}/{ARITHMETIC_VERSION}"

@@ -7,9 +7,9 @@ and codecs stand here; what computes them stands in ``core/``. Standard library 
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 
@@ -197,11 +197,11 @@ class Missing:
         if self.kind == "valid_range" and not self.values[0] < self.values[1]:
             raise InvalidArgument(self.kind, "its minimum is not below its maximum")
 
-    def ensure_fits(self, dtype: str) -> None:
-        """Pass where every value is one that the data type has.
+    def fitted(self, dtype: str) -> Self:
+        """The same rule, its values written as the data type's: equal rules, whatever was said, are then equal.
 
         Raises:
-            InvalidArgument: One is not.
+            InvalidArgument: A value is none that the data type has.
         """
         kind = DTYPES[dtype].kind
         if kind == "c":
@@ -209,6 +209,7 @@ class Missing:
         for value in self.values:
             if not _fits(value, dtype):
                 raise InvalidArgument(self.kind, f"{value!r} is no {dtype}")
+        return self if kind != "f" else replace(self, values=tuple(_as_float(value) for value in self.values))
 
 
 def _fits(value: float, dtype: str) -> bool:
@@ -225,6 +226,11 @@ def _fits(value: float, dtype: str) -> bool:
         return value in (0, 1)
     limits = np.iinfo(dtype)
     return int(limits.min) <= value <= int(limits.max)
+
+
+def _as_float(value: float) -> float:
+    """The same number as a float, zero without a sign; a whole number that no float64 is stays as it is."""
+    return float(value) + 0.0 if value != value or float(value) == value else value  # noqa: PLR0124
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +302,7 @@ class ReductionSpec:
         object.__setattr__(self, "axis", _normal_axis(self))
         object.__setattr__(self, "compression", _normal_compression(self))
         if self.missing is not None:
-            self.missing.ensure_fits(self.dtype)
+            object.__setattr__(self, "missing", self.missing.fitted(self.dtype))
         if self.ddof and not REDUCERS[self.reducer].takes_ddof:
             raise InvalidArgument("ddof", f"means nothing to {self.reducer}")
         if abs(self.ddof) > _MAX_DDOF:

@@ -24,7 +24,7 @@ from botocore.utils import get_environ_proxies
 
 from handler.errors import ActiveStorageError
 from handler.origins import Origin
-from handler.params import DISCOVERY_PATH, NEGOTIATED_HEADERS, OBJECT_DOOR, split_path, split_query
+from handler.params import DISCOVERY_PATH, NEGOTIATED_HEADERS, OBJECT_DOOR, join_target, split_path, split_query
 
 # A proxy answers from memory. Whoever needs longer is down, and boto3 would wait a minute.
 DISCOVERY_TIMEOUT_SECONDS = 10
@@ -186,4 +186,4 @@ def _object_url(proxy: Proxy, url: SplitResult) -> tuple[str, str]:
         return url.geturl(), ""
     if path.reducer not in proxy.doors:
         return url.geturl(), ""
-    return f"{proxy.store}{path.object_path}" + (f"?{query.rest}" if query.rest else ""), query.own
+    return proxy.store + join_target(path.object_path, query.rest.text), query.own

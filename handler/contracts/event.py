@@ -18,7 +18,7 @@ from handler.contracts.json_body import read_object, shown_member
 from handler.contracts.s3_door import ensure_known
 from handler.contracts.urls import SplitUrl, split_url
 from handler.errors import ActiveStorageError, InvalidArgument, Unsupported
-from handler.params import NAMES, decode, find_values, merge, parse_reduction, split_query
+from handler.params import NAMES, StoreQuery, ensure_encoded, merge, parse_reduction, split_query
 
 # By which a client says what to compute where it cannot add to the query: ``sum/float32;axis=0``.
 REDUCTION_HEADER = "x-activestorage-reduction"
@@ -51,20 +51,17 @@ class Event:
 
     Attributes:
         link: To the object, presigned by the store.
+        query: The link's.
         headers: The client's, names in lower case.
         given: Reducer, data type and parameters, as texts by their names.
         echo: What goes back with the answer; None where the event asks for none.
     """
 
     link: SplitUrl = field(repr=False)
+    query: StoreQuery
     headers: Mapping[str, str] = field(repr=False)
     given: Mapping[str, str] = field(repr=False)
     echo: Echo | None = field(repr=False)
-
-    @property
-    def target(self) -> str:
-        """Path and query of the link, as they were presigned."""
-        return f"{self.link.path or '/'}?{self.link.query or ''}"
 
 
 def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") -> Event:
@@ -84,12 +81,13 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
     echo = parse_echo(document) if context == "getObjectContext" else None
     user_query = _find_query(_text(document, "userRequest", "url"), link)
     headers = _parse_headers(_find(_find(document, "userRequest"), "headers"))
-    query = split_query(user_query)
+    query, link_query = split_query(user_query), StoreQuery.of(link.query or "")
     ensure_known(query.rest, _LAMBDA_QUERY_NAMES)
-    _ensure_same_bytes(query.rest, link)
+    _ensure_same_bytes(query.rest, link_query)
     payload = _find(_find(document, "configuration"), "payload")
     return Event(
         link,
+        link_query,
         headers,
         merge(query.parameters, parse_reduction(headers.get(REDUCTION_HEADER, "")), _parse_payload(payload)),
         echo,
@@ -120,7 +118,7 @@ def find_echo(body: bytes) -> Echo | None:
 def _parse_link(name: str, text: str) -> SplitUrl:
     link = split_url(name, text)
     # Whatever is not encoded would be sent by one rule and was signed by another.
-    decode(f"{link.path}?{link.query or ''}", field=name)
+    ensure_encoded(f"{link.path}?{link.query or ''}", field=name)
     return link
 
 
@@ -172,10 +170,10 @@ def _as_text(name: str, value: Any) -> str:
     return str(value)
 
 
-def _ensure_same_bytes(query: str, link: SplitUrl) -> None:
+def _ensure_same_bytes(query: StoreQuery, link_query: StoreQuery) -> None:
     for name in _BYTES_QUERY_NAMES:
         # All that are given, since MinIO might go by another one than we would.
-        if set(find_values(query, name)) != set(find_values(link.query or "", name)):
+        if set(query.find(name)) != set(link_query.find(name)):
             raise Unsupported(f"{name}: the store's link is not to that, but to the object as it is now")
 
 

@@ -6,7 +6,7 @@ from handler.contracts.door import Reply, Service
 from handler.contracts.event import Event
 from handler.contracts.s3_door import read_wanted, reply_with_object
 from handler.upstream.deadline import Deadline
-from handler.upstream.passthrough import PassthroughSource, build_request
+from handler.upstream.passthrough import PassthroughSource, SignedCall, build_request
 from handler.upstream.presigned import replay
 from handler.upstream.transport import StoreRequest
 
@@ -26,7 +26,7 @@ def reduce_event(
     Raises:
         ActiveStorageError: There is no result.
     """
-    call = replay(event.target, event.headers)
+    call = _replay(event)
     wanted = read_wanted(given, event.headers, call.signed)
     store_request = build_request(event.link.origin, event.link.origin, call, wanted.conditions)
     source = PassthroughSource(service.transport, store_request, deadline)
@@ -39,4 +39,8 @@ def request_of(event: Event) -> StoreRequest:
     Raises:
         InvalidArgument: The link's signature covers a header that the client did not send.
     """
-    return build_request(event.link.origin, event.link.origin, replay(event.target, event.headers), conditions={})
+    return build_request(event.link.origin, event.link.origin, _replay(event), conditions={})
+
+
+def _replay(event: Event) -> SignedCall:
+    return replay(event.link.path or "/", event.query, event.headers)

@@ -8,13 +8,12 @@ lies, is each door's own business.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from handler import pipeline
 from handler.contracts.door import Reply, Service
 from handler.errors import InvalidArgument, NotModified, PreconditionFailed, shown
 from handler.logs import note
-from handler.params import build_spec, decode, parse_range
+from handler.params import StoreQuery, build_spec, ensure_encoded, parse_range
 from handler.pipeline import Answer
 from handler.render import format_result_etag, parse_result_etag, result_headers, split_etags
 from handler.spec import ByteRange, ReductionSpec
@@ -104,7 +103,7 @@ def reply_with_object(wanted: Wanted, source: Source, service: Service, is_head:
     return _write(given, wanted)
 
 
-def ensure_known(query: str, others: Iterable[str] = ()) -> None:
+def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:
     """Pass where a query, rid of our own parameters, has only what S3 knows, or what stands in ``others``.
 
     A name that nobody knows is a slip that would otherwise give the wrong numbers, in silence.
@@ -112,9 +111,8 @@ def ensure_known(query: str, others: Iterable[str] = ()) -> None:
     Raises:
         InvalidArgument: There is one.
     """
-    decode(query, field="query")
-    for pair in query.split("&"):
-        name = unquote(pair.partition("=")[0])
+    ensure_encoded(query.text, field="query")
+    for name, _, _ in query.pairs:
         is_stores = name in STORE_QUERY_NAMES or name.lower().startswith(_STORE_QUERY_PREFIX)
         if name and not is_stores and name not in others:
             raise InvalidArgument(shown(name), "is neither a parameter of a reduction nor one of S3's GetObject")

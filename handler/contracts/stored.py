@@ -8,7 +8,7 @@ from handler.contracts.door import Reply, Request, Service, write_xml_error
 from handler.core.blocks import BLOCK_BYTES
 from handler.errors import ActiveStorageError
 from handler.logs import note
-from handler.params import NEGOTIATED_HEADERS, decode, join_target, parse_range, split_path
+from handler.params import NEGOTIATED_HEADERS, StoreQuery, ensure_encoded, parse_range, split_path
 from handler.upstream.passthrough import PassthroughSource, SignedCall, build_request
 from handler.upstream.source import ObjectFacts, Stream
 
@@ -32,10 +32,10 @@ def answer(request: Request, service: Service) -> Reply:
         ActiveStorageError: It cannot be had.
     """
     path = split_path(request.path)
-    decode(path.object_path, field="key")
-    decode(request.query, field="query")
+    ensure_encoded(path.object_path, field="key")
+    ensure_encoded(request.query, field="query")
     byte_range = parse_range(request.headers["range"]) if "range" in request.headers else None
-    call = SignedCall.of(join_target(path.object_path, request.query), request.headers)
+    call = SignedCall.of(path.object_path, StoreQuery.of(request.query), request.headers)
     conditions = {name: request.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & request.headers.keys()}
     store_request = build_request(service.settings.store, service.settings.public_store, call, conditions)
     source = PassthroughSource(service.transport, store_request, request.deadline)

@@ -85,7 +85,7 @@ def parse_endpoint(request: Request) -> dict[str, str]:
         InvalidArgument: It says something else, which would otherwise be left out in silence.
     """
     query = split_query(request.query)
-    if query.rest:
+    if query.rest.text:
         raise InvalidArgument("query", "of this webhook has names that are no parameters of a reduction")
     return merge(parse_reduction(decode(request.path.strip("/"), field="path")), query.parameters)
 

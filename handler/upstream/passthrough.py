@@ -13,7 +13,7 @@ from typing import Self
 
 from handler.errors import InvalidArgument, shown
 from handler.origins import Origin
-from handler.params import NEGOTIATED_HEADERS, find_values, split_target
+from handler.params import NEGOTIATED_HEADERS, StoreQuery, join_target
 from handler.spec import ByteRange
 from handler.upstream.deadline import Deadline
 from handler.upstream.source import ObjectFacts, Source, Stream
@@ -36,17 +36,19 @@ class SignedCall:
     """What a caller asks the store for, with the signature, if there is any; its ``repr`` shows no part of that.
 
     Attributes:
-        target: The object's, with the store's own query, both as they were sent.
+        path: The object's, as it was sent.
+        query: The store's own.
         headers: The caller's, names in lower case.
         signed: Those that the signature covers, without ``host``.
     """
 
-    target: str = field(repr=False)
+    path: str
+    query: StoreQuery
     headers: Mapping[str, str] = field(repr=False)
     signed: frozenset[str]
 
     @classmethod
-    def of(cls, target: str, headers: Mapping[str, str]) -> Self:
+    def of(cls, path: str, query: StoreQuery, headers: Mapping[str, str]) -> Self:
         """The call that these are: a header or a presigned link names what is signed.
 
         Raises:
@@ -54,14 +56,14 @@ class SignedCall:
                 the signature.
         """
         match = _SIGNED_HEADERS_RE.search(headers.get("authorization", ""))
-        text = match[1] if match else _find_last(target, "X-Amz-SignedHeaders")
+        text = match[1] if match else query.find_last("X-Amz-SignedHeaders")
         names = frozenset(name for name in text.lower().split(";") if name) - {"host"}
         for name in sorted(names):
             if name not in headers:
                 raise InvalidArgument("SignedHeaders", f"the signature covers {shown(name)}, which was not sent")
             if name in _CONNECTION_HEADERS and not (name == "content-length" and headers[name] == "0"):
                 raise InvalidArgument("SignedHeaders", f"the signature covers {name}, which cannot be sent on")
-        return cls(target, headers, names)
+        return cls(path, query, headers, names)
 
 
 class PassthroughSource(Source):
@@ -106,16 +108,11 @@ def build_request(store: Origin, public_store: Origin, call: SignedCall, conditi
     }
     return StoreRequest(
         origin=store,
-        target=call.target,
+        target=join_target(call.path, call.query.text),
         headers={**own_headers(public_store.authority), **conditions, **forwarded},
         has_fixed_range="range" in call.signed,
-        names_part=bool(_find_last(call.target, "partNumber")),
+        names_part=bool(call.query.find_last("partNumber")),
     )
-
-
-def _find_last(target: str, name: str) -> str:
-    """What the query of a target says of a name last; nothing where it does not."""
-    return next(reversed(find_values(split_target(target)[1], name)), "")
 
 
 def _speaks_to_store(name: str) -> bool:

@@ -7,24 +7,26 @@ nothing else goes along, least of all who the client is: the link says that.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from handler.params import StoreQuery
 from handler.upstream.passthrough import SignedCall
 
 # The key of an object that the client encrypts with (SSE-C): the store has it from nobody else.
 _ENCRYPTION_PREFIX = "x-amz-server-side-encryption-customer-"
 
 
-def replay(target: str, headers: Mapping[str, str]) -> SignedCall:
+def replay(path: str, query: StoreQuery, headers: Mapping[str, str]) -> SignedCall:
     """The call that a link stands for, with those of the client's headers that go along.
 
     Args:
-        target: Of the link, as it was presigned.
+        path: Of the link, as it was presigned.
+        query: Of the link.
         headers: The client's, names in lower case.
 
     Raises:
         InvalidArgument: The signature covers a header that the client did not send.
     """
     # Its own signature is for its own request.
-    call = SignedCall.of(target, {name: value for name, value in headers.items() if name != "authorization"})
+    call = SignedCall.of(path, query, {name: value for name, value in headers.items() if name != "authorization"})
     along = {
         name: value
         for name, value in call.headers.items()

@@ -297,7 +297,7 @@ def test_what_s3_knows_in_a_query_is_no_slip_and_what_nobody_knows_is(app: flask
     known = "response-content-disposition=attachment%3B%20filename%3D%22a%26b%3D1%22&X-Amz-Date=20261123T060000Z&x-id="
     check_result(post(app, SUM, make_event(url=asking(known))))
     check_refused(post(app, SUM, make_event(url=asking("axes=0"))), 400, "InvalidArgument", "'axes'")
-    check_refused(post(app, SUM, make_event(url=asking("ax%69s=0"))), 400, "InvalidArgument", "'axis'")
+    check_refused(post(app, SUM, make_event(url=asking("ax%65s=0"))), 400, "InvalidArgument", "'axes'")
     check_refused(post(app, f"{SUM}?axes=0", make_event()), 400, "InvalidArgument", "query")
 
 
