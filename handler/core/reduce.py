@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 import numkong
 import numpy as np
 
-from handler.core.missing import make_marker, overwrite
+from handler.core.missing import Marker, overwrite
 from handler.core.select import Index, Plan, Slab
 from handler.spec import DTYPES, REDUCERS, ReductionSpec
 
@@ -159,7 +159,7 @@ class Reducer:
         dtype = DTYPES[spec.dtype]
         self._kernel = _find_kernel(spec.reducer, spec.dtype)
         self._add_up = self._kernel.add_up if dtype.itemsize < _wide(dtype).itemsize else None
-        self._mark = make_marker(spec.missing, spec.dtype) if spec.missing else None
+        self._marker = Marker(spec.missing, spec.dtype) if spec.missing else None
         cells = plan.cells
         nothing = self._kernel.nothing(dtype)
         self._keeps_elements = REDUCERS[spec.reducer].keeps_elements
@@ -203,9 +203,7 @@ class Reducer:
     def _reduce(self, slab: Slab, block: Array) -> _Found:
         """The counts and the state of what is selected of a block."""
         values = block[slab.selected]
-        mask = self._mark(values) if self._mark else None
-        if mask is not None and not mask.any():
-            mask = None
+        mask = self._marker.mark(values) if self._marker else None
         # Of what is kept, all that are not missing are counted together.
         counted = tuple(range(values.ndim)) if self._keeps_elements else slab.axes
         counts = _count_present(values, mask, counted)
