@@ -156,7 +156,7 @@ class _Work:
         return last
 
     def tear(self) -> None:
-        """The object was replaced, so that the parts will never be one whole: whoever reads one is the last to."""
+        """The object was replaced, so that the parts will never be one whole: all readers end with theirs."""
         self.is_torn = True
         self.end()
 

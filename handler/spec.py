@@ -230,7 +230,7 @@ def _fits(value: float, dtype: str) -> bool:
 
 def _as_float(value: float) -> float:
     """The same number as a float, zero without a sign; a whole number that no float64 is stays as it is."""
-    return float(value) + 0.0 if value != value or float(value) == value else value  # noqa: PLR0124
+    return float(value) + 0.0 if float(value) == value else value
 
 
 @dataclass(frozen=True, slots=True)
