@@ -7,6 +7,7 @@ service must see. The tests in ``tests/upstream`` go through it, and so does ``t
 """
 
 import contextlib
+import functools
 import gzip
 import re
 import socket
@@ -24,28 +25,43 @@ import numpy as np
 
 from handler.app import create_app
 from handler.core.blocks import BLOCK_BYTES
+from handler.core.select import _LEAST_PARTS, _PART_BYTES
 from handler.upstream.transport import Transport, TransportLimits
 from tests.helpers import make_settings
 
-# Three of the service's blocks, the last one not full; no piece is like another one.
-NUMBERS = np.arange(150_000).astype("<f4")
+# Three of the service's blocks, the last one not full. No piece is like another one: float32 has all these numbers.
+OBJECT_BYTES = 2 * BLOCK_BYTES + BLOCK_BYTES // 4
+NUMBERS = np.arange(OBJECT_BYTES // 4).astype("<f4")
 OBJECT = NUMBERS.tobytes()
 ETAG = '"0123456789abcdef0123456789abcdef"'
 
-RANGE = range(400, 400_400)
+# Two blocks, the last one not full, inside the object.
+RANGE = range(400, 400 + BLOCK_BYTES + BLOCK_BYTES // 2)
 RANGE_HEADER = f"bytes={RANGE.start}-{RANGE.stop - 1}"
 
 WHOLE_SUM = np.float32(NUMBERS.sum(dtype=np.float64)).tobytes()
 RANGE_SUM = np.float32(NUMBERS[RANGE.start // 4 : RANGE.stop // 4].sum(dtype=np.float64)).tobytes()
 
-# Cuts at nothing, inside an element, at the end of a block and inside one, and one byte before the end.
-CUTS = (0, 1, 3, 262_144, 300_001, len(RANGE) - 1)
+# Cuts at nothing, inside an element, at the end of a block, inside an element of the next one, a byte before the end.
+CUTS = (0, 1, 3, BLOCK_BYTES, BLOCK_BYTES + BLOCK_BYTES // 4 + 1, len(RANGE) - 1)
+
+# Where a body breaks off in most tests: inside an element of the first block.
+CUT = 1001
+
+# So many that helpers read the last of them: whole parts, and one that is not.
+LARGE_BYTES = _LEAST_PARTS * _PART_BYTES + _PART_BYTES // 2
 
 _DRIP_SECONDS = 0.005
 _RANGE_RE = re.compile(r"bytes=(\d*)-(\d*)")
 
 # A block, and the few bytes of a single result.
 _ONE_REQUEST = BLOCK_BYTES + 1024
+
+
+@functools.cache
+def make_large() -> bytes:
+    """An object of several parts, no piece of which is like another one."""
+    return np.arange(LARGE_BYTES // 4).astype("<f4").tobytes()
 
 
 class HangUp(Exception):
@@ -255,7 +271,11 @@ def plain(status: str, body: bytes = b"", headers: Mapping[str, str] | None = No
 
 def answer_well(call: Call, data: bytes = OBJECT, etag: str | None = ETAG) -> Answer:
     """What S3 would answer."""
-    headers = {"Content-Type": "application/octet-stream", "Last-Modified": "Mon, 23 Nov 2026 06:00:00 GMT"}
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Last-Modified": "Mon, 23 Nov 2026 06:00:00 GMT",
+        "x-amz-version-id": "a-version",
+    }
     if etag is not None:
         headers["ETag"] = etag
         if call.header("if-match") not in (None, etag, "*"):
@@ -312,11 +332,11 @@ def first(behave: Behaviour, then: Behaviour = well) -> Behaviour:
     return lambda call: (behave if call.number == 1 else then)(call)
 
 
-def spoils(change: Callable[[Answer], None], only_parts: bool = False) -> Behaviour:
+def spoils(change: Callable[[Answer], None], only_parts: bool = False, data: bytes = OBJECT) -> Behaviour:
     """Answer well, but change the answer before it is sent."""
 
     def behave(call: Call) -> None:
-        answer = answer_well(call)
+        answer = answer_well(call, data)
         if answer.status.startswith("206") or not only_parts:
             change(answer)
         send(call, answer)
@@ -411,7 +431,7 @@ def _sends_more(call: Call) -> None:
 def _ends_inside_the_headers(call: Call) -> None:
     head = answer_well(call).head
     # What is there of the length is a length as well.
-    call.send(head[: head.index(b"Content-Length: ") + len("Content-Length: 60")])
+    call.send(head[: head.index(b"Content-Length: ") + len("Content-Length: 12")])
     raise HangUp
 
 
@@ -488,7 +508,7 @@ def _stalls(call: Call) -> None:
 
 def _resets_inside(call: Call) -> None:
     answer = answer_well(call)
-    call.send(answer.head + answer.body[:1000])
+    call.send(answer.head + answer.body[:CUT])
     call.reset()
 
 
@@ -512,6 +532,126 @@ def _hides_an_encoding(call: Call) -> None:
     # Parsers that take a line without a colon for the end of the headers never see the encoding.
     answer = answer_well(call)
     send(call, Answer(answer.status, {**answer.headers, "no\r\nContent-Encoding": "gzip"}, answer.body))
+
+
+# How a later answer differs from the first one
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row of the table of what a later answer may say that the first one did not.
+
+    Attributes:
+        name: What tests call it.
+        does: What the store does, for people.
+        change: Makes the difference.
+        code: What comes of it; empty where the result is the right one.
+    """
+
+    name: str
+    does: str
+    change: Callable[[Answer], None]
+    code: str = ""
+
+
+def _says(**headers: str) -> Callable[[Answer], None]:
+    return lambda answer: answer.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def _leaves_out(name: str) -> Callable[[Answer], None]:
+    def change(answer: Answer) -> None:
+        answer.headers.pop(name, None)
+
+    return change
+
+
+def _change_range(change: Callable[[int, int, int], tuple[int, int, int]]) -> Callable[[Answer], None]:
+    """Says another range than it sends, of first and last byte and total."""
+
+    def spoil(answer: Answer) -> None:
+        if match := re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", "")):
+            answer.headers["Content-Range"] = "bytes {}-{}/{}".format(*change(*map(int, match.groups())))
+
+    return spoil
+
+
+def _answer_whole(answer: Answer) -> None:
+    answer.status, answer.body = "200 OK", OBJECT
+    answer.headers["Content-Length"] = str(len(OBJECT))
+    answer.headers.pop("Content-Range", None)
+
+
+def _shift(answer: Answer) -> None:
+    # The bytes are those that the range says; they are not the ones that were asked for. A whole object says no range.
+    if "Content-Range" in answer.headers:
+        _change_range(lambda first, last, total: (first - 1, last - 1, total))(answer)
+        answer.body = b"\0" + answer.body[:-1]
+
+
+def _compress_to_length(answer: Answer) -> None:
+    length = len(answer.body)
+    answer.body = gzip.compress(answer.body[:1024], mtime=0).ljust(length, b"\0")[:length]
+    answer.headers["Content-Encoding"] = "gzip"
+
+
+def _follow(answer: Answer) -> None:
+    answer.body += b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n1234"
+
+
+def _becomes(status: str) -> Callable[[Answer], None]:
+    def change(answer: Answer) -> None:
+        answer.status, answer.body = status, b""
+        answer.headers = {"Content-Length": "0"}
+
+    return change
+
+
+# fmt: off
+DIFFERENCES = (
+    Difference("nothing", "says the same", lambda _: None),
+    Difference("aws-chunked", "says `Content-Encoding: aws-chunked`", _says(Content_Encoding="aws-chunked")),
+    Difference("identity", "says `Content-Encoding: identity`", _says(Content_Encoding="Identity")),
+    Difference("server-encryption", "says that it encrypts the object itself",
+               _says(x_amz_server_side_encryption="AES256")),
+    Difference("content-type", "says another `Content-Type`", _says(Content_Type="text/plain")),
+    Difference("no-date", "leaves `Last-Modified` out", _leaves_out("Last-Modified")),
+    Difference("more-bytes", "sends more bytes than it promised", _follow),
+    Difference("gzip-label", "labels them `Content-Encoding: gzip`", _says(Content_Encoding="gzip"),
+               "StoreProtocolError"),
+    Difference("gzip-label-in-list", "labels them `Content-Encoding: identity, X-GZIP`",
+               _says(Content_Encoding="identity, X-GZIP"), "StoreProtocolError"),
+    Difference("gzip", "compresses them", _compress, "StoreProtocolError"),
+    Difference("gzip-of-right-length", "compresses them, with the length of what was asked for", _compress_to_length,
+               "StoreProtocolError"),
+    *(
+        Difference(f"encrypted-{name}", f"says `x-amz-meta-x-amz-{name}`",
+                   _says(**{f"x-amz-meta-x-amz-{name}": "AAAA"}), "StoreProtocolError")
+        for name in ("key-v2", "key", "c", "iv")
+    ),
+    Difference("other-etag", "gives another ETag", _says(ETag='"other"'), "ObjectChanged"),
+    Difference("weak-etag", "gives the ETag as a weak one (`W/`)", _says(ETag=f"W/{ETAG}"), "ObjectChanged"),
+    Difference("two-etags", "gives two ETags, one of them the same", _says(ETag=f'{ETAG}, "other"'), "ObjectChanged"),
+    Difference("no-etag", "gives no ETag", _leaves_out("ETag"), "ObjectChanged"),
+    Difference("other-version", "gives another `x-amz-version-id`", _says(x_amz_version_id="other"), "ObjectChanged"),
+    Difference("no-version", "gives no `x-amz-version-id`", _leaves_out("x-amz-version-id"), "ObjectChanged"),
+    Difference("other-date", "gives another `Last-Modified`", _says(Last_Modified="Tue, 24 Nov 2026 06:00:00 GMT"),
+               "ObjectChanged"),
+    Difference("larger", "says that the object is larger",
+               _change_range(lambda first, last, total: (first, last, total + 4)), "ObjectChanged"),
+    Difference("condition-fails", "answers 412", _becomes("412 Precondition Failed"), "ObjectChanged"),
+    Difference("outside", "answers 416", _becomes("416 Range Not Satisfiable"), "ObjectChanged"),
+    Difference("not-modified", "answers 304", _becomes("304 Not Modified"), "StoreProtocolError"),
+    Difference("whole", "answers 200 with the whole object", _answer_whole, "StoreProtocolError"),
+    Difference("shifted", "sends bytes that begin one earlier", _shift, "StoreProtocolError"),
+    Difference("shorter", "says that they end one earlier",
+               _change_range(lambda first, last, total: (first, last - 1, total)), "StoreProtocolError"),
+    Difference("multipart", "labels them `multipart/byteranges`",
+               _says(Content_Type="Multipart/ByteRanges; boundary=b"), "StoreProtocolError"),
+    Difference("length", "gives another `Content-Length`", _says(Content_Length="4"), "StoreProtocolError"),
+    Difference("chunked", "sends them in chunks", _chunk, "StoreProtocolError"),
+    Difference("no-range", "does not say which they are", _leaves_out("Content-Range"), "StoreProtocolError"),
+)
+# fmt: on
 
 
 # Behaviours that give away what the caller sent
@@ -594,6 +734,7 @@ TOO_SLOW = refused(504, "StoreTimeout", 3)
 TOO_LATE = refused(504, "StoreTimeout")
 CHANGED = refused(503, "ObjectChanged", 2)
 FORBIDDEN = refused(403, "AccessDenied")
+LATER = {"": right(2), "ObjectChanged": CHANGED, "StoreProtocolError": refused(502, "StoreProtocolError", 2)}
 
 # As short as can be where an answer never comes. Where it does come, a loaded machine has all the time that it needs.
 _IMPATIENT = MappingProxyType({"read_timeout": 0.3})
@@ -712,6 +853,10 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               right(), PROTOCOL),
         Fault("multipart", "answers 206 with a multipart document", spoils(_in_parts, only_parts=True), right(),
               PROTOCOL),
+        Fault("multipart-with-range", "answers 206 with a multipart document, and a range of all of it",
+              adds_to_parts({"Content-Type": "multipart/byteranges; boundary=b"}), right(), PROTOCOL),
+        Fault("whole-of-a-part", "answers 200, and says in `Content-Range` that it is a part",
+              adds({"Content-Range": f"bytes {RANGE.start}-{RANGE.stop - 1}/{len(OBJECT)}"}), PROTOCOL, right()),
         Fault("disagrees", "answers 206 with a `Content-Length` other than the `Content-Range`",
               adds_to_parts({"Content-Length": "4"}), right(), PROTOCOL),
         Fault("unsatisfied", "answers 416 and how large the object is",
@@ -746,7 +891,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               first(_promises_an_exabyte, _ignores_ranges), refused(502, "StoreProtocolError", 2), PROTOCOL),
     ),
     "Bodies that break off": (
-        Fault("cuts-off", "sends fewer bytes than it promised, each time", cuts_off(1001), CUT_OFF),
+        Fault("cuts-off", "sends fewer bytes than it promised, each time", cuts_off(CUT), CUT_OFF),
         Fault("resets-inside", "resets the connection inside the object, each time", _resets_inside, CUT_OFF),
         *(
             Fault(f"cut-off-at-{after}", f"breaks off once, when it has sent {after} of its bytes",
@@ -754,29 +899,36 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
             for after in CUTS
         ),
         Fault("cut-off-twice", "breaks off inside an element, twice",
-              first(cuts_off(1001), lambda call: (cuts_off(7) if call.number == 2 else well)(call)), right(3)),
+              first(cuts_off(CUT), lambda call: (cuts_off(7) if call.number == 2 else well)(call)), right(3)),
         Fault("reset-inside-once", "resets the connection inside the object, once", first(_resets_inside), right(2)),
-        Fault("cut-off-without-etag", "breaks off, and gives no ETag", cuts_off(1001, etag=None),
+        Fault("cut-off-without-etag", "breaks off, and gives no ETag", cuts_off(CUT, etag=None),
               refused(502, "StoreCutOff")),
         Fault("cut-off-with-weak-etag", "breaks off, and gives an ETag that equal bytes need not have (`W/`)",
-              cuts_off(1001, etag='W/"1"'), refused(502, "StoreCutOff")),
+              cuts_off(CUT, etag='W/"1"'), refused(502, "StoreCutOff")),
         Fault("cut-off-at-once-with-weak-etag", "breaks off before the first byte, once, and gives a weak ETag",
               first(cuts_off(0, etag='W/"1"'), holds(OBJECT, etag='W/"1"')), right(2)),
         Fault("cut-off-at-once-without-etag", "breaks off before the first byte, once, and gives no ETag",
               first(cuts_off(0, etag=None), holds(OBJECT, etag=None)), right(2)),
         Fault("cut-off-then-changed", "breaks off; then the object is another one",
-              first(cuts_off(1001), holds(OBJECT[::-1], '"other"')), CHANGED),
+              first(cuts_off(CUT), holds(OBJECT[::-1], '"other"')), CHANGED),
         Fault("cut-off-then-changed-silently", "breaks off; then the object is another one, and `If-Match` is ignored",
-              first(cuts_off(1001), adds({"ETag": '"other"'})), CHANGED),
+              first(cuts_off(CUT), adds({"ETag": '"other"'})), CHANGED),
         Fault("cut-off-then-larger", "breaks off; then the object is larger, with the same ETag",
-              first(cuts_off(1001), holds(OBJECT + bytes(4))), CHANGED),
+              first(cuts_off(CUT), holds(OBJECT + bytes(4))), CHANGED),
         Fault("cut-off-then-smaller", "breaks off; then the object ends before that, with the same ETag",
-              first(cuts_off(1001), holds(OBJECT[:1000])), CHANGED),
+              first(cuts_off(CUT), holds(OBJECT[: CUT - 1])), CHANGED),
         Fault("cut-off-then-whole", "breaks off; then ignores the range of the rest",
-              first(cuts_off(1001), _ignores_ranges), refused(502, "StoreProtocolError", 2)),
+              first(cuts_off(CUT), _ignores_ranges), refused(502, "StoreProtocolError", 2)),
         Fault("cut-off-then-gone", "breaks off; then the object is gone",
-              first(cuts_off(1001), says(refusal("404 Not Found", "NoSuchKey", "The specified key does not exist."))),
+              first(cuts_off(CUT), says(refusal("404 Not Found", "NoSuchKey", "The specified key does not exist."))),
               refused(404, "NoSuchKey", 2)),
+    ),
+    "Later answers": (
+        *(
+            Fault(f"later-{difference.name}", f"breaks off; then, with the rest, {difference.does}",
+                  first(cuts_off(CUT), spoils(difference.change)), LATER[difference.code])
+            for difference in DIFFERENCES
+        ),
     ),
     "Bytes that are not the object's": (
         Fault("gzip", "sends the object in `Content-Encoding: gzip`", spoils(_compress),
@@ -789,6 +941,8 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               adds({"x-amz-meta-x-amz-key-v2": "AAAA"}), refused(400, "ClientSideEncrypted")),
         Fault("encrypted-v1", "holds an object that its writer encrypted (`x-amz-meta-x-amz-key`)",
               adds({"X-Amz-Meta-X-Amz-Key": "AAAA"}), refused(400, "ClientSideEncrypted")),
+        Fault("encrypted-v3", "holds an object that its writer encrypted (`x-amz-meta-x-amz-c`)",
+              adds({"x-amz-meta-x-amz-c": "115"}), refused(400, "ClientSideEncrypted")),
     ),
     "Refusals": (
         Fault("internal-error", "fails: 500, each time",

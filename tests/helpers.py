@@ -1,6 +1,7 @@
 """What many tests do in the same way: feed a stream in every way, ask the application for a target as it is sent."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -77,6 +78,18 @@ def check_no_secret(text: str, secrets: Iterable[str]) -> None:
     for secret in secrets:
         pieces = {secret[start : start + 12] for start in range(len(secret) - 11)}
         assert not [piece for piece in pieces if piece in text]
+
+
+class Prompt(Helpers):
+    """Helpers who come however busy a stream is, and are done before it goes on."""
+
+    def __init__(self) -> None:
+        super().__init__(always=True)
+
+    def call(self, task: Callable[[], None]) -> list[Future[None]]:
+        called = super().call(task)
+        wait(called)
+        return called
 
 
 def use_blocks(monkeypatch: pytest.MonkeyPatch, block: int, part: int) -> None:

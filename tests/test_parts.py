@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, wait
 from contextlib import ExitStack
 
 import numpy as np
@@ -16,7 +14,7 @@ from handler.pipeline import run
 from handler.spec import ByteRange, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource, FakeStream
 from handler.upstream.source import Stream
-from tests.helpers import ROOMY, use_blocks
+from tests.helpers import ROOMY, Prompt, use_blocks
 from tests.judge import check_result
 
 GATE = MemoryGate(ROOMY, ROOMY, 1)
@@ -89,15 +87,6 @@ class Stalled(Patient):
         raise StoreCutOff(f"no {byte_range}")
 
 
-class Prompt(Helpers):
-    """Those who are called are done before the request's own stream goes on."""
-
-    def call(self, task: Callable[[], None]) -> list[Future[None]]:
-        called = super().call(task)
-        wait(called)
-        return called
-
-
 class Replaced(FakeSource):
     """Each time that its whole was asked for, the next object takes its place, which ranges are of; the last stays."""
 
@@ -154,7 +143,7 @@ def test_what_helpers_cannot_have_the_stream_itself_brings(helpers: Helpers) -> 
 @pytest.mark.parametrize("new", [VALUES[::-1] + 1, VALUES[: 3 * PART // 4] + 1], ids=["as-long", "shorter"])
 def test_parts_of_two_objects_are_read_over_as_those_of_the_new_one(new: np.ndarray) -> None:
     source = Replaced(VALUES.tobytes(), new.tobytes())
-    answer = run(ReductionSpec("sum", "float32"), source, GATE, Prompt(always=True))
+    answer = run(ReductionSpec("sum", "float32"), source, GATE, Prompt())
     check_result(ReductionSpec("sum", "float32"), new, answer.result)
     assert (answer.facts.etag, source.wholes) == ('"1"', 2)
     assert [each.open_streams for each in source.objects] == [0, 0]
@@ -163,7 +152,7 @@ def test_parts_of_two_objects_are_read_over_as_those_of_the_new_one(new: np.ndar
 def test_an_object_that_is_replaced_each_time_is_not_read_a_third_time() -> None:
     source = Replaced(*(VALUES.tobytes() for _ in range(4)))
     with pytest.raises(ObjectChanged):
-        run(ReductionSpec("sum", "float32"), source, GATE, Prompt(always=True))
+        run(ReductionSpec("sum", "float32"), source, GATE, Prompt())
     assert source.wholes == 2
     assert [each.open_streams for each in source.objects] == [0] * 4
 

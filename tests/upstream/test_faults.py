@@ -21,6 +21,7 @@ from handler.errors import CallerGone
 from handler.upstream.transport import Transport
 from tests import faults_page
 from tests.faulty_store import (
+    CUT,
     CUTS,
     ETAG,
     FAULTS,
@@ -235,26 +236,26 @@ def test_a_redirect_is_not_followed_wherever_it_leads(status: str, is_allowed: b
 
 
 def test_the_rest_is_asked_for_under_the_same_etag(store: FaultyStore, app: flask.Flask) -> None:
-    store.order(first(cuts_off(1001)))
+    store.order(first(cuts_off(CUT)))
     assert ask(app, KEY).data == WHOLE_SUM
     begun, resumed = (read_headers(head) for head in store.heads)
     assert begun.keys().isdisjoint({"range", "if-match"})
-    assert (resumed["range"], resumed["if-match"]) == (f"bytes=1001-{len(OBJECT) - 1}", ETAG)
+    assert (resumed["range"], resumed["if-match"]) == (f"bytes={CUT}-{len(OBJECT) - 1}", ETAG)
 
 
 def test_the_rest_of_a_range_ends_where_the_range_does(store: FaultyStore, app: flask.Flask) -> None:
-    store.order(first(cuts_off(1001)))
+    store.order(first(cuts_off(CUT)))
     assert ask(app, KEY, headers={"Range": RANGE_HEADER}).data == RANGE_SUM
     assert [read_headers(head)["range"] for head in store.heads] == [
         RANGE_HEADER,
-        f"bytes={RANGE.start + 1001}-{RANGE.stop - 1}",
+        f"bytes={RANGE.start + CUT}-{RANGE.stop - 1}",
     ]
 
 
 def test_a_condition_of_the_callers_is_not_sent_twice(store: FaultyStore, app: flask.Flask) -> None:
     """Two ``If-Match`` lines are one list: either of the two objects would do."""
     etag = ask(app, KEY).headers["ETag"]
-    store.order(first(cuts_off(1001)))
+    store.order(first(cuts_off(CUT)))
     assert ask(app, KEY, headers={"If-Match": etag}).data == WHOLE_SUM
     assert [head.lower().count(b"if-match:") for head in store.heads] == [1, 1]
     assert {read_headers(head)["if-match"] for head in store.heads} == {ETAG}
@@ -273,7 +274,7 @@ def test_where_the_range_is_signed_the_same_is_asked_for_and_skipped(
 
 
 def test_what_is_skipped_is_of_the_same_object(store: FaultyStore, app: flask.Flask) -> None:
-    store.order(first(cuts_off(1001), adds({"ETag": '"other"'})))
+    store.order(first(cuts_off(CUT), adds({"ETag": '"other"'})))
     headers = {"Range": RANGE_HEADER, "Authorization": SIGNED["Authorization"].replace("host;", "host;range;")}
     assert read_error(ask(app, KEY, headers={**SIGNED, **headers}))["Code"] == "ObjectChanged"
 
