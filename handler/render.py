@@ -31,6 +31,8 @@ def describe_result(result: Result) -> dict[str, str]:
     facts = {"dtype": result.dtype, "shape": str([*result.shape]), "byte-order": "little"}
     if result.count_total is not None:
         facts["count-total"] = str(result.count_total)
+    if result.empty_total:
+        facts["empty"] = str(result.empty_total)
     # The shortest count takes three characters; of more than that many, the text is not even made.
     if result.counts is not None and len(result.counts) * 3 <= _MAX_COUNT_HEADER_BYTES:
         counts = str([*result.counts])

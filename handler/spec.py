@@ -6,7 +6,7 @@ and codecs stand here; what computes them stands in ``core/``. Standard library 
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
 from typing import Literal, Self, get_args
@@ -78,6 +78,9 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "stats": ReducerRule(result_dtype="float64", leading=5),
     }
 )
+
+# What a sum can be added up in and returned as, where it is not the type of its elements.
+SUM_DTYPES = ("int64", "uint64", "float64")
 
 # What data can be decompressed with, by the name on the wire.
 COMPRESSIONS = ("gzip", "zlib", "zstd", "lz4", "blosc", "blosc2", "bz2", "lzma")
@@ -158,7 +161,8 @@ class Slice:
         return range(*slice(self.start, self.stop, self.step).indices(size))
 
 
-MISSING_KINDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+# The rules for missing data, by their names in a request: how many values each takes at least and at most.
+MISSING_RULES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "missing_value": (1, 1),
         "missing_values": (1, 1024),
@@ -168,69 +172,124 @@ MISSING_KINDS: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )
 
+Number = int | float
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Which elements are missing: those equal to a value, or those outside what is valid.
+    """Which elements are missing: those equal to one of the values, those below the minimum, those above the maximum.
+
+    Equal rules are equal objects: values are sorted and unique, and NaN is one value.
 
     Attributes:
-        kind: A name in ``MISSING_KINDS``.
-        values: One value, or some, or (min, max).
+        values: Elements equal to one of them are missing; a NaN among them stands for every NaN.
+        valid_min: Elements below it are missing.
+        valid_max: Elements above it are missing.
 
     Raises:
-        InvalidArgument: The values are not those of the kind.
+        InvalidArgument: There is no rule, a limit is NaN, or the minimum is above the maximum.
     """
 
-    kind: str
-    values: tuple[int | float, ...]
+    values: tuple[Number, ...] = ()
+    valid_min: Number | None = None
+    valid_max: Number | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in MISSING_KINDS:
-            raise InvalidArgument("missing", f"is by {shown(self.kind)}, not one of {', '.join(MISSING_KINDS)}")
-        least, most = MISSING_KINDS[self.kind]
-        if not least <= len(self.values) <= most:
-            wanted = str(least) if least == most else f"{least} to {most}"
-            raise InvalidArgument(self.kind, f"takes {wanted} values, not {len(self.values)}")
-        # One NaN, so that equal rules are equal.
-        values = tuple(math.nan if value != value else value for value in self.values)  # noqa: PLR0124
-        object.__setattr__(self, "values", values)
-        if self.kind == "valid_range" and not self.values[0] < self.values[1]:
-            raise InvalidArgument(self.kind, "its minimum is not below its maximum")
+        numbers = sorted({value for value in self.values if value == value})  # noqa: PLR0124  # only NaN is not itself
+        has_nan = any(value != value for value in self.values)  # noqa: PLR0124
+        object.__setattr__(self, "values", (*numbers, *((math.nan,) if has_nan else ())))
+        for name, limit in (("valid_min", self.valid_min), ("valid_max", self.valid_max)):
+            if limit is not None and math.isnan(limit):
+                raise InvalidArgument(name, "cannot be NaN")
+        if not self.values and self.valid_min is None and self.valid_max is None:
+            raise InvalidArgument("missing", f"needs one of {', '.join(MISSING_RULES)}")
+        if self.valid_min is not None and self.valid_max is not None and self.valid_min > self.valid_max:
+            raise InvalidArgument("valid_max", f"{self.valid_max!r} is below the minimum, {self.valid_min!r}")
 
-    def fitted(self, dtype: str) -> Self:
-        """The same rule, its values written as the data type's: equal rules, whatever was said, are then equal.
+    @classmethod
+    def of(cls, rules: Mapping[str, Sequence[Number]], dtype: str) -> Self:
+        """The rules of a request, all of which hold at once.
+
+        Args:
+            rules: The values of each rule, by a name in ``MISSING_RULES``.
+            dtype: The data type that they are about.
 
         Raises:
-            InvalidArgument: A value is none that the data type has.
+            InvalidArgument: A rule has values that it cannot have, or contradicts another.
         """
-        kind = DTYPES[dtype].kind
-        if kind == "c":
-            raise InvalidArgument(self.kind, f"is not known of {dtype}")
-        for value in self.values:
-            if not _fits(value, dtype):
-                raise InvalidArgument(self.kind, f"{value!r} is no {dtype}")
-        return self if kind != "f" else replace(self, values=tuple(_as_float(value) for value in self.values))
+        fitted = {name: _fit_rule(name, values, dtype) for name, values in rules.items()}
+        low: Number | None
+        high: Number | None
+        if "valid_range" in fitted:
+            if beside := fitted.keys() & {"valid_min", "valid_max"}:
+                raise InvalidArgument("valid_range", f"cannot be given together with {' and '.join(sorted(beside))}")
+            low, high = fitted["valid_range"]
+            # Of the values as they were given: two that differ may be rounded to one.
+            if not rules["valid_range"][0] < rules["valid_range"][1]:
+                raise InvalidArgument("valid_range", f"its minimum, {low!r}, is not below its maximum, {high!r}")
+        else:
+            low, high = (fitted.get(name, (None,))[0] for name in ("valid_min", "valid_max"))
+        return cls((*fitted.get("missing_value", ()), *fitted.get("missing_values", ())), low, high)
+
+    def fitted(self, dtype: str) -> Self:
+        """The same rules, with the values rounded to the data type.
+
+        Raises:
+            InvalidArgument: The data type cannot hold a value.
+        """
+        limits = {
+            name: None if value is None else _fit(name, value, dtype)
+            for name, value in (("valid_min", self.valid_min), ("valid_max", self.valid_max))
+        }
+        name = "missing_value" if len(self.values) == 1 else "missing_values"
+        return replace(self, values=tuple(_fit(name, value, dtype) for value in self.values), **limits)
 
 
-def _fits(value: float, dtype: str) -> bool:
-    kind = DTYPES[dtype].kind
-    if kind == "f":
-        try:
-            largest = float(np.finfo(dtype).max)
-            return not math.isfinite(value) or abs(float(value)) <= largest
-        except OverflowError:
-            return False
-    if not isinstance(value, int):
-        return False
-    if kind == "b":
-        return value in (0, 1)
-    limits = np.iinfo(dtype)
-    return int(limits.min) <= value <= int(limits.max)
+def _fit_rule(name: str, values: Sequence[Number], dtype: str) -> tuple[Number, ...]:
+    if name not in MISSING_RULES:
+        raise InvalidArgument("missing", f"there is no rule {shown(name)}; there are {', '.join(MISSING_RULES)}")
+    least, most = MISSING_RULES[name]
+    if not least <= len(values) <= most:
+        expected = str(least) if least == most else f"{least} to {most}"
+        raise InvalidArgument(name, f"takes {expected} values, not {len(values)}")
+    return tuple(_fit(name, value, dtype) for value in values)
 
 
-def _as_float(value: float) -> float:
-    """The same number as a float, zero without a sign; a whole number that no float64 is stays as it is."""
-    return float(value) + 0.0 if float(value) == value else value
+def _fit(name: str, value: Number, dtype: str) -> Number:
+    """A value as the data type holds it: rounded to a float type, and whole for the others.
+
+    The lowest float32 is printed as -3.4028235e+38 by numpy, C and GDAL, which is below it and is rounded to it: only
+    what is rounded to infinity is out of range.
+
+    Raises:
+        InvalidArgument: The data type cannot hold it.
+    """
+    known = DTYPES[dtype]
+    if known.kind == "c":
+        raise InvalidArgument(name, f"is not supported for {dtype}")
+    if known.kind == "f":
+        rounded = _round(value, known)
+        if math.isinf(rounded) and not (isinstance(value, float) and math.isinf(value)):
+            raise InvalidArgument(name, f"{value!r} is out of range for {dtype}")
+        # Zero without a sign.
+        return rounded + 0.0
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise InvalidArgument(name, f"{value!r} is not a whole number, as {dtype} needs")
+        value = int(value)
+    lowest, highest = (0, 1) if known.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    if not lowest <= value <= highest:
+        raise InvalidArgument(name, f"{value} is out of range for {dtype}")
+    return value
+
+
+def _round(value: Number, dtype: np.dtype[np.generic]) -> float:
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.asarray(float(value)).astype(dtype))
+    except OverflowError:
+        # A whole number beyond float64.
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +329,9 @@ class ReductionSpec:
         size: How many bytes of the object it takes, as stored; None for the rest.
         compression: What it is decompressed with, a name in ``COMPRESSIONS``; None for nothing.
         filters: What was done before compressing it, in that order; undone in reverse.
-        missing: Which elements are missing; None for none.
+        missing: Which elements are missing; None where all count.
+        sum_dtype: The data type in which a ``sum`` is added up and returned, a name in ``SUM_DTYPES``; None for the
+            reducer's own.
         ddof: Of ``var`` and ``std``: what is taken from the number of elements to divide by.
         range: The bytes of the object that hold the data, in place of ``offset`` and ``size``.
 
@@ -292,6 +353,7 @@ class ReductionSpec:
     compression: str | None = None
     filters: tuple[Filter, ...] = ()
     missing: Missing | None = None
+    sum_dtype: str | None = None
     ddof: int = 0
     range: ByteRange | None = None
 
@@ -303,6 +365,7 @@ class ReductionSpec:
         object.__setattr__(self, "compression", _normal_compression(self))
         if self.missing is not None:
             object.__setattr__(self, "missing", self.missing.fitted(self.dtype))
+        object.__setattr__(self, "sum_dtype", _normal_sum_dtype(self))
         if self.ddof and not REDUCERS[self.reducer].takes_ddof:
             raise InvalidArgument("ddof", f"means nothing to {self.reducer}")
         if abs(self.ddof) > _MAX_DDOF:
@@ -333,10 +396,7 @@ class ReductionSpec:
     @property
     def result_dtype(self) -> str:
         """The result's data type, a name in ``DTYPES``."""
-        rule = REDUCERS[self.reducer]
-        if rule.widens and DTYPES[self.dtype].kind in "biu":
-            return "float64"
-        return rule.result_dtype or self.dtype
+        return self.sum_dtype or _own_result_dtype(self)
 
 
 def _ensure_kind(spec: ReductionSpec) -> None:
@@ -365,8 +425,8 @@ def _ensure_bytes(spec: ReductionSpec) -> None:
 
 def _ensure_arrangement(spec: ReductionSpec) -> None:
     if spec.shape is not None:
-        if not 1 <= len(spec.shape) <= MAX_DIMENSIONS:
-            raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions, not 1 to {MAX_DIMENSIONS}")
+        if len(spec.shape) > MAX_DIMENSIONS:
+            raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions; the maximum is {MAX_DIMENSIONS}")
         if any(size < 1 for size in spec.shape):
             raise InvalidArgument("shape", "has a size that is not above 0")
         data_bytes = math.prod(spec.shape) * spec.element_bytes
@@ -401,3 +461,23 @@ def _normal_compression(spec: ReductionSpec) -> str | None:
     if name not in COMPRESSIONS:
         raise InvalidArgument("compression", f"no codec {shown(name)}; there are {', '.join(COMPRESSIONS)}")
     return name
+
+
+def _own_result_dtype(spec: ReductionSpec) -> str:
+    rule = REDUCERS[spec.reducer]
+    if rule.widens and DTYPES[spec.dtype].kind in "biu":
+        return "float64"
+    return rule.result_dtype or spec.dtype
+
+
+def _normal_sum_dtype(spec: ReductionSpec) -> str | None:
+    if spec.sum_dtype is None:
+        return None
+    if spec.reducer != "sum":
+        raise InvalidArgument("result_dtype", f"is a parameter of sum, not of {spec.reducer}")
+    if spec.sum_dtype not in SUM_DTYPES:
+        raise InvalidArgument("result_dtype", f"is {shown(spec.sum_dtype)}, not one of {', '.join(SUM_DTYPES)}")
+    # numpy's rule: every value of the first type is one of the second, but for the rounding of int64 to float64.
+    if not np.can_cast(DTYPES[spec.dtype], DTYPES[spec.sum_dtype], "safe"):
+        raise InvalidArgument("result_dtype", f"{spec.sum_dtype} cannot hold the values of {spec.dtype}")
+    return None if spec.sum_dtype == _own_result_dtype(spec) else spec.sum_dtype

@@ -1,5 +1,7 @@
 """What many tests do in the same way: feed a stream in every way, ask the application for a target as it is sent."""
 
+import base64
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -58,6 +60,14 @@ def ask(
     overrides = {"RAW_URI": target, **environ}
     return app.test_client().open(
         "/", method=method, headers=dict(headers or {}), environ_overrides=overrides, buffered=True
+    )
+
+
+def post_json(app: flask.Flask, path: str, body: Mapping[str, Any]) -> TestResponse:
+    """The application's answer to a request of the JSON interface, in somebody's name."""
+    token = base64.b64encode(b"key:secret").decode()
+    return app.test_client().open(
+        path, method="POST", data=json.dumps(body), headers={"Authorization": f"Basic {token}"}, buffered=True
     )
 
 

@@ -137,7 +137,7 @@ def test_selections_offsets_and_missing_data_are_found_in_ranges(helpers: Helper
         shape=array.shape,
         offset=12,
         selection=(Slice(490, 3, -3), Slice(5, 90, 2)),
-        missing=Missing("valid_max", (2e3,)),
+        missing=Missing(valid_max=2e3),
     )
     source = Patient(bytes(12) + array.tobytes())
     check_result(spec, array, run(spec, source, GATE, helpers).result)

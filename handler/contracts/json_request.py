@@ -23,8 +23,8 @@ from handler.contracts.json_body import read_object, shown_member
 from handler.contracts.urls import parse_origin, split_url
 from handler.errors import InvalidArgument, shown
 from handler.origins import Origin
-from handler.params import encode
-from handler.spec import MAX_DIMENSIONS, MISSING_KINDS, Filter, Missing, ReductionSpec, Slice
+from handler.params import encode, parse_dtype
+from handler.spec import DTYPES, MAX_DIMENSIONS, MISSING_RULES, Filter, Missing, ReductionSpec, Slice
 
 # A key of 1,024 bytes is 3,072 characters when it is all percent-encoded, and a presigned query as many again.
 _MAX_TEXT_CHARACTERS = 8192
@@ -133,6 +133,11 @@ def _ensure_number(value: Any) -> int | float:
     return number  # type: ignore[no-any-return]  # its type was just looked at
 
 
+def _read_nan(value: Any) -> Any:
+    # JSON has no number for it. Zarr and numpy spell it so in texts.
+    return math.nan if value in ("nan", "NaN") else _ensure_number(value)
+
+
 def _as_list(value: Any) -> Any:
     return [value] if type(value) is int else value
 
@@ -145,7 +150,9 @@ def _ensure_ascending(axes: list[int]) -> list[int]:
 
 _Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
 _Number = Annotated[Any, AfterValidator(_ensure_number)]
-_Numbers = Annotated[list[_Number], Field(max_length=MISSING_KINDS["missing_values"][1])]
+_Value = Annotated[Any, AfterValidator(_read_nan)]
+_Values = Annotated[list[_Value], Field(max_length=MISSING_RULES["missing_values"][1])]
+_Limits = Annotated[list[_Number], Field(max_length=MISSING_RULES["valid_range"][1])]
 _Index = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 _Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
 _Axis = Annotated[int, Field(ge=0)]
@@ -168,11 +175,11 @@ class _Filter(_Members):
 
 
 class _Missing(_Members):
-    missing_value: _Number | None = None
-    missing_values: _Numbers | None = None
+    missing_value: _Value | None = None
+    missing_values: _Values | None = None
     valid_min: _Number | None = None
     valid_max: _Number | None = None
-    valid_range: _Numbers | None = None
+    valid_range: _Limits | None = None
 
 
 class _Fields(_Members):
@@ -234,17 +241,22 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
         for name, value in (("selection", fields.selection), ("axis", axis)):
             if value is not None:
                 raise InvalidArgument(name, "needs a shape")
-    optional = {"byte_order": fields.byte_order, "order": fields.order, "offset": fields.offset}
+    if fields.shape == []:
+        raise InvalidArgument("shape", "is empty; leave it out for one dimension")
+    dtype, carried = parse_dtype(fields.dtype)
+    if carried and fields.byte_order not in (None, carried):
+        raise InvalidArgument("byte_order", f"is {shown(fields.byte_order or '')}, but dtype is {carried}-endian")
+    optional = {"byte_order": fields.byte_order or carried, "order": fields.order, "offset": fields.offset}
     return ReductionSpec(
         reducer=reducer,
-        dtype=fields.dtype,
+        dtype=dtype,
         shape=None if fields.shape is None else tuple(fields.shape),
         selection=None if fields.selection is None else tuple(Slice(*bounds) for bounds in fields.selection),
         axis=None if axis is None else tuple(axis),
         size=fields.size,
         compression=fields.compression.id if fields.compression else None,
         filters=tuple(_build_filter(each, place) for place, each in enumerate(fields.filters or ())),
-        missing=None if fields.missing is None else _build_missing(fields.missing),
+        missing=None if fields.missing is None else _build_missing(fields.missing, dtype),
         **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
     )
 
@@ -256,12 +268,19 @@ def _build_filter(given: _Filter, place: int) -> Filter:
     return named
 
 
-def _build_missing(given: _Missing) -> Missing:
-    rules = {name: value for name, value in given if value is not None}
+def _build_missing(given: _Missing, dtype: str) -> Missing | None:
+    rules = {name: value if isinstance(value, list) else [value] for name, value in given if value is not None}
     if len(rules) != 1:
-        raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_KINDS)}")
-    ((kind, value),) = rules.items()
-    return Missing(kind, tuple(value) if isinstance(value, list) else (value,))
+        raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_RULES)}")
+    if dtype not in DTYPES:
+        # The spec refuses it.
+        return None
+    is_whole = DTYPES[dtype].kind in "iub"
+    ((name, values),) = rules.items()
+    for value in values:
+        if isinstance(value, float) and is_whole:
+            raise InvalidArgument(name, f"{value!r} is not an integer, as {dtype} needs")
+    return Missing.of(rules, dtype)
 
 
 # From members to the place

@@ -16,7 +16,7 @@ from handler.logs import note
 from handler.params import StoreQuery, build_spec, ensure_encoded, parse_range
 from handler.pipeline import Answer
 from handler.render import format_result_etag, parse_result_etag, result_headers, split_etags
-from handler.spec import ByteRange, ReductionSpec
+from handler.spec import REDUCERS, ByteRange, ReductionSpec
 from handler.upstream.source import Source
 
 # What S3 takes in the query of a GET: GetObject's own, and who signs. Compared with botocore's model by a test.
@@ -99,8 +99,11 @@ def reply_with_object(wanted: Wanted, source: Source, service: Service, is_head:
             given = pipeline.run(wanted.spec, source, service.gate, service.helpers)
     except NotModified as unchanged:
         raise NotModified(format_result_etag(unchanged.etag, wanted.spec)) from None
-    pipeline.ensure_no_gaps(wanted.spec, given.result)
-    return _write(given, wanted)
+    pipeline.ensure_not_empty(wanted.spec, given.result)
+    result = given.result
+    if REDUCERS[wanted.spec.reducer].needs_elements:
+        result = result.with_nan_where_empty()
+    return _write(Answer(result, given.facts), wanted)
 
 
 def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:

@@ -12,7 +12,8 @@ one becomes the result. A new reducer is mostly a row.
 What holds of every row:
 
 - NaN propagates, as in numpy: a NaN that is not missing makes sum, mean, max and min NaN, and argmax finds the first.
-- Integers wrap in their own type: the sum of int8 is an int8, modulo 256. The sum of bool is bool, whether any is true.
+- Integer sums wrap in the type of the result: the sum of int8 is an int8, modulo 256, unless another type was asked
+  for. The sum of bool is bool, whether any is true.
 - A cell of no elements has the value of nothing: 0 for sums, the lowest value of the type for max, the highest for min,
   NaN for a mean. Its count is 0, and whether it is an error is for the doors to say.
 - Floats are summed in float64, and the sums of pieces in twice that: ``_two_sum`` keeps the error of every addition
@@ -77,6 +78,7 @@ class Piece(NamedTuple):
         values: The elements; the memory is the piece's to overwrite.
         mask: Which of them are missing, None where none is.
         counts: How many elements that are not missing each cell has.
+        result: The data type of the result.
         axes: The axes that are reduced.
         slab: Where it lies.
         plan: What it is a part of.
@@ -85,6 +87,7 @@ class Piece(NamedTuple):
     values: Array
     mask: Array | None
     counts: Any
+    result: np.dtype[Any]
     axes: tuple[int, ...]
     slab: Slab
     plan: Plan
@@ -101,7 +104,8 @@ class Kernel:
     """One row of the table.
 
     Attributes:
-        nothing: The state of no elements of a data type, a value for each array of the state.
+        nothing: The state of no elements, a value for each array of the state, from the data type of the elements and
+            that of the result.
         reduce: The state of a piece.
         join: The state of the data of both, the first's coming first, from states and counts.
         finish: The values of the cells from the last state, counts and the spec, before the cast to the result's type.
@@ -109,7 +113,7 @@ class Kernel:
             what takes less than ``join`` and is as good for a few. None where nothing does.
     """
 
-    nothing: Callable[[np.dtype[Any]], tuple[Any, ...]]
+    nothing: Callable[[np.dtype[Any], np.dtype[Any]], tuple[Any, ...]]
     reduce: Callable[[Piece], tuple[Any, ...]]
     join: Callable[[State, Array, State, Any], tuple[Any, ...]]
     finish: Callable[[State, Array, ReductionSpec], Any]
@@ -157,11 +161,12 @@ class Reducer:
         self._spec = spec
         self._plan = plan
         dtype = DTYPES[spec.dtype]
-        self._kernel = _find_kernel(spec.reducer, spec.dtype)
+        self._result = DTYPES[spec.result_dtype]
+        self._kernel = _find_kernel(spec.reducer, spec.result_dtype)
         self._add_up = self._kernel.add_up if dtype.itemsize < _wide(dtype).itemsize else None
         self._marker = Marker(spec.missing, spec.dtype) if spec.missing else None
         cells = plan.cells
-        nothing = self._kernel.nothing(dtype)
+        nothing = self._kernel.nothing(dtype, self._result)
         self._keeps_elements = REDUCERS[spec.reducer].keeps_elements
         # A single cell's are numbers of numpy's, as kernels make them.
         state = tuple(np.full(cells, value) for value in nothing) if cells else nothing
@@ -195,10 +200,9 @@ class Reducer:
 
     def result(self) -> Reduced:
         """The result of all the data so far."""
-        dtype = DTYPES[self._spec.result_dtype]
         with np.errstate(all="ignore"):
-            values = np.asarray(self._kernel.finish(self.partial.state, self.partial.counts, self._spec)).astype(dtype)
-        return Reduced(values, self.partial.counts)
+            values = np.asarray(self._kernel.finish(self.partial.state, self.partial.counts, self._spec))
+            return Reduced(values.astype(self._result), self.partial.counts)
 
     def _reduce(self, slab: Slab, block: Array) -> _Found:
         """The counts and the state of what is selected of a block."""
@@ -207,7 +211,7 @@ class Reducer:
         # Of what is kept, all that are not missing are counted together.
         counted = tuple(range(values.ndim)) if self._keeps_elements else slab.axes
         counts = _count_present(values, mask, counted)
-        state = self._kernel.reduce(Piece(values, mask, counts, slab.axes, slab, self._plan))
+        state = self._kernel.reduce(Piece(values, mask, counts, self._result, slab.axes, slab, self._plan))
         return _Found(slab.cells, counts, state)
 
     def _take_in(self, found: _Found) -> None:
@@ -262,17 +266,18 @@ def _put(array: Array, cells: Index, values: Any) -> Array:
 def state_bytes(spec: ReductionSpec, plan: Plan) -> int:
     """What a reducer of these holds, and what its result takes beside it."""
     result = DTYPES[spec.result_dtype].itemsize * (REDUCERS[spec.reducer].leading or 1)
-    return math.prod(plan.cells) * (_cell_bytes(spec.reducer, spec.dtype) + 8 + 2 * result)
+    return math.prod(plan.cells) * (_cell_bytes(spec.reducer, spec.dtype, spec.result_dtype) + 8 + 2 * result)
 
 
 @cache
-def _cell_bytes(reducer: str, dtype: str) -> int:
-    return sum(np.asarray(value).itemsize for value in _find_kernel(reducer, dtype).nothing(DTYPES[dtype]))
+def _cell_bytes(reducer: str, dtype: str, result_dtype: str) -> int:
+    nothing = _find_kernel(reducer, result_dtype).nothing(DTYPES[dtype], DTYPES[result_dtype])
+    return sum(np.asarray(value).itemsize for value in nothing)
 
 
 @cache
-def _find_kernel(reducer: str, dtype: str) -> Kernel:
-    kind = DTYPES[dtype].kind
+def _find_kernel(reducer: str, result_dtype: str) -> Kernel:
+    kind = DTYPES[result_dtype].kind
     return next(kernel for kinds, kernel in KERNELS[reducer].items() if kind in kinds)
 
 
@@ -352,7 +357,7 @@ def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _count() -> Kernel:
     return Kernel(
-        nothing=lambda _: (),
+        nothing=lambda *_: (),
         reduce=lambda _: (),
         join=lambda *_: (),
         finish=lambda _, counts, __: counts,
@@ -365,7 +370,7 @@ def _select() -> Kernel:
         return (np.bitwise_or(mine[0].view(np.uint8), other[0].view(np.uint8)).view(mine[0].dtype),)
 
     return Kernel(
-        nothing=lambda dtype: (dtype.type(0),),
+        nothing=lambda dtype, _: (dtype.type(0),),
         reduce=lambda piece: (piece.values,),
         join=join,
         finish=lambda state, _, __: state[0],
@@ -374,7 +379,7 @@ def _select() -> Kernel:
 
 def _extremum(ufunc: np.ufunc, nothing: Callable[..., Any], shown: Callable[..., Any]) -> Kernel:
     return Kernel(
-        nothing=lambda dtype: (nothing(dtype),),
+        nothing=lambda dtype, _: (nothing(dtype),),
         reduce=lambda piece: (ufunc.reduce(piece.filled(nothing(piece.values.dtype)), axis=piece.axes),),
         join=lambda mine, _, other, __: (ufunc(mine[0], other[0]),),
         finish=lambda state, counts, spec: np.where(counts > 0, state[0], shown(DTYPES[spec.dtype])),
@@ -383,9 +388,9 @@ def _extremum(ufunc: np.ufunc, nothing: Callable[..., Any], shown: Callable[...,
 
 def _wrapping_sum() -> Kernel:
     return Kernel(
-        nothing=lambda dtype: (dtype.type(0),),
+        nothing=lambda _, result: (result.type(0),),
         # Without dtype numpy widens small integers to 64 bits.
-        reduce=lambda piece: (np.add.reduce(piece.filled(0), axis=piece.axes, dtype=piece.values.dtype),),
+        reduce=lambda piece: (np.add.reduce(piece.filled(0), axis=piece.axes, dtype=piece.result),),
         join=lambda mine, _, other, __: (np.add(mine[0], other[0]),),
         finish=lambda state, _, __: state[0],
     )
@@ -402,7 +407,7 @@ def _float_sum(finish: Callable[[State, Array], Any]) -> Kernel:
         return total, 0.0
 
     return Kernel(
-        nothing=lambda dtype: (_wide(dtype).type(0), _wide(dtype).type(0)),
+        nothing=lambda dtype, _: (_wide(dtype).type(0), _wide(dtype).type(0)),
         reduce=reduce,
         join=lambda mine, _, other, __: _two_sum(mine, other),
         finish=lambda state, counts, _: finish(state, counts),
@@ -412,7 +417,7 @@ def _float_sum(finish: Callable[[State, Array], Any]) -> Kernel:
 
 def _truth(ufunc: np.ufunc, nothing: bool) -> Kernel:
     return Kernel(
-        nothing=lambda _: (np.bool_(nothing),),
+        nothing=lambda *_: (np.bool_(nothing),),
         reduce=lambda piece: (ufunc.reduce(piece.filled(nothing), axis=piece.axes),),
         join=lambda mine, _, other, __: (ufunc(mine[0], other[0]),),
         finish=lambda state, _, __: state[0],
@@ -444,7 +449,7 @@ def _deviation(root: bool) -> Kernel:
         return np.sqrt(variance) if root else variance
 
     return Kernel(
-        nothing=lambda _: (np.float64(0),) * 3,
+        nothing=lambda *_: (np.float64(0),) * 3,
         reduce=_moments,
         join=_join_moments,
         finish=finish,
@@ -470,7 +475,7 @@ def _stats() -> Kernel:
         return np.stack([counts.astype(np.float64), *known, _mean_of(state, counts), m2])
 
     return Kernel(
-        nothing=lambda _: (*(np.float64(0),) * 3, np.float64(np.inf), np.float64(-np.inf)),
+        nothing=lambda *_: (*(np.float64(0),) * 3, np.float64(np.inf), np.float64(-np.inf)),
         reduce=reduce,
         join=join,
         finish=finish,
@@ -522,7 +527,7 @@ def _arg(search: Callable[..., Any], is_before: np.ufunc, nothing: Callable[...,
         return np.where(takes_other, other_best, my_best), np.where(takes_other, other_place, my_place)
 
     return Kernel(
-        nothing=lambda dtype: (nothing(dtype), np.int64(-1)),
+        nothing=lambda dtype, _: (nothing(dtype), np.int64(-1)),
         reduce=reduce,
         join=join,
         finish=lambda state, _, __: state[1],
@@ -533,21 +538,21 @@ def _mean_of(state: State, counts: Array) -> Any:
     return np.where(counts > 0, _rounded(state), np.nan) / np.maximum(counts, 1)
 
 
-# Reducer, then the kinds of numpy's data types: b bool, i and u integers, f floats, c complex.
+# Reducer, then the kinds of the result's data type: b bool, i and u integers, f floats, c complex.
 KERNELS: Mapping[str, Mapping[str, Kernel]] = MappingProxyType(
     {
-        "count": {"biufc": _count()},
+        "count": {"i": _count()},
         "max": {"biuf": _extremum(np.maximum, _least, lowest)},
         "min": {"biuf": _extremum(np.minimum, _greatest, highest)},
         "sum": {"biu": _wrapping_sum(), "fc": _float_sum(lambda state, _: _rounded(state))},
         "select": {"biufc": _select()},
-        "mean": {"biufc": _float_sum(_mean_of)},
-        "var": {"biuf": _deviation(root=False)},
-        "std": {"biuf": _deviation(root=True)},
-        "argmax": {"biuf": _arg(np.argmax, np.greater, _least)},
-        "argmin": {"biuf": _arg(np.argmin, np.less, _greatest)},
-        "any": {"biuf": _truth(np.logical_or, nothing=False)},
-        "all": {"biuf": _truth(np.logical_and, nothing=True)},
-        "stats": {"biuf": _stats()},
+        "mean": {"fc": _float_sum(_mean_of)},
+        "var": {"f": _deviation(root=False)},
+        "std": {"f": _deviation(root=True)},
+        "argmax": {"i": _arg(np.argmax, np.greater, _least)},
+        "argmin": {"i": _arg(np.argmin, np.less, _greatest)},
+        "any": {"b": _truth(np.logical_or, nothing=False)},
+        "all": {"b": _truth(np.logical_and, nothing=True)},
+        "stats": {"f": _stats()},
     }
 )

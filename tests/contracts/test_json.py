@@ -187,6 +187,44 @@ def test_nothing_is_a_value_that_is_masked_by_its_count(
     assert values(post(app, f"/v2/{reducer}/", request("v2", dtype=dtype, shape=[10], **nothing))) == (value, [0])
 
 
+@pytest.mark.parametrize(
+    ("rule", "count"),
+    [
+        ({"missing_value": "nan"}, 3),
+        ({"missing_value": "NaN"}, 3),
+        ({"missing_values": ["nan", 2.0]}, 2),
+        ({"missing_value": -3.4028235e38}, 4),
+        ({"valid_min": -3.4028235e38}, 5),
+    ],
+)
+def test_nan_is_written_as_text_and_limits_are_rounded_to_the_type(
+    app: flask.Flask, store: FakeStore, rule: dict[str, Any], count: int
+) -> None:
+    data = np.array([1, np.nan, 2, np.finfo("f4").min, np.nan], "<f4")
+    store.sources.update(FakeStore({"/bucket/nan": data.tobytes()}).sources)
+    body = request("v2", url="http://store.test:9000/bucket/nan", byte_order="little", missing=rule)
+    assert values(post(app, "/v2/count/", body))[0] == count
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"missing_value": "inf"}, {"missing_value": "1"}, {"valid_min": "nan"}, {"valid_range": ["nan", 1]},
+     {"missing_value": 3.4028236e38}, {"missing_values": [1, "nam"]}, {"valid_max": -3.5e38}],
+)  # fmt: skip
+def test_other_texts_and_numbers_out_of_range_are_refused(app: flask.Flask, rule: dict[str, Any]) -> None:
+    response = post(app, "/v2/count/", request("v2", missing=rule))
+    assert response.status_code == 400
+    assert next(iter(rule)) in read_error(response)[1][0]
+
+
+def test_a_data_type_may_carry_its_byte_order(app: flask.Flask) -> None:
+    whole = {"url": "http://store.test:9000/bucket/big", "offset": 8, "size": 40}
+    assert values(post(app, "/v2/sum/", request("v2", **{**whole, "dtype": ">i4"}))) == (55, [10])
+    response = post(app, "/v2/sum/", request("v2", **{**whole, "dtype": ">i4", "byte_order": "little"}))
+    assert response.status_code == 400
+    assert read_error(response)[1] == ["byte_order: is 'little', but dtype is big-endian"]
+
+
 def test_a_selection_of_nothing_is_empty(app: flask.Flask) -> None:
     assert values(post(app, "/v2/select/", request("v2", shape=[10], selection=[[3, 3, 1]]))) == ([], [0])
 
@@ -259,7 +297,7 @@ def of_shape(member: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
 
 
 FAULTS = [
-    *each("dtype", None, 1, True, [], {}, "", "float31", "FLOAT32", "<f4", "\ud800"),
+    *each("dtype", None, 1, True, [], {}, "", "float31", "FLOAT32", "\ud800"),
     *each("byte_order", 1, True, "", "middle", "Big", ["big"]),
     *each("order", 1, "", "A", "c", []),
     *each("offset", -1, 1.0, True, "0", [0], 2**63, 10**4000),
