@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from active_storage.algebra import Reduced
 from bench.machine import describe
 from bench.tables import Spread, Target, format_spread, format_targets, table
 from handler.core.blocks import BlockReader, Held
-from handler.core.reduce import Reduced, Reducer
 from handler.core.select import Plan
+from handler.kernels.reducer import Reducer
 from handler.spec import REDUCERS, ByteOrder, Missing, ReductionSpec, Slice
 
 ELEMENTS = 1 << 20

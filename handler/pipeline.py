@@ -12,10 +12,10 @@ from handler.core.blocks import BLOCK_BYTES, BlockReader
 from handler.core.codecs.base import Budget
 from handler.core.decode import open_decoded
 from handler.core.extent import Extent
-from handler.core.reduce import state_bytes
 from handler.core.result import Result
 from handler.core.select import Plan
 from handler.errors import InvalidArgument, InvalidRange, NothingToReduce, PartsDiffer
+from handler.kernels.reducer import state_bytes
 from handler.logs import note
 from handler.memory import Account, MemoryGate
 from handler.parts import Helpers, OpenSpan, reduce_parts

@@ -5,7 +5,7 @@ import re
 from functools import lru_cache
 from xml.sax.saxutils import escape
 
-from handler.core.reduce import ARITHMETIC_VERSION
+from active_storage.algebra import ARITHMETIC_VERSION
 from handler.core.result import Result
 from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, MissingToken, SlowDown
 from handler.params import format_range, format_reduction

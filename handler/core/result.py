@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from handler.core.reduce import Reduced
+from active_storage.algebra import Reduced
 from handler.core.select import Plan
 from handler.spec import DTYPES, REDUCERS, Order, ReductionSpec
 

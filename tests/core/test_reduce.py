@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from active_storage.algebra import ALGEBRAS
 from handler.core.blocks import BLOCK_BYTES
-from handler.core.reduce import KERNELS, Reducer
 from handler.core.select import Plan
 from handler.errors import IncompleteElement, InvalidArgument, NothingToReduce
+from handler.kernels import KERNELS
+from handler.kernels.reducer import Reducer
 from handler.pipeline import ensure_not_empty
 from handler.spec import DTYPES, REDUCERS, ByteRange, Missing, ReductionSpec, Slice
 from tests.helpers import check_stream, reduce_bytes, value_of
@@ -26,11 +28,12 @@ INTEGERS = [name for name, dtype in DTYPES.items() if dtype.kind in "iu"]
 
 
 def test_every_reducer_has_a_kernel_for_every_kind_that_it_takes() -> None:
-    assert KERNELS.keys() == REDUCERS.keys()
+    assert ALGEBRAS.keys() == REDUCERS.keys()
+    assert KERNELS.keys() == {algebra for row in ALGEBRAS.values() for algebra in row.values()}
     for reducer, rule in REDUCERS.items():
         specs = [ReductionSpec(reducer, name) for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]
         kinds = {DTYPES[spec.result_dtype].kind for spec in specs}
-        assert sorted("".join(KERNELS[reducer])) == sorted(kinds)
+        assert sorted("".join(ALGEBRAS[reducer])) == sorted(kinds)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
