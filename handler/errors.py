@@ -47,6 +47,38 @@ class InvalidArgument(ActiveStorageError):
         self.field = field
 
 
+class InvalidCodec(InvalidArgument):
+    """A step of decoding is none that there is, or has a parameter that it cannot have.
+
+    Attributes:
+        codec: The id of the step.
+        member: ``id``, ``element_size``, or the name of the parameter.
+        fault: What is wrong with it.
+    """
+
+    def __init__(self, codec: str, member: str, fault: str, field: str = "filters") -> None:
+        name = member if member.isidentifier() and member.isascii() else shown(member)
+        super().__init__(field, fault if member == "id" else f"{codec}: {name[:60]} {fault}")
+        self.codec = codec
+        self.member = member
+        self.fault = fault
+
+    def within(self, field: str) -> "InvalidCodec":
+        """The same fault, of a step that stands in ``field``."""
+        return InvalidCodec(self.codec, self.member, self.fault, field)
+
+
+class CodecNotInstalled(ActiveStorageError):
+    """This server lacks the library that a codec needs."""
+
+    status = 400
+    code = "CodecNotInstalled"
+
+    def __init__(self, codec: str, library: str) -> None:
+        super().__init__(f'{codec}: the library {library} is not installed on this server; its extra "codecs" has it')
+        self.codec = codec
+
+
 class BadCredentials(ActiveStorageError):
     """The header that says who asks is of a form that nothing can be read from."""
 
@@ -253,6 +285,13 @@ class StoreTimeout(ActiveStorageError):
 
     status = 504
     code = "StoreTimeout"
+
+
+class DeadlineExceeded(ActiveStorageError):
+    """The time that a request has was over while the data was still being decoded."""
+
+    status = 504
+    code = "DeadlineExceeded"
 
 
 class ObjectChanged(ActiveStorageError):

@@ -4,6 +4,7 @@
     segment    = dtype *( ";" name "=" value )            RFC 3986, section 3.3: path parameters
     object     = bucket "/" key                           never looked into, never decoded
     query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
+    step       = codec [ ":" element-size ] *( ":" name "=" value )    one of ``filters``, and ``compression``
     reduction  = reducer "/" segment                      where nothing else names an object, either part may be missing
 
 The reducer and the segment are percent-decoded before they are parsed, since clients encode what they like there
@@ -20,7 +21,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
-from handler.errors import InvalidArgument, NoSuchDoor, shown
+from handler.codecs import CODECS, find_id, format_value
+from handler.errors import InvalidArgument, InvalidCodec, NoSuchDoor, shown
 from handler.spec import DTYPES, MAX_BYTES, MISSING_RULES, ByteOrder, ByteRange, Filter, Missing, ReductionSpec, Slice
 
 OBJECT_DOOR = "obj"
@@ -390,13 +392,35 @@ def _format_slice(chosen: Slice) -> str:
     return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
 
 
-def _parse_filter(text: str) -> Filter:
-    name, colon, size = text.partition(":")
-    return Filter(name, _parse_integer("filters", size) if colon else None)
+def _parse_step(name: str, text: str) -> Filter:
+    codec, *parts = text.split(":")
+    size = parts.pop(0) if parts and "=" not in parts[0] else None
+    given: list[tuple[str, Any]] = []
+    for part in parts:
+        member, equals, value = part.partition("=")
+        if not equals:
+            raise InvalidArgument(name, f"{shown(text)} is not of the form id:element_size:parameter=value")
+        given.append((member, _parse_value(codec, member, value)))
+    try:
+        return Filter(codec, None if size is None else _parse_integer(name, size), tuple(given))
+    except InvalidCodec as fault:
+        raise fault.within(name) from None
 
 
-def _format_filter(each: Filter) -> str:
-    return each.id if each.element_size is None else f"{each.id}:{each.element_size}"
+def _parse_value(codec: str, member: str, text: str) -> object:
+    """The value of a parameter; the text itself where it cannot be read, for the step to refuse."""
+    row = CODECS.get(find_id(codec))
+    if row is None or member not in row.parameters:
+        return text
+    try:
+        return row.parameters[member].parse(text)
+    except ValueError:
+        return text
+
+
+def _format_step(step: Filter) -> str:
+    size = [] if step.element_size is None else [str(step.element_size)]
+    return ":".join([step.id, *size, *(f"{name}={format_value(value)}" for name, value in step.parameters)])
 
 
 def _parse_numbers(name: str, text: str) -> tuple[int | float, ...]:
@@ -460,11 +484,11 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "axis": Parameter("axis", _parse_integers, _format_joined),
         "offset": Parameter("offset", _parse_integer, _unless_default(0)),
         "size": Parameter("size", _parse_integer, _format_plain),
-        "compression": Parameter("compression", lambda _, text: text, _format_plain),
+        "compression": Parameter("compression", _parse_step, lambda _, step: step and _format_step(step)),
         "filters": Parameter(
             "filters",
-            lambda _, text: tuple(_parse_filter(part) for part in _split(text)),
-            lambda name, filters: _format_joined(name, map(_format_filter, filters)) or None,
+            lambda name, text: tuple(_parse_step(name, part) for part in _split(text)),
+            lambda name, filters: _format_joined(name, map(_format_step, filters)) or None,
         ),
         **dict.fromkeys(MISSING_RULES, _MISSING),
         "result_dtype": Parameter("sum_dtype", lambda _, text: text, _format_plain),

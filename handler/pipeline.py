@@ -72,7 +72,7 @@ def describe(spec: ReductionSpec, source: Source) -> Answer:
     """
     extent = Extent.of(spec, source.takes_range)
     facts = _ask(extent, source.head)
-    facts.ensure_plain(spec.compression)
+    facts.ensure_plain(spec.codec_id)
     first, last = extent.locate(facts.start, facts.stop, facts.total)
     if spec.shape is None and spec.is_encoded:
         raise InvalidArgument("shape", "is needed to tell what encoded data is without reading it")
@@ -128,12 +128,12 @@ def _ask(extent: Extent, ask: Callable[[ByteRange | None], _Given]) -> _Given:
 
 def _decode(extent: Extent, stream: Stream, account: Account, gate: MemoryGate) -> _Data:
     spec, facts = extent.spec, stream.facts
-    facts.ensure_plain(spec.compression)
+    facts.ensure_plain(spec.codec_id)
     start, stop = extent.locate(facts.start, facts.stop, facts.total)
     if not spec.is_encoded:
         return _Data(BlockReader(stream, spec, start, stop), _shape_of(spec, stop - start), start)
     stored_bytes = stop - start
-    budget = Budget(gate.decoded_limit(stored_bytes), account.hold)
+    budget = Budget(gate.request_limit_bytes, account.hold, stream.ensure_wanted)
     decoded, elements = open_decoded(stream, stored_bytes, spec, budget)
     return _Data(BlockReader(decoded, spec, 0, elements), _shape_of(spec, elements))
 

@@ -40,6 +40,12 @@ _TOKEN_RE = re.compile(r"[!-+\--~]+( [!-+\--~]+)?", re.ASCII)
 _BIND_RE = re.compile(r"\S+:[0-9]{1,5}|unix:\S+", re.ASCII)
 
 
+# Settings of earlier versions, and why they have no effect any more.
+_REMOVED = {
+    "MAX_EXPANSION": "has no effect any more: MAX_OBJECT_MEMORY and DEADLINE bound what is decoded, whatever its ratio",
+}
+
+
 class SettingsError(Exception):
     """A setting has a value that it cannot have. The message names the setting, and never shows the value."""
 
@@ -151,10 +157,6 @@ class Settings(BaseSettings):
     max_object_memory: Bytes = Field(
         ByteSize(512 << 20), description="bytes that one request may hold; over it 400 EntityTooLarge"
     )
-    # Zeros compress a thousandfold with zlib; nothing measured does. Small data may be all zeros: see ``memory.py``.
-    max_expansion: int = Field(
-        1000, ge=1, description="decompressed bytes per compressed byte, where they are more than 64 MiB"
-    )
     connect_timeout: Seconds = Field(5.0, description="for a connection to the store")
     read_timeout: Seconds = Field(30.0, description="for the next bytes of the store, or of a client in a request")
     # MinIO and AWS give up on an object lambda after 60 s: an answer that comes later is work for nobody.
@@ -195,6 +197,9 @@ def find_unknown() -> list[str]:
     given = {name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE)) if name.upper().startswith(ENV_PREFIX)}
     lines = []
     for name in sorted(given - known):
+        if (removed := _REMOVED.get(name.removeprefix(ENV_PREFIX))) is not None:
+            lines.append(f"{name} {removed}")
+            continue
         near = get_close_matches(name, known, n=1, cutoff=0.9)
         lines.append(f"{name} is no setting{f'; {near[0]} is' if near else ''}")
     return lines

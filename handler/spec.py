@@ -9,11 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from handler.errors import InvalidArgument, InvalidRange, UnknownReducer, shown
+from handler.codecs import CODECS, Value, find_id
+from handler.errors import InvalidArgument, InvalidCodec, InvalidRange, UnknownReducer, shown
 
 ByteOrder = Literal["little", "big"]
 Order = Literal["C", "F"]
@@ -82,18 +83,18 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
 # What a sum can be added up in and returned as, where it is not the type of its elements.
 SUM_DTYPES = ("int64", "uint64", "float64")
 
-# What data can be decompressed with, by the name on the wire.
-COMPRESSIONS = ("gzip", "zlib", "zstd", "lz4", "blosc", "blosc2", "bz2", "lzma")
-
-# What is undone after it, in reverse order of writing. A codec may stand among them: h5py writes checksums of what is
-# compressed already.
-FILTERS = ("shuffle", "bitshuffle", "fletcher32", "delta")
-
-# The same under the names of HDF5, Zarr and the reference service.
-ALIASES: Mapping[str, str] = MappingProxyType({"deflate": "zlib", "shuffle_simd": "shuffle", "xz": "lzma"})
+# What can be named as compression, and what stands among the filters only; see ``codecs.py``.
+COMPRESSIONS = tuple(name for name, row in CODECS.items() if row.compresses)
+FILTERS = tuple(name for name, row in CODECS.items() if not row.compresses)
 
 # The largest array whose bytes S3 and a 64-bit machine can count.
 MAX_BYTES = 2**63 - 1
+
+# Blosc and numcodecs know none larger; HDF5's longest numbers are of 16 bytes.
+_MAX_ELEMENT_BYTES = 4096
+
+# Its name, and numcodecs' name of it.
+_ELEMENT_SIZES = ("element_size", "elementsize")
 
 # numpy's own limit.
 MAX_DIMENSIONS = 32
@@ -294,23 +295,72 @@ def _round(value: Number, dtype: np.dtype[np.generic]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that is undone: an ``id`` of ``FILTERS`` or ``COMPRESSIONS``; ``element_size`` None for the dtype's.
+    """A step that is undone: a row of ``CODECS`` and its parameters. ``compression`` is one, too.
+
+    Attributes:
+        id: A name in ``CODECS``; another name of the same is replaced by it.
+        element_size: In bytes; None for the data type's.
+        parameters: Pairs of name and value. Those that only writers need and those that say the default are left out,
+            and the rest stand in the table's order: equal steps are then equal.
 
     Raises:
-        InvalidArgument: There is no such filter, or elements of that size do not exist.
+        InvalidCodec: There is no such codec, or a parameter has a value that it cannot have.
     """
 
     id: str
     element_size: int | None = None
+    parameters: tuple[tuple[str, Value], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", ALIASES.get(self.id, self.id))
-        if self.id not in FILTERS + COMPRESSIONS:
-            raise InvalidArgument(
-                "filters", f"no filter {shown(self.id)}; there are {', '.join(FILTERS + COMPRESSIONS)}"
-            )
-        if self.element_size is not None and not 1 <= self.element_size <= 4096:
-            raise InvalidArgument("filters", f"an element of {self.element_size} bytes does not exist")
+        object.__setattr__(self, "id", find_id(self.id))
+        if self.id not in CODECS:
+            known = ", ".join(FILTERS + COMPRESSIONS)
+            raise InvalidCodec(self.id, "id", f"no filter {shown(self.id)}; there are {known}")
+        size = self.element_size
+        if size is not None and not 1 <= size <= _MAX_ELEMENT_BYTES:
+            raise InvalidCodec(self.id, "element_size", f"an element of {size} bytes does not exist")
+        object.__setattr__(self, "parameters", _normal_parameters(self))
+
+    @classmethod
+    def of(cls, name: str, members: Mapping[str, Any]) -> Self:
+        """The step of that name with parameters of any type, ``element_size`` among them, also as numcodecs writes it.
+
+        Raises:
+            InvalidCodec: As the class.
+        """
+        rest = {key: value for key, value in members.items() if key not in _ELEMENT_SIZES}
+        sizes = [members[key] for key in _ELEMENT_SIZES if key in members]
+        if len(sizes) > 1 or any(type(size) is not int for size in sizes):
+            raise InvalidCodec(name, "element_size", "should be one whole number")
+        return cls(name, sizes[0] if sizes else None, tuple(rest.items()))
+
+    def value(self, name: str) -> Value | None:
+        """The value of a parameter, its default where it was not given."""
+        return dict(self.parameters).get(name, CODECS[self.id].parameters[name].default)
+
+
+def _normal_parameters(step: Filter) -> tuple[tuple[str, Value], ...]:
+    row = CODECS[step.id]
+    given = dict(step.parameters)
+    if len(given) != len(step.parameters):
+        raise InvalidCodec(step.id, "parameters", "has one twice")
+    for name in given:
+        if name not in row.parameters and name not in row.writer:
+            known = ", ".join(("element_size", *row.parameters))
+            raise InvalidCodec(step.id, name, f"is not one of its parameters, which are: {known}")
+    normal = []
+    for name, parameter in row.parameters.items():
+        if name not in given:
+            if parameter.is_required:
+                raise InvalidCodec(step.id, name, "is needed")
+            continue
+        try:
+            value = parameter.check(given[name])
+        except ValueError as fault:
+            raise InvalidCodec(step.id, name, str(fault)) from None
+        if value != parameter.default:
+            normal.append((name, value))
+    return tuple(normal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +377,8 @@ class ReductionSpec:
         axis: The axes that are reduced over, ascending, from the front; None for all, () for none.
         offset: Where the data begins in the object, in bytes.
         size: How many bytes of the object it takes, as stored; None for the rest.
-        compression: What it is decompressed with, a name in ``COMPRESSIONS``; None for nothing.
+        compression: What it is decompressed with, of ``COMPRESSIONS``; None for nothing. A name alone becomes a step
+            without parameters.
         filters: What was done before compressing it, in that order; undone in reverse.
         missing: Which elements are missing; None where all count.
         sum_dtype: The data type in which a ``sum`` is added up and returned, a name in ``SUM_DTYPES``; None for the
@@ -350,7 +401,7 @@ class ReductionSpec:
     axis: tuple[int, ...] | None = None
     offset: int = 0
     size: int | None = None
-    compression: str | None = None
+    compression: Filter | str | None = None
     filters: tuple[Filter, ...] = ()
     missing: Missing | None = None
     sum_dtype: str | None = None
@@ -387,6 +438,21 @@ class ReductionSpec:
         if REDUCERS[self.reducer].keeps_elements:
             return ()
         return tuple(range(self.dimensions)) if self.axis is None else self.axis
+
+    @property
+    def codec(self) -> Filter | None:
+        """What it is decompressed with."""
+        return Filter(self.compression) if isinstance(self.compression, str) else self.compression
+
+    @property
+    def codec_id(self) -> str | None:
+        """The id of what it is decompressed with."""
+        return None if self.codec is None else self.codec.id
+
+    @property
+    def steps(self) -> tuple[Filter, ...]:
+        """All that was done to the elements, in the order of writing."""
+        return self.filters if self.codec is None else (*self.filters, self.codec)
 
     @property
     def is_encoded(self) -> bool:
@@ -454,15 +520,6 @@ def _normal_axis(spec: ReductionSpec) -> tuple[int, ...] | None:
     return normal
 
 
-def _normal_compression(spec: ReductionSpec) -> str | None:
-    if spec.compression is None:
-        return None
-    name = ALIASES.get(spec.compression, spec.compression)
-    if name not in COMPRESSIONS:
-        raise InvalidArgument("compression", f"no codec {shown(name)}; there are {', '.join(COMPRESSIONS)}")
-    return name
-
-
 def _own_result_dtype(spec: ReductionSpec) -> str:
     rule = REDUCERS[spec.reducer]
     if rule.widens and DTYPES[spec.dtype].kind in "biu":
@@ -481,3 +538,14 @@ def _normal_sum_dtype(spec: ReductionSpec) -> str | None:
     if not np.can_cast(DTYPES[spec.dtype], DTYPES[spec.sum_dtype], "safe"):
         raise InvalidArgument("result_dtype", f"{spec.sum_dtype} cannot hold the values of {spec.dtype}")
     return None if spec.sum_dtype == _own_result_dtype(spec) else spec.sum_dtype
+
+
+def _normal_compression(spec: ReductionSpec) -> Filter | None:
+    try:
+        codec = spec.codec
+    except InvalidCodec as fault:
+        raise fault.within("compression") from None
+    if codec is not None and codec.id not in COMPRESSIONS:
+        known = ", ".join(COMPRESSIONS)
+        raise InvalidCodec(codec.id, "id", f"no codec {shown(codec.id)}; there are {known}", "compression")
+    return codec

@@ -63,7 +63,7 @@ def store(spec: ReductionSpec, array: Array) -> bytes:
     for each in spec.filters:
         data = _filter(each, data, spec)
     if spec.compression:
-        data = ENCODE[spec.compression](data)
+        data = ENCODE[spec.codec_id or ""](data)
     return b"\xff" * spec.offset + data
 
 
@@ -176,7 +176,7 @@ def as_json(spec: ReductionSpec, url: str) -> dict[str, Any]:
     if spec.axis is not None:
         body["axis"] = list(spec.axis)
     if spec.compression is not None:
-        body["compression"] = {"id": spec.compression}
+        body["compression"] = {"id": spec.codec_id}
     if spec.filters:
         body["filters"] = [{"id": each.id, **_size(each)} for each in spec.filters]
     if spec.missing is not None:

@@ -36,7 +36,7 @@ def make_settings(**values: Any) -> Settings:
 
 def reduce_bytes(spec: ReductionSpec, data: bytes, read_bytes: int = ROOMY) -> Result:
     """The pipeline's result of ``data``, which comes in pieces of ``read_bytes``."""
-    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY, 1000), Helpers(0)).result
+    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY), Helpers(0)).result
 
 
 def check_stream(spec: ReductionSpec, data: bytes) -> Result:

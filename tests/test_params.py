@@ -3,12 +3,15 @@
 import contextlib
 import string
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.codecs import CODECS
 from handler.errors import InvalidArgument, InvalidRange, NoSuchDoor, UnknownReducer
 from handler.params import (
     ReductionPath,
@@ -48,7 +51,36 @@ slices = st.builds(
     st.none() | positions.map(lambda place: -place),
     st.none() | st.integers(-5, 5).filter(bool),
 )
-filters = st.builds(Filter, st.sampled_from(FILTERS), st.none() | st.integers(1, 4096))
+
+PARAMETER_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(
+        ("dtype", "astype", "encode_dtype", "decode_dtype"),
+        st.sampled_from(["i1", "<i2", ">i4", "float32", "<float64", "|u1", "uint64", "b1", "c16"]),
+    ),
+    **dict.fromkeys(
+        ("offset", "scale"),
+        st.floats(allow_nan=False, allow_infinity=False).filter(bool) | st.integers(-(10**18), 10**18).filter(bool),
+    ),
+    "cd_values": st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20).map(tuple),
+    "location": st.sampled_from(["start", "end"]),
+    "initval": st.integers(0, 2**32 - 1),
+    "cname": st.sampled_from(["none", "lz4", "zstd"]),
+    "block_size": st.integers(0, 2**24),
+}
+
+
+@st.composite
+def steps(draw: st.DrawFn, names: Sequence[str]) -> Filter:
+    """Any step of these, with any of its parameters."""
+    name = draw(st.sampled_from(names))
+    given = {
+        key: draw(PARAMETER_VALUES[key])
+        for key, parameter in CODECS[name].parameters.items()
+        if parameter.is_required or draw(st.booleans())
+    }
+    return Filter(name, draw(st.none() | st.integers(1, 4096)), tuple(given.items()))
+
+
 small = st.integers(0, 1)
 rules = st.one_of(
     st.builds(
@@ -78,7 +110,7 @@ def specs(draw: st.DrawFn) -> ReductionSpec:
     )
     one_axis = st.integers(0, max(dimensions - 1, 0)).map(lambda axis: (axis,))
     kind = DTYPES[dtype].kind
-    encoding = draw(st.none() | st.sampled_from(COMPRESSIONS))
+    encoding = draw(st.none() | steps(COMPRESSIONS))
     return ReductionSpec(
         reducer,
         dtype,
@@ -90,7 +122,7 @@ def specs(draw: st.DrawFn) -> ReductionSpec:
         offset=draw(st.integers(0, 2**62)),
         size=draw(st.none() | st.integers(1, 2**62)) if encoding else None,
         compression=encoding,
-        filters=tuple(draw(st.lists(filters, max_size=3))),
+        filters=tuple(draw(st.lists(steps(FILTERS + COMPRESSIONS), max_size=3))),
         missing=None if kind == "c" else draw(st.none() | rules | (float_rules if kind == "f" else rules)),
         sum_dtype=draw(st.sampled_from(_find_sum_dtypes(dtype))) if reducer == "sum" else None,
         ddof=draw(st.integers(-2, 5)) if rule.takes_ddof else 0,
@@ -295,6 +327,22 @@ def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
         ("float32;compression=rar", "", "compression"),
         ("float32;filters=shuffle:0", "", "filters"),
         ("float32;filters=sort", "", "filters"),
+        ("float32;filters=shuffle:4:5", "", "filters"),
+        ("float32;filters=shuffle:four", "", "filters"),
+        ("float32;filters=shuffle:", "", "filters"),
+        ("float32;filters=delta:astype=i3", "", "filters"),
+        ("float32;filters=delta:astype", "", "filters"),
+        ("float32;filters=delta:scale=2", "", "filters"),
+        ("float32;filters=delta:astype=i2:astype=i2", "", "filters"),
+        ("float32;filters=fixedscaleoffset:offset=1", "", "filters"),
+        ("float32;filters=fixedscaleoffset:offset=1:scale=0", "", "filters"),
+        ("float32;filters=fixedscaleoffset:offset=1e999:scale=1", "", "filters"),
+        ("float32;filters=fixedscaleoffset:offset=1_0:scale=1", "", "filters"),
+        ("float32;filters=crc32:location=middle", "", "filters"),
+        ("float32;filters=szip:cd_values=1-2-x", "", "filters"),
+        ("float32;filters=szip", "", "filters"),
+        ("float32;compression=zlib:4:window=15", "", "compression"),
+        ("float32;compression=delta", "", "compression"),
         ("float32;ddof=1", "", "ddof"),
         ("float32;offset=-1", "", "offset"),
         (f"float32;offset={2**63 - 8};size=8", "", "size"),
@@ -309,6 +357,23 @@ def test_each_slip_is_refused_by_name(segment: str, query: str, field: str) -> N
     with pytest.raises(InvalidArgument) as caught:
         build_spec(merge(parse_path(ReductionPath("sum", segment, "/b/k")), split_query(query).parameters), None)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ("shuffle:4", Filter("shuffle", 4)),
+        ("delta:astype=i2", Filter("delta", None, (("astype", "i2"),))),
+        ("numcodecs.delta:astype=int16", Filter("delta", None, (("astype", "i2"),))),
+        ("bitshuffle:8:cname=lz4", Filter("bitshuffle", 8, (("cname", "lz4"),))),
+        ("bitshuffle:8:block_size=0:cname=none", Filter("bitshuffle", 8)),
+        ("szip:cd_values=169-8-32-100", Filter("szip", None, (("cd_values", (169, 8, 32, 100)),))),
+        ("zlib:level=9", Filter("zlib")),
+    ],
+)
+def test_a_step_is_written_as_a_codec_a_size_and_parameters(text: str, step: Filter) -> None:
+    """What the default says, and what only the writer of the data needed, is left out."""
+    assert build_spec({"reducer": "sum", "dtype": "float32", "filters": text}, None).filters == (step,)
 
 
 def test_the_same_value_in_path_and_query_is_no_conflict() -> None:

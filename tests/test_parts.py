@@ -19,7 +19,7 @@ from handler.upstream.source import Stream
 from tests.helpers import ROOMY, use_blocks
 from tests.judge import check_result
 
-GATE = MemoryGate(ROOMY, ROOMY, 1)
+GATE = MemoryGate(ROOMY, ROOMY)
 BLOCK, PART = 1 << 10, 1 << 13
 VALUES = np.random.default_rng(5).normal(0, 1e3, 50_001).astype(np.float32)
 SPECS = [ReductionSpec(reducer, "float32") for reducer in ("count", "max", "sum", "mean", "var", "argmin", "stats")]

@@ -19,9 +19,10 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from handler.codecs import CODECS
 from handler.contracts.json_body import read_object, shown_member
 from handler.contracts.urls import parse_origin, split_url
-from handler.errors import InvalidArgument, shown
+from handler.errors import InvalidArgument, InvalidCodec, shown
 from handler.origins import Origin
 from handler.params import encode, parse_dtype
 from handler.spec import DTYPES, MAX_DIMENSIONS, MISSING_RULES, Filter, Missing, ReductionSpec, Slice
@@ -33,9 +34,6 @@ _MAX_TEXT_CHARACTERS = 8192
 _MAX_FILTERS = 32
 
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
-
-# Which of the spec's filters mean nothing without the size of an element; writers differ in their defaults.
-_SIZED_FILTERS = frozenset({"shuffle", "bitshuffle"})
 
 # What pydantic says in words that are not the caller's, by its type of error.
 _FAULTS: Mapping[str, str] = MappingProxyType(
@@ -165,11 +163,10 @@ class _Members(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class _Compression(_Members):
-    id: _Text
+class _Step(_Members):
+    # Its parameters are those of its row in ``handler.codecs``.
+    model_config = ConfigDict(extra="allow")
 
-
-class _Filter(_Members):
     id: _Text
     element_size: int | None = None
 
@@ -192,8 +189,8 @@ class _Fields(_Members):
     shape: Annotated[list[int], Field(max_length=MAX_DIMENSIONS)] | None = None
     order: _Text | None = None
     selection: Annotated[list[_Bounds], Field(max_length=MAX_DIMENSIONS)] | None = None
-    compression: _Compression | None = None
-    filters: Annotated[list[_Filter], Field(max_length=_MAX_FILTERS)] | None = None
+    compression: _Step | None = None
+    filters: Annotated[list[_Step], Field(max_length=_MAX_FILTERS)] | None = None
     missing: _Missing | None = None
 
 
@@ -254,18 +251,23 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
         selection=None if fields.selection is None else tuple(Slice(*bounds) for bounds in fields.selection),
         axis=None if axis is None else tuple(axis),
         size=fields.size,
-        compression=fields.compression.id if fields.compression else None,
-        filters=tuple(_build_filter(each, place) for place, each in enumerate(fields.filters or ())),
+        compression=None if fields.compression is None else _build_step(fields.compression, "compression"),
+        filters=tuple(_build_step(each, f"filters[{place}]") for place, each in enumerate(fields.filters or ())),
         missing=None if fields.missing is None else _build_missing(fields.missing, dtype),
         **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
     )
 
 
-def _build_filter(given: _Filter, place: int) -> Filter:
-    named = Filter(given.id, given.element_size)
-    if named.element_size is None and named.id in _SIZED_FILTERS:
-        raise InvalidArgument(f"filters[{place}].element_size", f"is needed by {given.id}")
-    return named
+def _build_step(given: _Step, path: str) -> Filter:
+    """The step that stands at ``path``. The size of its elements is never guessed: writers differ in their defaults."""
+    members = given.model_dump(exclude={"id"}, exclude_none=True)
+    try:
+        step = Filter.of(given.id, members)
+    except InvalidCodec as fault:
+        raise InvalidArgument(f"{path}.{shown_member(fault.member)}", fault.fault) from None
+    if step.element_size is None and CODECS[step.id].is_sized:
+        raise InvalidArgument(f"{path}.element_size", f"is needed by {given.id}")
+    return step
 
 
 def _build_missing(given: _Missing, dtype: str) -> Missing | None:

@@ -116,6 +116,14 @@ class Stream(ABC):
             ActiveStorageError: The rest of the bytes cannot be had; those so far must not become a result.
         """
 
+    def ensure_wanted(self) -> None:  # noqa: B027  # a stream without a deadline is always wanted
+        """Pass where somebody still waits for what is made of the bytes: for work between two reads.
+
+        Raises:
+            DeadlineExceeded: The time for the request is over.
+            CallerGone: The caller has gone.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Give back what the stream holds. Twice is once."""

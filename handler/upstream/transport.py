@@ -131,7 +131,8 @@ class Transport:
         Raises:
             ActiveStorageError: They cannot be had.
         """
-        return HttpStream(partial(self._exchange, "GET", request, deadline), request, byte_range, self._tries(deadline))
+        exchange = partial(self._exchange, "GET", request, deadline)
+        return HttpStream(exchange, request, byte_range, self._tries(deadline), deadline)
 
     def head(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> ObjectFacts:
         """What ``open`` would find, without its bytes.
@@ -368,6 +369,7 @@ class HttpStream(Stream):
         request: What is asked for.
         byte_range: The range, None for the whole object.
         tries: How often it may be asked for.
+        deadline: When the answer must be there that is made of them.
     """
 
     def __init__(
@@ -376,11 +378,13 @@ class HttpStream(Stream):
         request: StoreRequest,
         byte_range: ByteRange | None,
         tries: "Tries",
+        deadline: Deadline,
     ) -> None:
         self._ask = exchange
         self._request = request
         self._byte_range = byte_range
         self._tries = tries
+        self._deadline = deadline
         self._exchange = tries.make(lambda: exchange(byte_range))
         self.facts = self._exchange.facts
 
@@ -397,6 +401,9 @@ class HttpStream(Stream):
             return self.readinto(buffer)
         self.bytes_read += read
         return read
+
+    def ensure_wanted(self) -> None:
+        self._deadline.ensure_wanted()
 
     def close(self) -> None:
         self._exchange.close()

@@ -25,7 +25,7 @@ from tests.judge import check_result
 
 Array = np.ndarray[Any, Any]
 
-GATE = MemoryGate(ROOMY, ROOMY, 1000)
+GATE = MemoryGate(ROOMY, ROOMY)
 HELPERS = Helpers(0)
 
 # Blocks of so many bytes, so that small arrays are walked in every way that large ones are.
@@ -314,10 +314,10 @@ def test_what_a_codec_of_streams_looks_back_on_is_counted(codec: str, window_byt
     data = ENCODE[codec](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
     spec = ReductionSpec("sum", "float32", shape=(2**18,), compression=codec)
     needed = BLOCK_BYTES + 2 * PIECE_BYTES + window_bytes + 1000
-    run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
+    run(spec, FakeSource(data), MemoryGate(needed, needed), HELPERS)
     too_few = needed - 2000
     with pytest.raises(EntityTooLarge):
-        run(spec, FakeSource(data), MemoryGate(too_few, too_few, 100), HELPERS)
+        run(spec, FakeSource(data), MemoryGate(too_few, too_few), HELPERS)
 
 
 @pytest.mark.parametrize("shape", [(256, 1024), None])
@@ -331,7 +331,7 @@ def test_what_a_codec_of_blocks_needs_is_counted_once(
     spec = ReductionSpec("sum", "float32", shape=shape, compression="blosc", filters=filters)
     # The block, what is stored, what is decoded, and a copy where a filter cannot be undone as it is read.
     needed = BLOCK_BYTES + len(data) + 2**20 * (1 + copies) + 1000
-    run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
+    run(spec, FakeSource(data), MemoryGate(needed, needed), HELPERS)
     too_few = needed - 2000
     with pytest.raises(EntityTooLarge):
-        run(spec, FakeSource(data), MemoryGate(too_few, too_few, 100), HELPERS)
+        run(spec, FakeSource(data), MemoryGate(too_few, too_few), HELPERS)
