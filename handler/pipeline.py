@@ -20,7 +20,7 @@ from handler.logs import note
 from handler.memory import Account, MemoryGate
 from handler.parts import Helpers, OpenSpan, reduce_parts
 from handler.spec import REDUCERS, ByteRange, ReductionSpec
-from handler.upstream.source import ObjectFacts, Source, Stream, more_of_same
+from handler.upstream.source import ObjectFacts, Source, Stream
 
 _Given = TypeVar("_Given")
 
@@ -156,12 +156,11 @@ class _Spans:
     def __call__(self, start: int, stop: int) -> Iterator[BlockReader]:
         facts = self.facts
         begin, end = (facts.start + (element - self.first) * self.spec.element_bytes for element in (start, stop))
-        with more_of_same():
-            stream = self.source.open(ByteRange(begin, end - 1))
-        with stream:
-            stream.facts.ensure_same(facts)
-            with closing(BlockReader(stream, self.spec, start, stop)) as reader:
-                yield reader
+        with (
+            self.source.open(ByteRange(begin, end - 1), same_as=facts) as stream,
+            closing(BlockReader(stream, self.spec, start, stop)) as reader,
+        ):
+            yield reader
 
 
 def _bring_spans(spec: ReductionSpec, first: int | None, source: Source, facts: ObjectFacts) -> OpenSpan | None:

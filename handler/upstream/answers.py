@@ -17,6 +17,7 @@ from handler.errors import (
     StoreProtocolError,
 )
 from handler.spec import ByteRange
+from handler.upstream.identity import read_encodings
 from handler.upstream.source import ObjectFacts
 
 _CONTENT_RANGE_RE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
@@ -69,9 +70,24 @@ def read_facts(
     else:
         if wants_piece and (method != "HEAD" or byte_range is None):
             raise StoreProtocolError("the store answered with the whole object; a part was asked for")
+        # It has no meaning here (RFC 9110, section 14.4), but one of a part says that the length is the part's, too.
+        if "content-range" in headers and headers["content-range"] != f"bytes 0-{length - 1}/{length}":
+            raise StoreProtocolError("the store answered with the whole object, and names a part of it")
         total = length
         start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
-    return ObjectFacts(status, start, stop, total, headers.get("etag"), headers)
+    return ObjectFacts(status, start, stop, total, headers.get("etag") or None, headers)
+
+
+def ensure_document(status: int, headers: Mapping[str, str]) -> None:
+    """Pass where an answer is a whole document, as it is written.
+
+    Raises:
+        StoreProtocolError: It is a part of one, or encoded.
+    """
+    if status != 200:
+        raise StoreProtocolError(f"the store answered {status}, which is no answer to GET")
+    if headers.get("transfer-encoding", "chunked").lower() != "chunked" or read_encodings(headers):
+        raise StoreProtocolError("the store sends a document in a coding that was not asked for")
 
 
 def read_failure(
@@ -109,6 +125,9 @@ def _read_length(headers: Mapping[str, str]) -> int:
 
 
 def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None) -> tuple[int, int, int]:
+    if headers.get("content-type", "").strip().lower().startswith("multipart/byteranges"):
+        # RFC 9110, section 14.6: each range is wrapped in a part with headers of its own.
+        raise StoreProtocolError("the store sends the range as a multipart document")
     match = _CONTENT_RANGE_RE.fullmatch(headers.get("content-range", ""))
     if match is None:
         raise StoreProtocolError("the store does not say which bytes it sends")

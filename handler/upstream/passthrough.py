@@ -88,6 +88,9 @@ class PassthroughSource(Source):
     def _open(self, byte_range: ByteRange | None) -> Stream:
         return self._transport.open(self._request, byte_range, self._deadline)
 
+    def _open_more(self, byte_range: ByteRange | None, same_as: ObjectFacts) -> Stream:
+        return self._transport.open(self._request.pinned_to(same_as), byte_range, self._deadline)
+
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         return self._transport.head(self._request, byte_range, self._deadline)
 

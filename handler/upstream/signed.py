@@ -168,6 +168,9 @@ class SignedSource(Source):
     def _open(self, byte_range: ByteRange | None) -> Stream:
         return self._transport.open(self._request("GET"), byte_range, self._deadline)
 
+    def _open_more(self, byte_range: ByteRange | None, same_as: ObjectFacts) -> Stream:
+        return self._transport.open(self._request("GET").pinned_to(same_as), byte_range, self._deadline)
+
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         return self._transport.head(self._request("HEAD"), byte_range, self._deadline)
 
@@ -190,6 +193,7 @@ class FallbackSource(Source):
         super().__init__()
         self._first = first
         self._second = second
+        self._found = first
         self.takes_range = first.takes_range and second.takes_range
 
     def __repr__(self) -> str:
@@ -197,10 +201,15 @@ class FallbackSource(Source):
 
     def _open(self, byte_range: ByteRange | None) -> Stream:
         try:
-            return self._first.open(byte_range)
+            stream, self._found = self._first.open(byte_range), self._first
         except StoreError as error:
             _ensure_absent(error)
-        return self._second.open(byte_range)
+            stream, self._found = self._second.open(byte_range), self._second
+        return stream
+
+    def _open_more(self, byte_range: ByteRange | None, same_as: ObjectFacts) -> Stream:
+        # Of the name that was found: another object may have come under the first since.
+        return self._found.open(byte_range, same_as)
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         try:

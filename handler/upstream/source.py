@@ -4,20 +4,31 @@ The pipeline is given a source and never makes one; ``fake.py`` is one without a
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
-from handler.errors import EncodedObject, EncryptedObject, InvalidRange, ObjectChanged, StoreError, shown
+from handler.errors import (
+    ActiveStorageError,
+    EncodedObject,
+    EncryptedObject,
+    ObjectChanged,
+    StoreProtocolError,
+    shown,
+)
 from handler.spec import ByteRange
+from handler.upstream.identity import (
+    have_same_date,
+    is_client_encrypted,
+    read_client_encryption,
+    read_encodings,
+    read_strong_etag,
+)
 
-# What the S3 encryption clients (Java, .NET, Go, versions 1 and 2) leave in an object's metadata.
-_CLIENT_ENCRYPTION_HEADERS = ("x-amz-meta-x-amz-key-v2", "x-amz-meta-x-amz-key")
-
-# "aws-chunked" describes how an upload was signed; some stores keep it, the bytes are as they should be.
-_HARMLESS_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
+# What a store says to more of an object that is no longer the one that was begun: a condition does not hold (RFC 9110,
+# sections 15.4.5 and 15.5.13), a range that was there is gone (15.5.17).
+_CHANGED_STATUSES = frozenset({304, 412, 416})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +60,28 @@ class ObjectFacts:
     def strong_etag(self) -> str | None:
         """The ETag where equal ones mean equal bytes (RFC 9110, section 8.8.1), so that ranges can be put together.
 
-        None where it is weak, or there is none.
+        None where it is weak, missing or malformed.
         """
-        return None if self.etag is None or self.etag.startswith("W/") else self.etag
+        return read_strong_etag(self.etag)
 
     def ensure_same(self, other: Self) -> None:
-        """Pass where these and the other facts are of one object.
+        """Pass where two answers hold bytes of one object: every fact that decides what they are is the same.
+
+        The spans of the two may differ. The rules are read in ``identity.py``.
 
         Raises:
-            ObjectChanged: It was replaced between them.
+            ObjectChanged: The object was replaced between them.
+            StoreProtocolError: The store says that it was not, and sends its bytes in another form. A strong ETag names
+                one form only (RFC 9110, section 8.8.3.3).
         """
-        if (self.etag, self.total) != (other.etag, other.total):
+        version, other_version = (
+            (facts.etag, facts.total, facts.headers.get("x-amz-version-id")) for facts in (self, other)
+        )
+        if version != other_version or not have_same_date(self.headers, other.headers):
             raise ObjectChanged
+        for read, form in _FORMS:
+            if read(self.headers) != read(other.headers):
+                raise StoreProtocolError(f"the store sends the same object in another {form} than before")
 
     def ensure_plain(self, compression: str | None = None) -> None:
         """Pass where the bytes are the object's own, neither encoded nor encrypted on the way in.
@@ -72,29 +93,56 @@ class ObjectFacts:
             EncodedObject: They come in a Content-Encoding.
             EncryptedObject: The client that wrote them encrypted them.
         """
-        encodings = self.headers.get("content-encoding", "")
-        for encoding in (part.strip().lower() for part in encodings.split(",")):
-            if encoding not in _HARMLESS_ENCODINGS and encoding != compression:
-                raise EncodedObject(f"the store delivers the object in Content-Encoding {shown(encoding)}")
-        if any(name in self.headers for name in _CLIENT_ENCRYPTION_HEADERS):
+        encodings = read_encodings(self.headers)
+        if encodings and encodings != (compression,):
+            raise EncodedObject(f"the store delivers the object in Content-Encoding {shown(', '.join(encodings))}")
+        if is_client_encrypted(self.headers):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
 
 
-@contextmanager
-def more_of_same() -> Iterator[None]:
-    """Where more of an object is asked for than was had: what refuses a range that was there means another object.
+# What form the bytes of an object come in, beside its version.
+_FORMS: tuple[tuple[Callable[[Mapping[str, str]], object], str], ...] = (
+    (read_encodings, "Content-Encoding"),
+    (read_client_encryption, "client-side encryption"),
+)
+
+
+class _HasFacts(Protocol):
+    facts: ObjectFacts
+
+    def close(self) -> None:
+        """Let go of the answer."""
+
+
+_Answer = TypeVar("_Answer", bound=_HasFacts)
+
+
+def ask_again(ask: Callable[[], _Answer], facts: ObjectFacts) -> _Answer:
+    """A later answer about an object, of which ``facts`` are known: its rest, another range, or the same once more.
+
+    Every answer but the first comes through here, whoever asks, so that bytes of two objects are never put together.
+
+    Args:
+        ask: Asks the store.
+        facts: Of the first answer.
 
     Raises:
-        ObjectChanged: It was replaced.
+        ObjectChanged: The object was replaced since.
+        StoreProtocolError: The answer contradicts the first one.
+        ActiveStorageError: There is no answer.
     """
     try:
-        yield
-    except InvalidRange:
-        raise ObjectChanged from None
-    except StoreError as error:
-        if error.status == 412:
+        answer = ask()
+    except ActiveStorageError as error:
+        if error.status in _CHANGED_STATUSES:
             raise ObjectChanged from None
         raise
+    try:
+        facts.ensure_same(answer.facts)
+    except ActiveStorageError:
+        answer.close()
+        raise
+    return answer
 
 
 class Stream(ABC):
@@ -154,19 +202,34 @@ class Source(ABC):
         """What has been read from it so far, over all its streams, of which several may be read at a time."""
         return sum(stream.bytes_read for stream in self._opened)
 
-    def open(self, byte_range: ByteRange | None) -> Stream:
+    def open(self, byte_range: ByteRange | None, same_as: ObjectFacts | None = None) -> Stream:
         """The bytes of ``byte_range``, or of the whole object.
 
+        Args:
+            byte_range: The range, None for the whole object.
+            same_as: What an earlier answer said: the bytes are of the same object.
+
         Raises:
+            ObjectChanged: They would not be.
             ActiveStorageError: They cannot be had.
         """
-        stream = self._open(byte_range)
+        if same_as is None:
+            stream = self._open(byte_range)
+        else:
+            stream = ask_again(lambda: self._open_more(byte_range, same_as), same_as)
         self._opened.append(stream)
         return stream
 
     @abstractmethod
     def _open(self, byte_range: ByteRange | None) -> Stream:
         """The same, for ``open`` to keep."""
+
+    def _open_more(self, byte_range: ByteRange | None, same_as: ObjectFacts) -> Stream:  # noqa: ARG002  # for others
+        """The same of an object that was asked for before, for ``open`` to compare.
+
+        A source that asks a store sends ``If-Match``, so that another object does not even begin to come.
+        """
+        return self._open(byte_range)
 
     @abstractmethod
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:

@@ -2,8 +2,10 @@
 
 The origin is looked up on the allow-list before a socket is opened; redirects are refused, the environment's proxies
 and netrc are not asked. What counts as an answer is in ``answers.py``. A try that fails in passing (no connection,
-cut off, 500, 502, 503, 504) is made again, from where the bytes broke off and only if the ETag is still the same,
-until the tries or the time run out.
+cut off, 500, 502, 503, 504) is made again, from where the bytes broke off, until the tries or the time run out. What
+comes then is compared with the first answer (``ask_again`` in ``source.py``).
+
+Clean-up reads nothing: a connection is kept where the last byte of an answer is known to be read, and closed otherwise.
 """
 
 import contextlib
@@ -12,7 +14,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -32,13 +34,17 @@ from handler.errors import (
 from handler.origins import Origin, OriginPattern
 from handler.params import format_range
 from handler.spec import ByteRange
-from handler.upstream.answers import read_facts, read_failure
+from handler.upstream.answers import ensure_document, read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watch, Watchdog
-from handler.upstream.source import ObjectFacts, Stream, more_of_same
+from handler.upstream.source import ObjectFacts, Stream, ask_again
 from handler.upstream.wire import Abort, Answer, WireAdapter, WireRequest
 
 # S3's error documents are some hundred bytes. A larger body is not read, and its connection not kept.
 _MAX_ERROR_BYTES = 64 * 1024
+
+# How long to wait for one, all in all. It comes with its status, which already says what is wrong; only the store's own
+# words are lost with it.
+_MAX_ERROR_SECONDS = 2.0
 
 # What is read at a time of a body that is dropped, or held anyway.
 _PIECE_BYTES = 64 * 1024
@@ -88,6 +94,16 @@ class StoreRequest:
         """Whether any range can be asked for, such as the rest of one that broke off."""
         return not (self.has_fixed_range or self.names_part)
 
+    def pinned_to(self, facts: ObjectFacts) -> "StoreRequest":
+        """The request for more of the same object: with ``If-Match``, where it has a strong ETag.
+
+        A condition of the caller's stays as it is, since a signature may cover it.
+        """
+        etag = facts.strong_etag
+        if etag is None or "if-match" in self.headers:
+            return self
+        return replace(self, headers={**self.headers, "if-match": etag})
+
 
 def own_headers(host: str) -> dict[str, str]:
     """What every request says of itself, to a ``Host``: who asks, and that the bytes are wanted as they are stored."""
@@ -131,7 +147,7 @@ class Transport:
         Raises:
             ActiveStorageError: They cannot be had.
         """
-        exchange = partial(self._exchange, "GET", request, deadline)
+        exchange = partial(self._exchange, "GET", deadline)
         return HttpStream(exchange, request, byte_range, self._tries(deadline), deadline)
 
     def head(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> ObjectFacts:
@@ -140,7 +156,7 @@ class Transport:
         Raises:
             ActiveStorageError: It cannot be had.
         """
-        exchange = self._tries(deadline).make(lambda: self._exchange("HEAD", request, deadline, byte_range))
+        exchange = self._tries(deadline).make(lambda: self._exchange("HEAD", deadline, request, byte_range))
         exchange.close()
         return exchange.facts
 
@@ -182,18 +198,11 @@ class Transport:
         return Tries(self._limits.tries, deadline, self._pause)
 
     def _exchange(
-        self,
-        method: str,
-        request: StoreRequest,
-        deadline: Deadline,
-        byte_range: ByteRange | None,
-        etag: str | None = None,
+        self, method: str, deadline: Deadline, request: StoreRequest, byte_range: ByteRange | None
     ) -> "Exchange":
         extra = {}
         if byte_range is not None and not request.has_fixed_range:
             extra["Range"] = format_range(byte_range)
-        if etag is not None and "if-match" not in request.headers:
-            extra["If-Match"] = etag
         exchange = self._send(method, request, deadline, extra)
         try:
             exchange.take_facts(byte_range)
@@ -208,25 +217,45 @@ class Transport:
         if deadline.is_over:
             raise StoreTimeout("the time for this request was over before the store was asked")
         left = deadline.remaining_seconds
-        watches: list[Watch] = []
-
-        def watch(abort: Abort) -> None:
-            watches.append(self._watchdog.watch(deadline, abort))
-
-        def release() -> None:
-            for entry in watches:
-                self._watchdog.release(entry)
-
+        leash = _Leash(self._watchdog, deadline)
         try:
             response = self._adapter.send(
-                WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=watch),
+                WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=leash.fasten),
                 timeout=(min(self._limits.connect_seconds, left), min(self._limits.read_seconds, left)),
                 stream=True,
             )
         except _LIBRARY_ERRORS as error:
-            release()
+            leash.release()
             raise _translate(error, request.origin, deadline) from None
-        return Exchange(method, request, response, deadline, release)
+        return Exchange(method, request, response, deadline, leash)
+
+
+class _Leash:
+    """Breaks one request off at its deadline, or sooner.
+
+    Args:
+        watchdog: What keeps the time.
+        deadline: The request's.
+    """
+
+    def __init__(self, watchdog: Watchdog, deadline: Deadline) -> None:
+        self._watchdog = watchdog
+        self._deadline = deadline
+        self._watches: list[tuple[Watch, Abort]] = []
+
+    def fasten(self, abort: Abort) -> None:
+        """``abort`` breaks the request off."""
+        self._watches.append((self._watchdog.watch(self._deadline, abort), abort))
+
+    def shorten(self, seconds: float) -> None:
+        """Break the request off so many seconds from now, if it is not released by then."""
+        deadline = Deadline.after(seconds)
+        self._watches += [(self._watchdog.watch(deadline, abort), abort) for _, abort in self._watches]
+
+    def release(self) -> None:
+        """The request is over. Idempotent."""
+        for watch, _ in self._watches:
+            self._watchdog.release(watch)
 
 
 class Exchange:
@@ -244,14 +273,14 @@ class Exchange:
         request: StoreRequest,
         response: Answer,
         deadline: Deadline,
-        release: Callable[[], None],
+        leash: _Leash,
     ) -> None:
         self._method = method
         self._request = request
         self._response = response
         self._body = response.raw
         self._deadline = deadline
-        self._release = release
+        self._leash = leash
         self._missing: int | None = 0 if method == "HEAD" else None
         self._is_open = True
 
@@ -267,13 +296,14 @@ class Exchange:
             self._missing = self.facts.length
 
     def read_document(self, most: int) -> bytes:
-        """The body of an answer that is no object's, in whatever coding it comes.
+        """The body of an answer that is not an object: all of it, with a length or in chunks.
 
         Raises:
             EntityTooLarge: It has more than so many bytes.
-            ActiveStorageError: It is a refusal, or does not come to its end.
+            ActiveStorageError: It is a refusal, or a part of the document, or encoded, or does not come to its end.
         """
-        _, headers = self._accept()
+        status, headers = self._accept()
+        ensure_document(status, headers)
         document, piece = bytearray(), memoryview(bytearray(_PIECE_BYTES))
         try:
             while read := self._body.readinto(piece):
@@ -336,11 +366,11 @@ class Exchange:
             count -= self.readinto(scratch[:count])
 
     def close(self) -> None:
-        """Give the connection back where nothing more comes on it, else close it. Twice is once."""
+        """Give the connection back where nothing more comes on it, else close it. Reads nothing. Idempotent."""
         if not self._is_open:
             return
         self._is_open = False
-        self._release()
+        self._leash.release()
         if self._missing == 0 and not self._deadline.is_over:
             self._body.release_conn()
         else:
@@ -352,7 +382,8 @@ class Exchange:
             return b""
         body = bytearray(_MAX_ERROR_BYTES)
         filled = 0
-        # A refusal is one, whatever becomes of its document.
+        self._leash.shorten(_MAX_ERROR_SECONDS)
+        # Whatever becomes of its document, a refusal stays a refusal.
         with contextlib.suppress(*_LIBRARY_ERRORS):
             while filled < len(body) and (read := self._body.readinto(memoryview(body)[filled:])):
                 filled += read
@@ -365,7 +396,7 @@ class HttpStream(Stream):
     """The bytes of one range, resumed where they break off.
 
     Args:
-        exchange: Asks for a range, of the object with an ETag if one is given.
+        exchange: Asks for a range.
         request: What is asked for.
         byte_range: The range, None for the whole object.
         tries: How often it may be asked for.
@@ -374,7 +405,7 @@ class HttpStream(Stream):
 
     def __init__(
         self,
-        exchange: Callable[..., Exchange],
+        exchange: Callable[[StoreRequest, ByteRange | None], Exchange],
         request: StoreRequest,
         byte_range: ByteRange | None,
         tries: "Tries",
@@ -385,7 +416,7 @@ class HttpStream(Stream):
         self._byte_range = byte_range
         self._tries = tries
         self._deadline = deadline
-        self._exchange = tries.make(lambda: exchange(byte_range))
+        self._exchange = tries.make(lambda: exchange(request, byte_range))
         self.facts = self._exchange.facts
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -414,10 +445,12 @@ class HttpStream(Stream):
             raise StoreCutOff("the store cut the object off, and gives no strong ETag by which to go on with the same")
         whole_again = not self._request.takes_range
         rest = self._byte_range if whole_again else ByteRange(self.facts.start + done, self.facts.stop - 1)
-        with more_of_same():
-            exchange = self._ask(rest, self.facts.strong_etag)
+        exchange = ask_again(lambda: self._ask(self._request.pinned_to(self.facts), rest), self.facts)
         try:
-            exchange.facts.ensure_same(self.facts)
+            expected = (self.facts.start + (0 if whole_again else done), self.facts.stop)
+            if (exchange.facts.start, exchange.facts.stop) != expected:
+                # A part that is asked for by its number can be any range.
+                raise StoreProtocolError("the store sends another part of the object than before")
             if whole_again:
                 exchange.skip(done)
         except ActiveStorageError:

@@ -11,8 +11,10 @@ as far as it is asked for here.
 
 import contextlib
 import http.client
+import io
 import re
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -48,6 +50,9 @@ _VERSIONS = {"HTTP/1.0": 10, "HTTP/1.1": 11}
 
 # RFC 9112, section 6.3: whatever their headers say.
 _BODILESS = frozenset({http.client.SWITCHING_PROTOCOLS, http.client.NO_CONTENT, http.client.NOT_MODIFIED})
+
+# More digits than this are no length, to ``answers.py`` neither.
+_LENGTH_RE = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 # http.client's own limits.
 _MAX_LINE_BYTES = 65536
@@ -132,7 +137,9 @@ class Answer(http.client.HTTPResponse):
     def __init__(self, wire: "_Wire", method: str, give_back: Callable[["_Wire", bool], None]) -> None:
         self._wire: _Wire | None = wire
         self._give_back = give_back
-        super().__init__(wire.sock, method=method)
+        self._is_followed = False
+        # It asks for the one method of a socket that a wire has, too.
+        super().__init__(wire, method=method)  # type: ignore[arg-type]
 
     @property
     def raw(self) -> Self:
@@ -140,15 +147,28 @@ class Answer(http.client.HTTPResponse):
         return self
 
     def release_conn(self) -> None:
-        """Give the connection back, its body having been read to the end."""
-        # Nothing is left; http.client learns only by reading that an empty body is over, and frees the connection.
-        self.read()
-        self._leave(is_good=not self.will_close)
+        """Give the connection back where the body was read to its end and nothing follows it, else close it.
+
+        Reads nothing, so that it neither waits nor fails. What follows a body would be taken for the next answer.
+        """
+        if self.length == 0 and not self.isclosed():
+            # http.client learns only by reading a last byte that a body is over, and an empty one does not have any.
+            self._close_conn()
+        if self.isclosed() and not (self.length or self.will_close or self._is_followed):
+            self._leave(is_good=True)
+        else:
+            self.close()
 
     def close(self) -> None:
-        """Close the connection, whatever it still has to say. Twice is once."""
+        """Close the connection, whatever it still has to say. Idempotent."""
         super().close()
         self._leave(is_good=False)
+
+    def _close_conn(self) -> None:
+        """What http.client calls when the body is over."""
+        if self._wire is not None:
+            self._is_followed = self._wire.has_received_more(self.fp)  # type: ignore[arg-type]  # what makefile() gave
+        super()._close_conn()  # type: ignore[misc]  # not in the stub
 
     def _leave(self, is_good: bool) -> None:
         wire, self._wire = self._wire, None
@@ -171,14 +191,23 @@ class Answer(http.client.HTTPResponse):
         self.headers = self.msg = fields  # type: ignore[assignment]
         # How far the body reaches (RFC 9112, section 6.3), as http.client has it. What a length is worth that is
         # written otherwise, ``answers.py`` knows.
-        length = fields.get("content-length", "")
-        self.chunked = fields.get("transfer-encoding", "").lower() == "chunked"
+        length, coding = fields.get("content-length"), fields.get("transfer-encoding")
+        is_head = self._method == "HEAD"  # type: ignore[attr-defined]
+        is_bodiless = is_head or status in _BODILESS
+        self.chunked = coding is not None and coding.lower() == "chunked" and not is_bodiless
         self.chunk_left = None
-        self.length = int(length) if length.isdecimal() and not self.chunked else None
-        if status in _BODILESS or self._method == "HEAD":  # type: ignore[attr-defined]
+        self.length = int(length) if length and coding is None and _LENGTH_RE.fullmatch(length) else None
+        if is_bodiless:
             self.length = 0
+        # Not every server keeps to where a body ends by these rules, and what it sends after that would be the next
+        # answer: a body that must not be there, one with two lengths, what follows a status before the last.
+        is_doubtful = (
+            status < http.client.OK
+            or (coding is not None and (is_bodiless or length is not None))
+            or (is_bodiless and not is_head and length not in (None, "0"))
+        )
         is_endless = self.length is None and not self.chunked
-        self.will_close = is_endless or self._check_close()  # type: ignore[attr-defined]
+        self.will_close = is_endless or is_doubtful or self._check_close()  # type: ignore[attr-defined]
 
     def _read_fields(self) -> dict[str, str]:
         """The header fields, names in lower case, the values of one that came more than once in one list."""
@@ -212,9 +241,32 @@ def _write_head(request: WireRequest) -> bytes:
     return head
 
 
+class _Tap(socket.SocketIO):
+    """A socket's bytes. Once it is shut there are no more, so that looking for some does not wait for them."""
+
+    is_shut = False
+
+    def readinto(self, buffer: Any) -> int | None:
+        """As any raw stream's."""
+        return 0 if self.is_shut else super().readinto(buffer)
+
+
 class _Wire(HTTPConnection):
     # The request's; connecting is a part of one.
     _breaker: _Breaker
+
+    def makefile(self, mode: str) -> "io.BufferedReader[_Tap]":  # noqa: ARG002  # a socket's; http.client says "rb"
+        """The bytes of the next answer."""
+        return io.BufferedReader(_Tap(self.sock, "r"))
+
+    def has_received_more(self, answer: "io.BufferedReader[_Tap]") -> bool:
+        """Whether bytes beyond an answer have been received. Nothing is read from ``answer`` after that.
+
+        They can be in its buffer, or decrypted in the TLS layer; what is still in the kernel is found by who takes the
+        connection next.
+        """
+        answer.raw.is_shut = True
+        return bool(answer.peek(1)) or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0)
 
     def ask(self, head: bytes, on_send: Callable[[Abort], None], timeout: Seconds) -> None:
         """Send a request, having told ``on_send`` what breaks it off."""
