@@ -37,14 +37,15 @@ class InternalError(ActiveStorageError):
 
 
 class InvalidArgument(ActiveStorageError):
-    """A part of the request has a value that it cannot have. ``field`` names the part."""
+    """A part of the request has a value that it cannot have: ``field`` names the part, ``reason`` says why."""
 
     status = 400
     code = "InvalidArgument"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
         self.field = field
+        self.reason = reason
 
 
 class BadCredentials(ActiveStorageError):

@@ -10,7 +10,7 @@ data types, codecs and numbers.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from handler.contracts.json_body import read_object, shown_member
+from handler.contracts.json_body import name_member, read_object
 from handler.contracts.urls import parse_origin, split_url
 from handler.errors import InvalidArgument, shown
 from handler.origins import Origin
@@ -217,13 +217,7 @@ def _validate(model: type[_AnyFields], body: bytes) -> _AnyFields:
         return model.model_validate(read_object(body))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise InvalidArgument(_name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
-
-
-def _name_member(location: tuple[int | str, ...]) -> str:
-    """The path of a member as people write it, ``missing.valid_range[1]``; "body" where the fault is none of one."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{shown_member(part)}" for part in location]
-    return "".join(parts).removeprefix(".") or "body"
+        raise InvalidArgument(name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
 
 
 # From members to the spec
@@ -235,25 +229,83 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
             if value is not None:
                 raise InvalidArgument(name, "needs a shape")
     optional = {"byte_order": fields.byte_order, "order": fields.order, "offset": fields.offset}
-    return ReductionSpec(
-        reducer=reducer,
-        dtype=fields.dtype,
-        shape=None if fields.shape is None else tuple(fields.shape),
-        selection=None if fields.selection is None else tuple(Slice(*bounds) for bounds in fields.selection),
-        axis=None if axis is None else tuple(axis),
-        size=fields.size,
-        compression=fields.compression.id if fields.compression else None,
-        filters=tuple(_build_filter(each, place) for place, each in enumerate(fields.filters or ())),
-        missing=None if fields.missing is None else _build_missing(fields.missing),
-        **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
-    )
+    missing = None if fields.missing is None else _build_missing(fields.missing)
+    try:
+        return ReductionSpec(
+            reducer=reducer,
+            dtype=fields.dtype,
+            shape=None if fields.shape is None else tuple(fields.shape),
+            selection=None if fields.selection is None else _build_slices(fields.selection),
+            axis=None if axis is None else tuple(axis),
+            size=fields.size,
+            compression=fields.compression.id if fields.compression else None,
+            filters=tuple(_build_filter(each, place) for place, each in enumerate(fields.filters or ())),
+            missing=missing,
+            **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
+        )
+    except InvalidArgument as error:
+        raise InvalidArgument(_find_path(error.field, fields), error.reason) from None
+
+
+def _find_path(field: str, fields: _Fields) -> str:
+    """The path of the member that the spec calls ``field``."""
+    if field == "compression":
+        return "compression.id"
+    if field == "shape":
+        return field + _find_place_of([size >= 1 for size in fields.shape or ()])
+    if field in MISSING_KINDS:
+        values = getattr(fields.missing, field)
+        places = [_is_value_of(fields.dtype, value) for value in values] if isinstance(values, list) else []
+        return f"missing.{field}{_find_place_of(places)}"
+    return field
+
+
+def _find_place_of(are_good: Sequence[bool]) -> str:
+    """The place of the first value that is not good, as it is written behind a path.
+
+    Empty where all are good, or none of several is: then the fault is not that of one value.
+    """
+    if all(are_good) or (len(are_good) > 1 and not any(are_good)):
+        return ""
+    return f"[{are_good.index(False)}]"
+
+
+def _is_value_of(dtype: str, value: float) -> bool:
+    try:
+        ReductionSpec("count", dtype, missing=Missing("missing_value", (value,)))
+    except InvalidArgument:
+        return False
+    return True
+
+
+def _build_slices(selection: Sequence[Sequence[int | None]]) -> tuple[Slice, ...]:
+    slices = []
+    for place, bounds in enumerate(selection):
+        try:
+            slices.append(Slice(*bounds))
+        except InvalidArgument as error:
+            # Any start and any stop will do.
+            raise InvalidArgument(f"selection[{place}][2]", error.reason) from None
+    return tuple(slices)
 
 
 def _build_filter(given: _Filter, place: int) -> Filter:
-    named = Filter(given.id, given.element_size)
+    try:
+        named = Filter(given.id, given.element_size)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"filters[{place}].{_find_fault_of_filter(given)}", error.reason) from None
     if named.element_size is None and named.id in _SIZED_FILTERS:
         raise InvalidArgument(f"filters[{place}].element_size", f"is needed by {given.id}")
     return named
+
+
+def _find_fault_of_filter(given: _Filter) -> str:
+    """Which of its members makes a filter one that does not exist."""
+    try:
+        Filter(given.id)
+    except InvalidArgument:
+        return "id"
+    return "element_size"
 
 
 def _build_missing(given: _Missing) -> Missing:
@@ -261,7 +313,10 @@ def _build_missing(given: _Missing) -> Missing:
     if len(rules) != 1:
         raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_KINDS)}")
     ((kind, value),) = rules.items()
-    return Missing(kind, tuple(value) if isinstance(value, list) else (value,))
+    try:
+        return Missing(kind, tuple(value) if isinstance(value, list) else (value,))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"missing.{kind}", error.reason) from None
 
 
 # From members to the place
