@@ -82,7 +82,7 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
         query=query,
         headers=headers,
         deadline=Deadline.after(settings.deadline, _watch_caller(environ)),
-        read_body=_Body(environ["wsgi.input"]),
+        read_body=_Body(environ["wsgi.input"], environ.get("CONTENT_LENGTH", "")),
         fault=find_fault(method, raw_target, host, needs_host=environ["SERVER_PROTOCOL"] != "HTTP/1.0"),
     )
 
@@ -110,18 +110,28 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
 
 
 class _Body:
-    """The body of a request, which the server gives once."""
+    """The body of a request, which the server gives once.
 
-    def __init__(self, source: Any) -> None:
+    Args:
+        source: What it is read from.
+        length: How many bytes it has, as the request says; empty where it does not say.
+    """
+
+    def __init__(self, source: Any, length: str) -> None:
         self._source = source
+        self._length = length
         self._read: bytes | None = None
 
     def __call__(self, most: int) -> bytes:
         if self._read is None:
             try:
-                self._read = self._source.read(most)
-            except Exception:  # noqa: BLE001  # the server's own classes: a chunk that is none, a connection that broke
+                body = self._source.read(most)
+            except Exception:  # noqa: BLE001  # the server's own classes: a bad chunk, a connection that broke
                 raise InvalidArgument("body", "could not be read to its end") from None
+            # RFC 9112, section 8: such a message is incomplete. gunicorn gives what came.
+            if self._length and len(body) < min(int(self._length), most):
+                raise InvalidArgument("body", "is shorter than its Content-Length")
+            self._read = body
         return self._read
 
 

@@ -211,6 +211,9 @@ def test_what_is_no_single_range_is_refused_and_not_ignored(header: str) -> None
         ("//sum?x", "//sum", "x"),
         ("http://proxy:8000/sum/int8/b//k?x=1", "/sum/int8/b//k", "x=1"),
         ("http://proxy:8000", "/", ""),
+        ("HTTP://proxy?x=/1", "/", "x=/1"),
+        ("*", "/", ""),
+        ("proxy:80", "/", ""),
     ],
 )
 def test_a_target_is_divided_and_otherwise_left_alone(target: str, path: str, query: str) -> None:

@@ -264,17 +264,23 @@ def _read_http(event: Document, context: Mapping[str, Any], deadline: Deadline, 
     if not _FUNCTION_URL_RE.fullmatch(str(context.get("domainName", ""))):
         stage = f"/{context.get('stage')}/"
         path = encode(f"/{path.removeprefix(stage)}" if path.startswith(stage) else path)
-    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    headers = {str(name).lower(): str(value) for name, value in _members(event, "headers").items()}
     raw_path, query = locate_target(f"{path}?{event.get('rawQueryString') or ''}", headers.get("host", ""), base_domain)
     return Request(
         id=new_request_id(),
-        method=str((context.get("http") or {}).get("method", "GET")),
+        method=str(_members(context, "http").get("method", "GET")),
         path=raw_path,
         query=query,
         headers=headers,
         deadline=deadline,
         read_body=lambda most: _read_http_body(event)[:most],
     )
+
+
+def _members(document: Document, name: str) -> Document:
+    """A member that is an object, empty where it is anything else."""
+    value = document.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _read_http_body(event: Document) -> bytes:

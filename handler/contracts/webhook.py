@@ -46,7 +46,7 @@ def answer(request: Request, service: Service) -> Reply:
     """
     if request.method == "HEAD":
         return Reply(200, [("Content-Length", "0")])
-    # Before the body is read: what a stranger sends costs nothing, and his refusal names no event.
+    # Before the body is read, so that a stranger's costs nothing; the refusal then names no event.
     ensure_caller(request.headers.get("authorization", ""), service.settings.live_tokens)
     document = read_object(read_body(request))
     request.found[_ECHO] = find_echo(document)
