@@ -37,14 +37,22 @@ class InternalError(ActiveStorageError):
 
 
 class InvalidArgument(ActiveStorageError):
-    """A part of the request has a value that it cannot have. ``field`` names the part."""
+    """A part of the request has a value that it cannot have.
+
+    Attributes:
+        field: The name of the part.
+        reason: What is wrong with it.
+        place: Which value of a list it is, counted from 0; None where it is not that of one.
+    """
 
     status = 400
     code = "InvalidArgument"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    def __init__(self, field: str, reason: str, place: int | None = None) -> None:
+        super().__init__(f"{field if place is None else f'{field}[{place}]'}: {reason}")
         self.field = field
+        self.reason = reason
+        self.place = place
 
 
 class InvalidCodec(InvalidArgument):

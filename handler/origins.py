@@ -4,13 +4,20 @@ An origin is scheme, host and port (RFC 6454, section 4). Hosts are compared as 
 no name is resolved and no number is rewritten, so that ``2130706433`` or ``[::ffff:7f00:1]`` is not ``127.0.0.1``.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
-from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_PORT = 65535
+
+# RFC 3986, sections 3.1 and 3.2. urllib's urlsplit is not used: it drops tabs and line ends wherever they stand.
+_ORIGIN_RE = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[^\[\]/?#@]*\]|[^\[\]:/?#@]*)(?::(?P<port>[1-9][0-9]{0,4}))?/?",
+    re.ASCII | re.IGNORECASE,
+)
 
 # Letters, digits, dots, hyphens and underscores (container networks use them), or an IPv6 literal without a zone.
 _HOST_RE = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
@@ -88,15 +95,21 @@ class OriginPattern:
 # Most of what a service is asked for lies at a few origins.
 @lru_cache(maxsize=256)
 def _split(text: str) -> tuple[str, str, int]:
+    match = _ORIGIN_RE.fullmatch(text)
+    if match is None or not match["host"].isascii():
+        # The text is not repeated: it can be a secret in the wrong place.
+        raise ValueError("an origin is http://host[:port] or https://host[:port] and nothing else")
+    scheme, host = match["scheme"].lower(), match["host"].lower()
+    port = int(match["port"] or _DEFAULT_PORTS[scheme])
+    if port > _MAX_PORT:
+        raise ValueError(f"the port of an origin is {_MAX_PORT} at most")
+    if host.startswith("["):
+        _ensure_ipv6(host[1:-1])
+    return scheme, host, port
+
+
+def _ensure_ipv6(text: str) -> None:
     try:
-        parts = urlsplit(text)
-        port = parts.port
+        ipaddress.IPv6Address(text)
     except ValueError:
-        # urllib's text repeats what it was given, which can be a secret in the wrong place.
-        raise ValueError("the host or the port of an origin is none") from None
-    if parts.scheme not in _DEFAULT_PORTS:
-        raise ValueError("an origin starts with http:// or https://")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("an origin is scheme://host[:port] and nothing else")
-    host = parts.netloc.lower().removesuffix(f":{port}")
-    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port
+        raise ValueError("what stands in brackets in an origin is an IPv6 address") from None

@@ -41,6 +41,9 @@ NEGOTIATED_HEADERS = frozenset(
 # RFC 9110, section 14.1.2: int-range and suffix-range. Optional white space around it, as section 5.6.1 has for lists.
 _RANGE_RE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
 
+# The absolute form up to its path (RFC 9112, section 3.2.2).
+_ABSOLUTE_FORM_RE = re.compile(r"https?://(?P<authority>[^/?#]*)", re.ASCII | re.IGNORECASE)
+
 # What stands in no request target but percent-encoded: white space, controls, "#", all beyond ASCII (RFC 3986, 2).
 _UNENCODED_RE = re.compile(r'[^!-"$-~]')
 
@@ -123,13 +126,19 @@ class Query:
 def split_target(target: str) -> tuple[str, str]:
     """The path and the query of a request target, each as it was sent.
 
-    Takes the absolute form too (RFC 9112, section 3.2.2), which proxies are sent.
+    Takes the absolute form too (RFC 9112, section 3.2.2), which proxies are sent; any other form names no path.
     """
     if not target.startswith("/"):
-        _, _, after_scheme = target.partition("://")
-        target = "/" + after_scheme.partition("/")[2]
+        match = _ABSOLUTE_FORM_RE.match(target)
+        target = target[match.end() :] if match else ""
     path, _, query = target.partition("?")
-    return path, query
+    return path or "/", query
+
+
+def find_authority(target: str) -> str | None:
+    """The authority of a request target in absolute form, as it was sent; None for any other."""
+    match = None if target.startswith("/") else _ABSOLUTE_FORM_RE.match(target)
+    return match["authority"] if match else None
 
 
 def join_target(path: str, query: str) -> str:

@@ -253,10 +253,10 @@ def _fit_rule(name: str, values: Sequence[Number], dtype: str) -> tuple[Number, 
     if not least <= len(values) <= most:
         expected = str(least) if least == most else f"{least} to {most}"
         raise InvalidArgument(name, f"takes {expected} values, not {len(values)}")
-    return tuple(_fit(name, value, dtype) for value in values)
+    return tuple(_fit(name, value, dtype, place if most > 1 else None) for place, value in enumerate(values))
 
 
-def _fit(name: str, value: Number, dtype: str) -> Number:
+def _fit(name: str, value: Number, dtype: str, place: int | None = None) -> Number:
     """A value as the data type holds it: rounded to a float type, and whole for the others.
 
     The lowest float32 is printed as -3.4028235e+38 by numpy, C and GDAL, which is below it and is rounded to it: only
@@ -271,16 +271,16 @@ def _fit(name: str, value: Number, dtype: str) -> Number:
     if known.kind == "f":
         rounded = _round(value, known)
         if math.isinf(rounded) and not (isinstance(value, float) and math.isinf(value)):
-            raise InvalidArgument(name, f"{value!r} is out of range for {dtype}")
+            raise InvalidArgument(name, f"{value!r} is out of range for {dtype}", place)
         # Zero without a sign.
         return rounded + 0.0
     if isinstance(value, float):
         if not value.is_integer():
-            raise InvalidArgument(name, f"{value!r} is not a whole number, as {dtype} needs")
+            raise InvalidArgument(name, f"{value!r} is not a whole number, as {dtype} needs", place)
         value = int(value)
     lowest, highest = (0, 1) if known.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     if not lowest <= value <= highest:
-        raise InvalidArgument(name, f"{value} is out of range for {dtype}")
+        raise InvalidArgument(name, f"{value} is out of range for {dtype}", place)
     return value
 
 
@@ -493,8 +493,9 @@ def _ensure_arrangement(spec: ReductionSpec) -> None:
     if spec.shape is not None:
         if len(spec.shape) > MAX_DIMENSIONS:
             raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions; the maximum is {MAX_DIMENSIONS}")
-        if any(size < 1 for size in spec.shape):
-            raise InvalidArgument("shape", "has a size that is not above 0")
+        for place, size in enumerate(spec.shape):
+            if size < 1:
+                raise InvalidArgument("shape", f"{size} is not a size above 0", place)
         data_bytes = math.prod(spec.shape) * spec.element_bytes
         if data_bytes > MAX_BYTES:
             raise InvalidArgument("shape", "is of more bytes than can be counted")

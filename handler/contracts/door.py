@@ -1,19 +1,26 @@
 """What every door is made of: a request, a reply, the service behind it, and errors in S3's XML."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-from handler.errors import ActiveStorageError, NotModified
+from handler.errors import ActiveStorageError, InvalidArgument, NotModified
 from handler.memory import MemoryGate
-from handler.params import split_target
+from handler.params import find_authority, split_target
 from handler.parts import HELPERS, Helpers
 from handler.render import error_document, error_headers
 from handler.settings import Settings
 from handler.upstream.deadline import Deadline
 from handler.upstream.signed import SigningKeys
 from handler.upstream.transport import Transport, TransportLimits
+
+# RFC 9110, section 7.2, and RFC 3986, section 3.2.2, without an empty name, which no http URL has (RFC 9110, section
+# 4.2.1), and without commas, which a server puts between two of them.
+_HOST_RE = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,8 @@ class Request:
         headers: Names in lower case.
         deadline: When the reply must be there.
         read_body: The first so many bytes of the body, fewer only where it ends; asked again, the same.
+        fault: What makes it a request that no door answers; None where HTTP allows it.
+        found: What a door has read of it, for its own ``write_error``.
     """
 
     id: str
@@ -60,6 +69,8 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)
     deadline: Deadline = field(repr=False)
     read_body: Callable[[int], bytes] = field(repr=False)
+    fault: ActiveStorageError | None = None
+    found: dict[str, object] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +125,37 @@ def new_request_id() -> str:
     return secrets.token_hex(8).upper()
 
 
+def find_fault(method: str, raw_target: str, host: str | None, needs_host: bool) -> ActiveStorageError | None:
+    """What makes a request one that HTTP has answered with 400 (RFC 9112, section 3.2); None where nothing does.
+
+    Args:
+        method: Its method.
+        raw_target: Its target, as it was sent.
+        host: Its ``Host``; None where there is none.
+        needs_host: Whether it must have one: since HTTP/1.1.
+    """
+    if host is None and needs_host:
+        return InvalidArgument("Host", "is missing")
+    if host is not None and not _HOST_RE.fullmatch(host):
+        return InvalidArgument("Host", "is not of the form name or name:port")
+    if raw_target.startswith("/") or (method, raw_target) == ("OPTIONS", "*") or method == "CONNECT":
+        return None
+    authority = find_authority(raw_target)
+    if authority is None or not _HOST_RE.fullmatch(authority):
+        return InvalidArgument("target", "is neither a path nor a URL of http or https")
+    return None
+
+
 def locate_target(raw_target: str, host: str, base_domain: str | None) -> tuple[str, str]:
     """The path, in path style, and the query of a request target, both as they were sent.
 
     Args:
         raw_target: As it was sent.
-        host: The request's ``Host``.
+        host: The request's ``Host``, which a target that is a URL overrules (RFC 9112, section 3.2.2).
         base_domain: In a virtual-host style request, the host is a bucket (to us, the reducer) under this domain.
     """
     path, query = split_target(raw_target)
-    name = host.lower().partition(":")[0]
+    name = (find_authority(raw_target) or host).lower().partition(":")[0] if base_domain else ""
     if base_domain and name.endswith(f".{base_domain.lower()}"):
         path = f"/{name.removesuffix(base_domain.lower())[:-1]}{path}"
     return path, query

@@ -120,9 +120,11 @@ def parse_credentials(header: str) -> Credentials | None:
         BadCredentials: It is not Basic, or not well-formed: taken for nobody's, the request could be answered with
             another "no" than its own.
     """
-    if not header.strip():
+    # What HTTP allows around a value (RFC 9110, section 5.5), and no other space.
+    header = header.strip(" \t")
+    if not header:
         return None
-    match = _BASIC_RE.fullmatch(header.strip())
+    match = _BASIC_RE.fullmatch(header)
     try:
         decoded = base64.b64decode(match["token"] if match else "", validate=True)
     except binascii.Error:

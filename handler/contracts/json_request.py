@@ -10,7 +10,7 @@ data types, codecs and numbers.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from handler.codecs import CODECS
-from handler.contracts.json_body import read_object, shown_member
+from handler.contracts.json_body import name_member, read_object
 from handler.contracts.urls import parse_origin, split_url
 from handler.errors import InvalidArgument, InvalidCodec, shown
 from handler.origins import Origin
@@ -221,13 +221,7 @@ def _validate(model: type[_AnyFields], body: bytes) -> _AnyFields:
         return model.model_validate(read_object(body))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise InvalidArgument(_name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
-
-
-def _name_member(location: tuple[int | str, ...]) -> str:
-    """The path of a member as people write it, ``missing.valid_range[1]``; "body" where the fault is none of one."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{shown_member(part)}" for part in location]
-    return "".join(parts).removeprefix(".") or "body"
+        raise InvalidArgument(name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
 
 
 # From members to the spec
@@ -244,18 +238,39 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
     if carried and fields.byte_order not in (None, carried):
         raise InvalidArgument("byte_order", f"is {shown(fields.byte_order or '')}, but dtype is {carried}-endian")
     optional = {"byte_order": fields.byte_order or carried, "order": fields.order, "offset": fields.offset}
-    return ReductionSpec(
-        reducer=reducer,
-        dtype=dtype,
-        shape=None if fields.shape is None else tuple(fields.shape),
-        selection=None if fields.selection is None else tuple(Slice(*bounds) for bounds in fields.selection),
-        axis=None if axis is None else tuple(axis),
-        size=fields.size,
-        compression=None if fields.compression is None else _build_step(fields.compression, "compression"),
-        filters=tuple(_build_step(each, f"filters[{place}]") for place, each in enumerate(fields.filters or ())),
-        missing=None if fields.missing is None else _build_missing(fields.missing, dtype),
-        **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
-    )
+    try:
+        return ReductionSpec(
+            reducer=reducer,
+            dtype=dtype,
+            shape=None if fields.shape is None else tuple(fields.shape),
+            selection=None if fields.selection is None else _build_slices(fields.selection),
+            axis=None if axis is None else tuple(axis),
+            size=fields.size,
+            compression=None if fields.compression is None else _build_step(fields.compression, "compression"),
+            filters=tuple(_build_step(each, f"filters[{place}]") for place, each in enumerate(fields.filters or ())),
+            missing=None if fields.missing is None else _build_missing(fields.missing, dtype),
+            **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
+        )
+    except InvalidArgument as error:
+        raise InvalidArgument(_find_path(error.field), error.reason, error.place) from None
+
+
+def _find_path(field: str) -> str:
+    """The path of the member that the spec calls ``field``."""
+    if field in MISSING_RULES:
+        return f"missing.{field}"
+    return "compression.id" if field == "compression" else field
+
+
+def _build_slices(selection: Sequence[Sequence[int | None]]) -> tuple[Slice, ...]:
+    slices = []
+    for place, bounds in enumerate(selection):
+        try:
+            slices.append(Slice(*bounds))
+        except InvalidArgument as error:
+            # Any start and any stop will do.
+            raise InvalidArgument(f"selection[{place}]", error.reason, place=2) from None
+    return tuple(slices)
 
 
 def _build_step(given: _Step, path: str) -> Filter:
@@ -264,7 +279,7 @@ def _build_step(given: _Step, path: str) -> Filter:
     try:
         step = Filter.of(given.id, members)
     except InvalidCodec as fault:
-        raise InvalidArgument(f"{path}.{shown_member(fault.member)}", fault.fault) from None
+        raise InvalidArgument(name_member((fault.member,), path), fault.fault) from None
     if step.element_size is None and CODECS[step.id].is_sized:
         raise InvalidArgument(f"{path}.element_size", f"is needed by {given.id}")
     return step
@@ -277,11 +292,11 @@ def _build_missing(given: _Missing, dtype: str) -> Missing | None:
     if dtype not in DTYPES:
         # The spec refuses it.
         return None
-    is_whole = DTYPES[dtype].kind in "iub"
     ((name, values),) = rules.items()
-    for value in values:
-        if isinstance(value, float) and is_whole:
-            raise InvalidArgument(name, f"{value!r} is not an integer, as {dtype} needs")
+    for place, value in enumerate(values):
+        if isinstance(value, float) and DTYPES[dtype].kind in "iub":
+            reason = f"{value!r} is not an integer, as {dtype} needs"
+            raise InvalidArgument(name, reason, place if MISSING_RULES[name][1] > 1 else None)
     return Missing.of(rules, dtype)
 
 

@@ -172,8 +172,12 @@ def test_errors_reach_the_client_with_their_own_codes(s3: Any, targets: Targets)
     assert refused(s3, "/float32")[:2] == (400, "InvalidArgument")
     assert refused(s3, "sum/float64;size=4")[:2] == (400, "IncompleteElement")
     assert refused(s3, VersionId="null")[:2] == (501, "NotImplemented")
-    assert refused(s3, arn=targets["stranger"].arn)[:2] == (403, "InvalidWebhookToken")
-    assert refused(s3, arn=targets["nobody"].arn)[:2] == (401, "MissingWebhookToken")
+
+
+@pytest.mark.parametrize("name", ["stranger", "nobody"])
+def test_a_store_without_the_token_is_not_told_of_its_own_event(s3: Any, targets: Targets, name: str) -> None:
+    """Its event is not read, so that the store finds its route in no answer."""
+    assert refused(s3, arn=targets[name].arn)[:2] == (400, "InvalidRequest")
 
 
 @pytest.mark.parametrize(
