@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from handler.errors import EncodedObject, EncryptedObject, InvalidRange, ObjectChanged, StoreError, shown
+from handler.errors import EncodedObject, EncryptedObject, InvalidRange, ObjectChanged, StoreError
 from handler.spec import ByteRange
 
 # What the S3 encryption clients (Java, .NET, Go, versions 1 and 2) leave in an object's metadata.
@@ -18,6 +18,11 @@ _CLIENT_ENCRYPTION_HEADERS = ("x-amz-meta-x-amz-key-v2", "x-amz-meta-x-amz-key")
 
 # "aws-chunked" describes how an upload was signed; some stores keep it, the bytes are as they should be.
 _HARMLESS_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
+
+# The IANA HTTP Content Coding Registry.
+_REGISTERED_ENCODINGS = frozenset(
+    {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "x-compress", "x-gzip", "zstd"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,9 @@ class ObjectFacts:
         encodings = self.headers.get("content-encoding", "")
         for encoding in (part.strip().lower() for part in encodings.split(",")):
             if encoding not in _HARMLESS_ENCODINGS and encoding != compression:
-                raise EncodedObject(f"the store delivers the object in Content-Encoding {shown(encoding)}")
+                # The header is whatever the object's writer put there.
+                named = repr(encoding) if encoding in _REGISTERED_ENCODINGS else "that is not a registered one"
+                raise EncodedObject(f"the store delivers the object in Content-Encoding {named}")
         if any(name in self.headers for name in _CLIENT_ENCRYPTION_HEADERS):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
 
