@@ -11,8 +11,9 @@ from handler.params import split_target
 from handler.parts import HELPERS, Helpers
 from handler.render import error_document, error_headers
 from handler.settings import Settings
+from handler.upstream.addresses import Trust
 from handler.upstream.deadline import Deadline
-from handler.upstream.signed import SigningKeys
+from handler.upstream.signed import Regions, SigningKeys
 from handler.upstream.transport import Transport, TransportLimits
 
 
@@ -25,6 +26,7 @@ class Service:
     gate: MemoryGate
     helpers: Helpers = field(default_factory=Helpers)
     signing_keys: SigningKeys = field(default_factory=SigningKeys)
+    regions: Regions = field(default_factory=Regions)
 
     @classmethod
     def of(cls, settings: Settings, transport: Transport | None = None) -> Self:
@@ -36,7 +38,11 @@ class Service:
             connections=settings.threads + HELPERS,
         )
         gate = MemoryGate.of(settings)
-        return cls(settings, transport or Transport(settings.allow_list, limits), gate)
+        own_hosts = frozenset((settings.store.host, settings.public_store.host))
+        trust = Trust(own_hosts, settings.allow_special_addresses)
+        regions = Regions(settings.s3_region)
+        transport = transport or Transport(settings.allow_list, limits, trust=trust)
+        return cls(settings, transport, gate, regions=regions)
 
 
 @dataclass(frozen=True, slots=True)
