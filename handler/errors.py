@@ -6,10 +6,22 @@ attribute, never by text. A message may be shown to anyone: it names the offendi
 query, a header's value or any other secret.
 """
 
+import re
+
+_NAME_RE = re.compile(r"(?=.{1,60}$)[A-Za-z][A-Za-z0-9]{0,18}([-_.][A-Za-z0-9]{1,19})*")
+
 
 def shown(text: str) -> str:
     """A caller's text as a message may quote it: one line of ASCII, sixty characters at most."""
     return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def shown_name(name: str) -> str | None:
+    """A name that a caller gave, as a message may quote it; None where it could be a secret in the wrong place.
+
+    Names are words; signatures and keys are long runs of letters and digits.
+    """
+    return ascii(name) if _NAME_RE.fullmatch(name) else None
 
 
 class ActiveStorageError(Exception):
@@ -265,6 +277,27 @@ class StoreError(ActiveStorageError):
         super().__init__(message)
         self.status = status
         self.code = code
+
+
+class WrongRegion(StoreError):
+    """The bucket lies in another region than the request was sent to, or signed for.
+
+    S3 answers so with a redirect or a refusal. Nothing is followed: a signature is for one place. The status is 400
+    whatever the store's was: clients neither follow that nor try it again, and every door can say it.
+
+    Attributes:
+        region: Where the bucket lies; None where the store does not say.
+    """
+
+    status = 400
+    code = "PermanentRedirect"
+
+    def __init__(self, code: str, region: str | None) -> None:
+        where = "in another region" if region is None else f"in the region {region}"
+        super().__init__(
+            self.status, code, f"the bucket lies {where}: ask the endpoint of its region, with a signature for it"
+        )
+        self.region = region
 
 
 class StoreUnreachable(ActiveStorageError):

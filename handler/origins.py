@@ -2,6 +2,11 @@
 
 An origin is scheme, host and port (RFC 6454, section 4). Hosts are compared as they are written, after lower-casing:
 no name is resolved and no number is rewritten, so that ``2130706433`` or ``[::ffff:7f00:1]`` is not ``127.0.0.1``.
+
+A host is a name or an address. It is an address where it is in brackets, or where its last label is a number (WHATWG
+URL, "ends in a number"), since a resolver takes ``127.1``, ``0x7f000001`` and ``0177.0.0.1`` for addresses too. ``*``
+stands for labels of names only, and of the ways to write an IPv4 address only four decimal numbers can be allowed.
+Which addresses a name may resolve to is the subject of ``upstream/addresses.py``.
 """
 
 import ipaddress
@@ -22,6 +27,9 @@ _ORIGIN_RE = re.compile(
 # Letters, digits, dots, hyphens and underscores (container networks use them), or an IPv6 literal without a zone.
 _HOST_RE = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _PATTERN_LABEL_RE = re.compile(r"\*|[a-z0-9_-]+")
+
+# WHATWG URL, section 3.5: the last label, a closing dot left out of account, is digits or a hexadecimal number.
+_ENDS_IN_NUMBER_RE = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,11 @@ class Origin:
         return f"{self.scheme}://{self.authority}"
 
     @property
+    def is_address(self) -> bool:
+        """Whether the host is an address in any notation, not a name."""
+        return is_address(self.host)
+
+    @property
     def authority(self) -> str:
         """``host[:port]`` as clients write it in ``Host``: without the scheme's own port (RFC 9110, section 7.2)."""
         return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
@@ -72,24 +85,49 @@ class OriginPattern:
         """The pattern that ``text`` writes; an origin is the pattern that matches only itself.
 
         Raises:
-            ValueError: It is no origin, or a ``*`` stands for a part of a label.
+            ValueError: It is no origin, a ``*`` stands for a part of a label or of an address, or an address is not
+                written in the usual way.
         """
         scheme, host, port = _split(text)
         labels = tuple(host.split("."))
         if not _HOST_RE.fullmatch(host) and not all(_PATTERN_LABEL_RE.fullmatch(label) for label in labels):
             raise ValueError("the host of an origin is a name or an address, and * in it stands for a whole label")
+        if is_address(host) and not _is_plain_address(host):
+            raise ValueError("an address in an origin is four decimal numbers, or IPv6 in brackets, without *")
         return cls(scheme, labels, port)
 
     def __str__(self) -> str:
         return str(Origin(self.scheme, ".".join(self.labels), self.port))
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it matches one origin only: there is no ``*`` in it."""
+        return "*" not in self.labels
+
     def matches(self, origin: Origin) -> bool:
-        """Whether ``origin`` has the same scheme and port, and a host that the labels match one by one."""
+        """Whether ``origin`` has the same scheme and port, and a host that the labels match one by one.
+
+        An address is matched by the same address only, written in the same way.
+        """
         given = origin.host.split(".")
         return (
             (self.scheme, self.port, len(self.labels)) == (origin.scheme, origin.port, len(given))
             and all(label in ("*", there) for label, there in zip(self.labels, given, strict=True))
+            and (self.is_exact or not origin.is_address)
         )  # fmt: skip
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address in any notation that a resolver knows, not a name."""
+    return host.startswith("[") or _ENDS_IN_NUMBER_RE.fullmatch(host) is not None
+
+
+def _is_plain_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 # Most of what a service is asked for lies at a few origins.

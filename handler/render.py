@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 from active_storage.algebra import ARITHMETIC_VERSION
 from handler.core.result import Result
-from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, MissingToken, SlowDown
+from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, MissingToken, SlowDown, WrongRegion
 from handler.params import format_range, format_reduction
 from handler.spec import ReductionSpec
 
@@ -63,6 +63,9 @@ def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
             return [("WWW-Authenticate", "Bearer")]
         case InvalidRange():
             return [("Content-Range", f"bytes */{error.length}")]
+        case WrongRegion(region=str(region)):
+            # S3's own name for it.
+            return [("x-amz-bucket-region", region)]
         case _:
             return []
 

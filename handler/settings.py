@@ -37,6 +37,7 @@ _DOMAIN_RE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNOREC
 # The old one and the new one, while a store is told of the new one.
 _MAX_TOKENS = 2
 _TOKEN_RE = re.compile(r"[!-+\--~]+( [!-+\--~]+)?", re.ASCII)
+_REGION_RE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _BIND_RE = re.compile(r"\S+:[0-9]{1,5}|unix:\S+", re.ASCII)
 
 
@@ -76,6 +77,8 @@ def _parse_patterns(text: str) -> tuple[OriginPattern, ...]:
 
 
 def _ensure_endpoint(text: str) -> str:
+    # As a pattern too, since it is on the allow-list by default.
+    OriginPattern.parse(text)
     return str(Origin.parse(text))
 
 
@@ -110,6 +113,7 @@ Seconds = Annotated[
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]
 Domain = Annotated[str, _matching(_DOMAIN_RE, "a domain is a DNS name such as s3-proxy.example.org")]
+Region = Annotated[str, _matching(_REGION_RE, "a region is a word such as us-east-1")]
 Tokens = Annotated[SecretStr, AfterValidator(_ensure_tokens)]
 Address = Annotated[str, _matching(_BIND_RE, "an address is host:port or unix:path")]
 
@@ -135,6 +139,14 @@ class Settings(BaseSettings):
     allowed_origins: Patterns = Field(
         "",
         description="what any door may fetch from, comma-separated, * for whole labels; default the two endpoints",
+    )
+    # A private network is where most stores are; what is nearer than that is rarely meant by a name.
+    allow_special_addresses: bool = Field(
+        False, description="allowed names may resolve to loopback, link-local and the like; never to a metadata service"
+    )
+    # What S3 has been signed for by default since there were regions.
+    s3_region: Region = Field(
+        "us-east-1", description="the region that the JSON interface signs for, until a store names another"
     )
     webhook_tokens: Tokens | None = Field(
         None, description="up to two live tokens of the object-lambda webhook, comma-separated"

@@ -58,7 +58,8 @@ def ask(
 ) -> TestResponse:
     """The application's answer to a request target, which arrives as it is written here."""
     overrides = {"RAW_URI": target, **environ}
-    return app.test_client().open(
+    # With cookies of its own, the client would take those of the headers away.
+    return app.test_client(use_cookies=False).open(
         "/", method=method, headers=dict(headers or {}), environ_overrides=overrides, buffered=True
     )
 

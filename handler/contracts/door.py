@@ -12,8 +12,9 @@ from handler.params import find_authority, split_target
 from handler.parts import HELPERS, Helpers
 from handler.render import error_document, error_headers
 from handler.settings import Settings
+from handler.upstream.addresses import Trust
 from handler.upstream.deadline import Deadline
-from handler.upstream.signed import SigningKeys
+from handler.upstream.signed import Regions, SigningKeys
 from handler.upstream.transport import Transport, TransportLimits
 
 # RFC 9110, section 7.2, and RFC 3986, section 3.2.2, without an empty name, which no http URL has (RFC 9110, section
@@ -32,6 +33,7 @@ class Service:
     gate: MemoryGate
     helpers: Helpers = field(default_factory=Helpers)
     signing_keys: SigningKeys = field(default_factory=SigningKeys)
+    regions: Regions = field(default_factory=Regions)
 
     @classmethod
     def of(cls, settings: Settings, transport: Transport | None = None) -> Self:
@@ -43,7 +45,11 @@ class Service:
             connections=settings.threads + HELPERS,
         )
         gate = MemoryGate.of(settings)
-        return cls(settings, transport or Transport(settings.allow_list, limits), gate)
+        own_hosts = frozenset((settings.store.host, settings.public_store.host))
+        trust = Trust(own_hosts, settings.allow_special_addresses)
+        regions = Regions(settings.s3_region)
+        transport = transport or Transport(settings.allow_list, limits, trust=trust)
+        return cls(settings, transport, gate, regions=regions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ REDUCTION_HEADER = "x-activestorage-reduction"
 # What a store itself takes in the query of a client, beside GetObject's own names.
 _LAMBDA_QUERY_NAMES = ("lambdaArn",)
 
-# Which of GetObject's names say which bytes are meant: the link must say the same.
-_BYTES_QUERY_NAMES = ("versionId", "partNumber")
+# Which names say which bytes are meant, in S3 and in Azure: the link must say the same.
+_BYTES_QUERY_NAMES = ("versionId", "partNumber", "versionid", "snapshot")
 
 # RFC 9110, section 5.1 and 5.5, without what lies beyond ASCII: what goes back in a header, or on to the store.
 _HEADER_NAME_RE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

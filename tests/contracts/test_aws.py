@@ -201,6 +201,17 @@ def test_a_link_elsewhere_is_not_followed(s3: Any, call: Call, url: str) -> None
     assert CANARY not in answered.message
 
 
+@pytest.mark.parametrize("code", ["PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"])
+def test_a_bucket_of_another_region_is_a_refusal_that_names_it(s3: Any, call: Call, code: str) -> None:
+    class Elsewhere(FakeStore):
+        def open(self, request: StoreRequest, byte_range: object, deadline: object) -> Stream:
+            raise errors.WrongRegion(code, "eu-west-2")
+
+    answered = call(event(), make_function(s3, Elsewhere({})))
+    assert (answered.status, answered.code) == (400, code)
+    assert "eu-west-2" in answered.message
+
+
 @pytest.mark.parametrize("status", sorted({301, 413, 429, 501, 502, 504} | ALLOWED_STATUSES - {200, 206, 304}))
 def test_each_status_of_a_store_is_one_that_s3_takes(s3: Any, call: Call, status: int) -> None:
     class Refusing(FakeStore):
