@@ -114,7 +114,7 @@ class _Body:
 
     Args:
         source: What it is read from.
-        length: How many bytes it has, as the request says; empty where it does not say.
+        length: The request's ``Content-Length``; empty where it has none.
     """
 
     def __init__(self, source: Any, length: str) -> None:
@@ -129,7 +129,7 @@ class _Body:
             except Exception:  # noqa: BLE001  # the server's own classes: a bad chunk, a connection that broke
                 raise InvalidArgument("body", "could not be read to its end") from None
             # RFC 9112, section 8: such a message is incomplete. gunicorn gives what came.
-            if self._length and len(body) < min(int(self._length), most):
+            if self._length.isdecimal() and len(body) < min(int(self._length), most):
                 raise InvalidArgument("body", "is shorter than its Content-Length")
             self._read = body
         return self._read

@@ -64,8 +64,8 @@ class Request:
         headers: Names in lower case.
         deadline: When the reply must be there.
         read_body: The first so many bytes of the body, fewer only where it ends; asked again, the same.
-        fault: What makes it a request that no door answers; None where HTTP allows it.
-        found: What a door has read of it, for its own ``write_error``.
+        fault: Why no door may answer it; None for a well-formed request.
+        found: What a door has read from it so far, for its own ``write_error``.
     """
 
     id: str
@@ -132,13 +132,13 @@ def new_request_id() -> str:
 
 
 def find_fault(method: str, raw_target: str, host: str | None, needs_host: bool) -> ActiveStorageError | None:
-    """What makes a request one that HTTP has answered with 400 (RFC 9112, section 3.2); None where nothing does.
+    """Why HTTP requires a request to be answered with 400 (RFC 9112, section 3.2); None for a well-formed one.
 
     Args:
         method: Its method.
         raw_target: Its target, as it was sent.
         host: Its ``Host``; None where there is none.
-        needs_host: Whether it must have one: since HTTP/1.1.
+        needs_host: Whether it must have one, as of HTTP/1.1.
     """
     if host is None and needs_host:
         return InvalidArgument("Host", "is missing")

@@ -41,7 +41,6 @@ _FAULTS: Mapping[str, str] = MappingProxyType(
         "extra_forbidden": "is no member of this request",
         "missing": "is missing",
         "model_type": "should be an object",
-        "string_unicode": "has half of a surrogate pair",
     }
 )
 
