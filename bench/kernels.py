@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from active_storage.algebra import Reduced
 from bench.machine import describe
 from bench.tables import Spread, Target, format_spread, format_targets, table
 from handler.core.blocks import BlockReader, Held
-from handler.core.reduce import Reduced, Reducer
 from handler.core.select import Plan
+from handler.kernels.reducer import Reducer
 from handler.spec import REDUCERS, ByteOrder, Missing, ReductionSpec, Slice
 
 ELEMENTS = 1 << 20
@@ -54,7 +55,7 @@ def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
     """What is reduced, and the bytes that it is reduced from, by name."""
     # The same memory wherever the numbers are the same: what is in the cache must not tell cases apart.
     plain, tenth = _sample(0), _sample(0.1)
-    rule = Missing("missing_value", (FILL,))
+    rule = Missing((FILL,))
     shape = (64, 128, 128)
     cases = {"sum": (ReductionSpec("sum", "float32"), plain)}
     cases |= {name: (ReductionSpec(name, "float32"), plain) for name in REDUCERS if name not in ("sum", "select")}

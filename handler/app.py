@@ -16,7 +16,7 @@ import flask
 
 from handler import logs
 from handler.contracts import doors
-from handler.contracts.door import Reply, Request, Service, locate_target, new_request_id
+from handler.contracts.door import Reply, Request, Service, find_fault, locate_target, new_request_id
 from handler.errors import InvalidArgument
 from handler.settings import Settings
 from handler.upstream.deadline import Deadline
@@ -68,7 +68,8 @@ def create_app(settings: Settings, transport: Transport | None = None) -> flask.
 
 def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
     # gunicorn and werkzeug give the target as it was sent; PATH_INFO has lost %2F, + and //.
-    path, query = locate_target(environ["RAW_URI"], environ.get("HTTP_HOST", ""), settings.base_domain)
+    method, raw_target, host = environ["REQUEST_METHOD"], environ["RAW_URI"], environ.get("HTTP_HOST")
+    path, query = locate_target(raw_target, host or "", settings.base_domain)
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
@@ -76,12 +77,13 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
     }
     return Request(
         id=new_request_id(),
-        method=environ["REQUEST_METHOD"],
+        method=method,
         path=path,
         query=query,
         headers=headers,
         deadline=Deadline.after(settings.deadline, _watch_caller(environ)),
-        read_body=_Body(environ["wsgi.input"]),
+        read_body=_Body(environ["wsgi.input"], environ.get("CONTENT_LENGTH", "")),
+        fault=find_fault(method, raw_target, host, needs_host=environ["SERVER_PROTOCOL"] != "HTTP/1.0"),
     )
 
 
@@ -108,18 +110,28 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
 
 
 class _Body:
-    """The body of a request, which the server gives once."""
+    """The body of a request, which the server gives once.
 
-    def __init__(self, source: Any) -> None:
+    Args:
+        source: What it is read from.
+        length: The request's ``Content-Length``; empty where it has none.
+    """
+
+    def __init__(self, source: Any, length: str) -> None:
         self._source = source
+        self._length = length
         self._read: bytes | None = None
 
     def __call__(self, most: int) -> bytes:
         if self._read is None:
             try:
-                self._read = self._source.read(most)
-            except Exception:  # noqa: BLE001  # the server's own classes: a chunk that is none, a connection that broke
+                body = self._source.read(most)
+            except Exception:  # noqa: BLE001  # the server's own classes: a bad chunk, a connection that broke
                 raise InvalidArgument("body", "could not be read to its end") from None
+            # RFC 9112, section 8: such a message is incomplete. gunicorn gives what came.
+            if self._length.isdecimal() and len(body) < min(int(self._length), most):
+                raise InvalidArgument("body", "is shorter than its Content-Length")
+            self._read = body
         return self._read
 
 

@@ -6,10 +6,22 @@ attribute, never by text. A message may be shown to anyone: it names the offendi
 query, a header's value or any other secret.
 """
 
+import re
+
+_NAME_RE = re.compile(r"(?=.{1,60}$)[A-Za-z][A-Za-z0-9]{0,18}([-_.][A-Za-z0-9]{1,19})*")
+
 
 def shown(text: str) -> str:
     """A caller's text as a message may quote it: one line of ASCII, sixty characters at most."""
     return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def shown_name(name: str) -> str | None:
+    """A name that a caller gave, as a message may quote it; None where it could be a secret in the wrong place.
+
+    Names are words; signatures and keys are long runs of letters and digits.
+    """
+    return ascii(name) if _NAME_RE.fullmatch(name) else None
 
 
 class ActiveStorageError(Exception):
@@ -37,14 +49,54 @@ class InternalError(ActiveStorageError):
 
 
 class InvalidArgument(ActiveStorageError):
-    """A part of the request has a value that it cannot have. ``field`` names the part."""
+    """A part of the request has a value that it cannot have.
+
+    Attributes:
+        field: The name of the part.
+        reason: What is wrong with it.
+        place: Which value of a list it is, counted from 0; None where it is not that of one.
+    """
 
     status = 400
     code = "InvalidArgument"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
+    def __init__(self, field: str, reason: str, place: int | None = None) -> None:
+        super().__init__(f"{field if place is None else f'{field}[{place}]'}: {reason}")
         self.field = field
+        self.reason = reason
+        self.place = place
+
+
+class InvalidCodec(InvalidArgument):
+    """A step of decoding is none that there is, or has a parameter that it cannot have.
+
+    Attributes:
+        codec: The id of the step.
+        member: ``id``, ``element_size``, or the name of the parameter.
+        fault: What is wrong with it.
+    """
+
+    def __init__(self, codec: str, member: str, fault: str, field: str = "filters") -> None:
+        name = member if member.isidentifier() and member.isascii() else shown(member)
+        super().__init__(field, fault if member == "id" else f"{codec}: {name[:60]} {fault}")
+        self.codec = codec
+        self.member = member
+        self.fault = fault
+
+    def within(self, field: str) -> "InvalidCodec":
+        """The same fault, of a step that stands in ``field``."""
+        return InvalidCodec(self.codec, self.member, self.fault, field)
+
+
+class CodecNotInstalled(ActiveStorageError):
+    """This server lacks the library that a codec needs."""
+
+    status = 400
+    code = "CodecNotInstalled"
+
+    def __init__(self, codec: str, library: str) -> None:
+        super().__init__(f'{codec}: the library {library} is not installed on this server; its extra "codecs" has it')
+        self.codec = codec
 
 
 class BadCredentials(ActiveStorageError):
@@ -227,6 +279,27 @@ class StoreError(ActiveStorageError):
         self.code = code
 
 
+class WrongRegion(StoreError):
+    """The bucket lies in another region than the request was sent to, or signed for.
+
+    S3 answers so with a redirect or a refusal. Nothing is followed: a signature is for one place. The status is 400
+    whatever the store's was: clients neither follow that nor try it again, and every door can say it.
+
+    Attributes:
+        region: Where the bucket lies; None where the store does not say.
+    """
+
+    status = 400
+    code = "PermanentRedirect"
+
+    def __init__(self, code: str, region: str | None) -> None:
+        where = "in another region" if region is None else f"in the region {region}"
+        super().__init__(
+            self.status, code, f"the bucket lies {where}: ask the endpoint of its region, with a signature for it"
+        )
+        self.region = region
+
+
 class StoreUnreachable(ActiveStorageError):
     """No connection to the store, or it broke before an answer came."""
 
@@ -253,6 +326,13 @@ class StoreTimeout(ActiveStorageError):
 
     status = 504
     code = "StoreTimeout"
+
+
+class DeadlineExceeded(ActiveStorageError):
+    """The time that a request has was over while the data was still being decoded."""
+
+    status = 504
+    code = "DeadlineExceeded"
 
 
 class ObjectChanged(ActiveStorageError):

@@ -10,10 +10,6 @@ from handler.settings import Settings
 # A block is reduced in a fraction of a millisecond and a request is mostly waiting; a second is plenty for most.
 _RETRY_AFTER_SECONDS = 1
 
-# A chunk of nothing but a fill value, of which archives are full, is a thousandth of itself in zlib and a
-# ten-thousandth in zstd. So a ratio tells of a bomb only where more comes out than the chunks of archives hold.
-_ALWAYS_DECODED_BYTES = 64 << 20
-
 
 class MemoryGate:
     """Counts what the requests of a process hold. Waits for nothing: what does not fit now is refused now.
@@ -21,28 +17,22 @@ class MemoryGate:
     Args:
         limit_bytes: What all requests may hold at once.
         request_limit_bytes: What one may hold.
-        max_expansion: How many bytes a codec may make of one, where it makes more than a large chunk of them.
     """
 
-    def __init__(self, limit_bytes: int, request_limit_bytes: int, max_expansion: int) -> None:
+    def __init__(self, limit_bytes: int, request_limit_bytes: int) -> None:
         self.request_limit_bytes = min(limit_bytes, request_limit_bytes)
         self.held_bytes = 0
         self._limit_bytes = limit_bytes
-        self._max_expansion = max_expansion
         self._lock = threading.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The gate of a process with these settings."""
-        return cls(settings.memory_limit, settings.max_object_memory, settings.max_expansion)
+        return cls(settings.memory_limit, settings.max_object_memory)
 
     def account(self) -> "Account":
         """What one request holds, from now to the end of the context."""
         return Account(self)
-
-    def decoded_limit(self, stored_bytes: int) -> int:
-        """How many bytes so many compressed ones may become."""
-        return min(self.request_limit_bytes, max(stored_bytes * self._max_expansion, _ALWAYS_DECODED_BYTES))
 
     def take(self, count_bytes: int) -> None:
         """Count what a request begins to hold.

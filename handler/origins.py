@@ -2,19 +2,34 @@
 
 An origin is scheme, host and port (RFC 6454, section 4). Hosts are compared as they are written, after lower-casing:
 no name is resolved and no number is rewritten, so that ``2130706433`` or ``[::ffff:7f00:1]`` is not ``127.0.0.1``.
+
+A host is a name or an address. It is an address where it is in brackets, or where its last label is a number (WHATWG
+URL, "ends in a number"), since a resolver takes ``127.1``, ``0x7f000001`` and ``0177.0.0.1`` for addresses too. ``*``
+stands for labels of names only, and of the ways to write an IPv4 address only four decimal numbers can be allowed.
+Which addresses a name may resolve to is the subject of ``upstream/addresses.py``.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
-from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_PORT = 65535
+
+# RFC 3986, sections 3.1 and 3.2. urllib's urlsplit is not used: it drops tabs and line ends wherever they stand.
+_ORIGIN_RE = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[^\[\]/?#@]*\]|[^\[\]:/?#@]*)(?::(?P<port>[1-9][0-9]{0,4}))?/?",
+    re.ASCII | re.IGNORECASE,
+)
 
 # Letters, digits, dots, hyphens and underscores (container networks use them), or an IPv6 literal without a zone.
 _HOST_RE = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _PATTERN_LABEL_RE = re.compile(r"\*|[a-z0-9_-]+")
+
+# WHATWG URL, section 3.5: the last label, a closing dot left out of account, is digits or a hexadecimal number.
+_ENDS_IN_NUMBER_RE = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,11 @@ class Origin:
         return f"{self.scheme}://{self.authority}"
 
     @property
+    def is_address(self) -> bool:
+        """Whether the host is an address in any notation, not a name."""
+        return is_address(self.host)
+
+    @property
     def authority(self) -> str:
         """``host[:port]`` as clients write it in ``Host``: without the scheme's own port (RFC 9110, section 7.2)."""
         return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
@@ -65,38 +85,69 @@ class OriginPattern:
         """The pattern that ``text`` writes; an origin is the pattern that matches only itself.
 
         Raises:
-            ValueError: It is no origin, or a ``*`` stands for a part of a label.
+            ValueError: It is no origin, a ``*`` stands for a part of a label or of an address, or an address is not
+                written in the usual way.
         """
         scheme, host, port = _split(text)
         labels = tuple(host.split("."))
         if not _HOST_RE.fullmatch(host) and not all(_PATTERN_LABEL_RE.fullmatch(label) for label in labels):
             raise ValueError("the host of an origin is a name or an address, and * in it stands for a whole label")
+        if is_address(host) and not _is_plain_address(host):
+            raise ValueError("an address in an origin is four decimal numbers, or IPv6 in brackets, without *")
         return cls(scheme, labels, port)
 
     def __str__(self) -> str:
         return str(Origin(self.scheme, ".".join(self.labels), self.port))
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it matches one origin only: there is no ``*`` in it."""
+        return "*" not in self.labels
+
     def matches(self, origin: Origin) -> bool:
-        """Whether ``origin`` has the same scheme and port, and a host that the labels match one by one."""
+        """Whether ``origin`` has the same scheme and port, and a host that the labels match one by one.
+
+        An address is matched by the same address only, written in the same way.
+        """
         given = origin.host.split(".")
         return (
             (self.scheme, self.port, len(self.labels)) == (origin.scheme, origin.port, len(given))
             and all(label in ("*", there) for label, there in zip(self.labels, given, strict=True))
+            and (self.is_exact or not origin.is_address)
         )  # fmt: skip
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address in any notation that a resolver knows, not a name."""
+    return host.startswith("[") or _ENDS_IN_NUMBER_RE.fullmatch(host) is not None
+
+
+def _is_plain_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 # Most of what a service is asked for lies at a few origins.
 @lru_cache(maxsize=256)
 def _split(text: str) -> tuple[str, str, int]:
+    match = _ORIGIN_RE.fullmatch(text)
+    if match is None or not match["host"].isascii():
+        # The text is not repeated: it can be a secret in the wrong place.
+        raise ValueError("an origin is http://host[:port] or https://host[:port] and nothing else")
+    scheme, host = match["scheme"].lower(), match["host"].lower()
+    port = int(match["port"] or _DEFAULT_PORTS[scheme])
+    if port > _MAX_PORT:
+        raise ValueError(f"the port of an origin is {_MAX_PORT} at most")
+    if host.startswith("["):
+        _ensure_ipv6(host[1:-1])
+    return scheme, host, port
+
+
+def _ensure_ipv6(text: str) -> None:
     try:
-        parts = urlsplit(text)
-        port = parts.port
+        ipaddress.IPv6Address(text)
     except ValueError:
-        # urllib's text repeats what it was given, which can be a secret in the wrong place.
-        raise ValueError("the host or the port of an origin is none") from None
-    if parts.scheme not in _DEFAULT_PORTS:
-        raise ValueError("an origin starts with http:// or https://")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError("an origin is scheme://host[:port] and nothing else")
-    host = parts.netloc.lower().removesuffix(f":{port}")
-    return parts.scheme, host, _DEFAULT_PORTS[parts.scheme] if port is None else port
+        raise ValueError("what stands in brackets in an origin is an IPv6 address") from None

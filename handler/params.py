@@ -4,6 +4,7 @@
     segment    = dtype *( ";" name "=" value )            RFC 3986, section 3.3: path parameters
     object     = bucket "/" key                           never looked into, never decoded
     query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
+    step       = codec [ ":" element-size ] *( ":" name "=" value )    one of ``filters``, and ``compression``
     reduction  = reducer "/" segment                      where nothing else names an object, either part may be missing
 
 The reducer and the segment are percent-decoded before they are parsed, since clients encode what they like there
@@ -14,13 +15,15 @@ are pairs: what one writes the other reads. Standard library, ``spec`` and ``err
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote
 
-from handler.errors import InvalidArgument, NoSuchDoor, shown
-from handler.spec import MAX_BYTES, MISSING_KINDS, ByteRange, Filter, Missing, ReductionSpec, Slice
+from handler.codecs import CODECS, find_id, format_value
+from handler.errors import InvalidArgument, InvalidCodec, NoSuchDoor, shown
+from handler.spec import DTYPES, MAX_BYTES, MISSING_RULES, ByteOrder, ByteRange, Filter, Missing, ReductionSpec, Slice
 
 OBJECT_DOOR = "obj"
 
@@ -38,6 +41,9 @@ NEGOTIATED_HEADERS = frozenset(
 # RFC 9110, section 14.1.2: int-range and suffix-range. Optional white space around it, as section 5.6.1 has for lists.
 _RANGE_RE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19})\s*", re.ASCII | re.IGNORECASE)
 
+# The absolute form up to its path (RFC 9112, section 3.2.2).
+_ABSOLUTE_FORM_RE = re.compile(r"https?://(?P<authority>[^/?#]*)", re.ASCII | re.IGNORECASE)
+
 # What stands in no request target but percent-encoded: white space, controls, "#", all beyond ASCII (RFC 3986, 2).
 _UNENCODED_RE = re.compile(r'[^!-"$-~]')
 
@@ -51,6 +57,12 @@ _BEYOND_ASCII_RE = re.compile(r"%[89A-Fa-f]")
 # What C's strtod and numpy write and read, without Python's underscores and white space.
 _NUMBER_RE = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
 _INTEGER_RE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
+
+
+# numpy's type strings without their byte order, such as "f4".
+_TYPE_STRINGS: Mapping[str, str] = MappingProxyType({dtype.str[1:]: name for name, dtype in DTYPES.items()})
+_TYPE_STRING_RE = re.compile(r"(?P<mark>[<>|=]?)(?P<code>[a-z][0-9]+)", re.ASCII)
+_ORDER_MARKS: Mapping[str, ByteOrder] = MappingProxyType({"<": "little", ">": "big", "=": sys.byteorder})
 
 
 class ReductionPath(NamedTuple):
@@ -114,13 +126,19 @@ class Query:
 def split_target(target: str) -> tuple[str, str]:
     """The path and the query of a request target, each as it was sent.
 
-    Takes the absolute form too (RFC 9112, section 3.2.2), which proxies are sent.
+    Takes the absolute form too (RFC 9112, section 3.2.2), which proxies are sent; any other form names no path.
     """
     if not target.startswith("/"):
-        _, _, after_scheme = target.partition("://")
-        target = "/" + after_scheme.partition("/")[2]
+        match = _ABSOLUTE_FORM_RE.match(target)
+        target = target[match.end() :] if match else ""
     path, _, query = target.partition("?")
-    return path, query
+    return path or "/", query
+
+
+def find_authority(target: str) -> str | None:
+    """The authority of a request target in absolute form, as it was sent; None for any other."""
+    match = None if target.startswith("/") else _ABSOLUTE_FORM_RE.match(target)
+    return match["authority"] if match else None
 
 
 def join_target(path: str, query: str) -> str:
@@ -218,18 +236,35 @@ def build_spec(given: Mapping[str, str], byte_range: ByteRange | None) -> Reduct
         UnknownReducer: There is no reducer of that name.
         InvalidArgument: Reducer or data type is not given, or a value is one that its name cannot have.
     """
-    fields: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in PARAMETERS:
-            continue
-        field = PARAMETERS[name].field
-        if field in fields:
-            raise InvalidArgument(name, "is given beside another rule for missing data; one at a time")
-        fields[field] = PARAMETERS[name].parse(name, value)
     for name in ("reducer", "dtype"):
         if name not in given:
             raise InvalidArgument(name, "is not given")
-    return ReductionSpec(given["reducer"], given["dtype"], **fields, range=byte_range)
+    parsed = {name: PARAMETERS[name].parse(name, text) for name, text in given.items() if name in PARAMETERS}
+    dtype, byte_order = parse_dtype(given["dtype"])
+    if byte_order is not None and parsed.setdefault("byte_order", byte_order) != byte_order:
+        raise InvalidArgument("byte_order", f"is {parsed['byte_order']}, but {given['dtype']} is {byte_order}-endian")
+    rules = {name: parsed.pop(name) for name in MISSING_RULES if name in parsed}
+    if rules and dtype in DTYPES:
+        parsed["missing"] = Missing.of(rules, dtype)
+    fields = {PARAMETERS[name].field if name in PARAMETERS else name: value for name, value in parsed.items()}
+    return ReductionSpec(given["reducer"], dtype, **fields, range=byte_range)
+
+
+def parse_dtype(text: str) -> tuple[str, ByteOrder | None]:
+    """A data type and the byte order that it carries, None where it carries none.
+
+    Takes the names of ``DTYPES`` and numpy's type strings, such as ``<f4``, ``>i2``, ``f8`` and ``|u1`` ("The array
+    interface protocol", numpy reference, ``typestr``). Single bytes have no order. A text that is neither is given back
+    as it is: the spec refuses it.
+    """
+    match = _TYPE_STRING_RE.fullmatch(text)
+    name = _TYPE_STRINGS.get(match["code"]) if match else None
+    if match is None or name is None:
+        return text, None
+    mark, is_single = match["mark"], DTYPES[name].itemsize == 1
+    if mark == "|" and not is_single:
+        return text, None
+    return name, None if is_single else _ORDER_MARKS.get(mark)
 
 
 def parse_segment(segment: str) -> dict[str, str]:
@@ -366,23 +401,54 @@ def _format_slice(chosen: Slice) -> str:
     return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
 
 
-def _parse_filter(text: str) -> Filter:
-    name, colon, size = text.partition(":")
-    return Filter(name, _parse_integer("filters", size) if colon else None)
+def _parse_step(name: str, text: str) -> Filter:
+    codec, *parts = text.split(":")
+    size = parts.pop(0) if parts and "=" not in parts[0] else None
+    given: list[tuple[str, Any]] = []
+    for part in parts:
+        member, equals, value = part.partition("=")
+        if not equals:
+            raise InvalidArgument(name, f"{shown(text)} is not of the form id:element_size:parameter=value")
+        given.append((member, _parse_value(codec, member, value)))
+    try:
+        return Filter(codec, None if size is None else _parse_integer(name, size), tuple(given))
+    except InvalidCodec as fault:
+        raise fault.within(name) from None
 
 
-def _format_filter(each: Filter) -> str:
-    return each.id if each.element_size is None else f"{each.id}:{each.element_size}"
+def _parse_value(codec: str, member: str, text: str) -> object:
+    """The value of a parameter; the text itself where it cannot be read, for the step to refuse."""
+    row = CODECS.get(find_id(codec))
+    if row is None or member not in row.parameters:
+        return text
+    try:
+        return row.parameters[member].parse(text)
+    except ValueError:
+        return text
 
 
-def _parse_missing(name: str, text: str) -> Missing:
-    return Missing(name, tuple(_parse_number(name, part) for part in _split(text)))
+def _format_step(step: Filter) -> str:
+    size = [] if step.element_size is None else [str(step.element_size)]
+    return ":".join([step.id, *size, *(f"{name}={format_value(value)}" for name, value in step.parameters)])
+
+
+def _parse_numbers(name: str, text: str) -> tuple[int | float, ...]:
+    return tuple(_parse_number(name, part) for part in _split(text))
 
 
 def _format_missing(name: str, missing: Missing | None) -> str | None:
-    if missing is None or missing.kind != name:
+    """The text of one rule. Each set of rules is written in one way, however it was given."""
+    if missing is None:
         return None
-    return ",".join(repr(value) for value in missing.values)
+    is_one = len(missing.values) == 1
+    written: Mapping[str, Sequence[int | float | None]] = {
+        "missing_value": missing.values if is_one else (),
+        "missing_values": () if is_one else missing.values,
+        "valid_min": (missing.valid_min,),
+        "valid_max": (missing.valid_max,),
+    }
+    values = [repr(value) for value in written.get(name, ()) if value is not None]
+    return ",".join(values) if values else None
 
 
 def _format_joined(_: str, parts: Iterable[Any] | None) -> str | None:
@@ -411,7 +477,7 @@ class Parameter(NamedTuple):
     format: Callable[[str, Any], str | None]
 
 
-_MISSING = Parameter("missing", _parse_missing, _format_missing)
+_MISSING = Parameter("missing", _parse_numbers, _format_missing)
 
 # Parameters that ride on the segment or in the query, by name.
 PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
@@ -422,18 +488,19 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "selection": Parameter(
             "selection",
             lambda _, text: tuple(_parse_slice(part) for part in _split(text)),
-            lambda name, chosen: chosen and _format_joined(name, map(_format_slice, chosen)),
+            lambda name, chosen: None if chosen is None else _format_joined(name, map(_format_slice, chosen)),
         ),
         "axis": Parameter("axis", _parse_integers, _format_joined),
         "offset": Parameter("offset", _parse_integer, _unless_default(0)),
         "size": Parameter("size", _parse_integer, _format_plain),
-        "compression": Parameter("compression", lambda _, text: text, _format_plain),
+        "compression": Parameter("compression", _parse_step, lambda _, step: step and _format_step(step)),
         "filters": Parameter(
             "filters",
-            lambda _, text: tuple(_parse_filter(part) for part in _split(text)),
-            lambda name, filters: _format_joined(name, map(_format_filter, filters)) or None,
+            lambda name, text: tuple(_parse_step(name, part) for part in _split(text)),
+            lambda name, filters: _format_joined(name, map(_format_step, filters)) or None,
         ),
-        **dict.fromkeys(MISSING_KINDS, _MISSING),
+        **dict.fromkeys(MISSING_RULES, _MISSING),
+        "result_dtype": Parameter("sum_dtype", lambda _, text: text, _format_plain),
         "ddof": Parameter("ddof", _parse_integer, _unless_default(0)),
     }
 )

@@ -18,12 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
+from typing import Any
 
+from active_storage.algebra import Partial, Reduced
 from handler.affinity import roam
 from handler.core.blocks import BlockReader
-from handler.core.reduce import Partial, Reduced, Reducer
 from handler.core.select import Part, Plan
 from handler.errors import ActiveStorageError, ObjectChanged, PartsDiffer
+from handler.kernels.reducer import Reducer
 from handler.spec import ReductionSpec
 
 # A store that shares its speed out over connections gives three times as much to three.
@@ -133,7 +135,7 @@ class _Work:
     """
 
     def __init__(self, spec: ReductionSpec, plan: Plan, parts: Sequence[Part]) -> None:
-        self.done: dict[int, Partial] = {}
+        self.done: dict[int, Partial[Any]] = {}
         self.is_over = False
         self.is_torn = False
         self._spec = spec

@@ -12,14 +12,14 @@ from handler.core.blocks import BLOCK_BYTES, BlockReader
 from handler.core.codecs.base import Budget
 from handler.core.decode import open_decoded
 from handler.core.extent import Extent
-from handler.core.reduce import state_bytes
 from handler.core.result import Result
 from handler.core.select import Plan
 from handler.errors import InvalidArgument, InvalidRange, NothingToReduce, PartsDiffer
+from handler.kernels.reducer import state_bytes
 from handler.logs import note
 from handler.memory import Account, MemoryGate
 from handler.parts import Helpers, OpenSpan, reduce_parts
-from handler.spec import ByteRange, ReductionSpec
+from handler.spec import REDUCERS, ByteRange, ReductionSpec
 from handler.upstream.source import ObjectFacts, Source, Stream
 
 _Given = TypeVar("_Given")
@@ -72,21 +72,23 @@ def describe(spec: ReductionSpec, source: Source) -> Answer:
     """
     extent = Extent.of(spec, source.takes_range)
     facts = _ask(extent, source.head)
-    facts.ensure_plain(spec.compression)
+    facts.ensure_plain(spec.codec_id)
     first, last = extent.locate(facts.start, facts.stop, facts.total)
     if spec.shape is None and spec.is_encoded:
         raise InvalidArgument("shape", "is needed to tell what encoded data is without reading it")
-    return Answer(Result.describe(spec, Plan.of(spec, spec.shape or (last - first,))), facts)
+    return Answer(Result.describe(spec, Plan.of(spec, _shape_of(spec, last - first))), facts)
 
 
-def ensure_no_gaps(spec: ReductionSpec, result: Result) -> None:
-    """Pass where every value has elements behind it, or is a value all the same: for doors without a word for nothing.
+def ensure_not_empty(spec: ReductionSpec, result: Result) -> None:
+    """Pass unless the result is a single value of no elements, of a reducer that has no such value.
+
+    For doors whose replies cannot say that there is nothing.
 
     Raises:
-        NothingToReduce: A maximum, say, is of no elements.
+        NothingToReduce: It is the maximum, say, of no elements.
     """
-    if result.has_gaps:
-        raise NothingToReduce(f"there is no {spec.reducer} of no elements")
+    if REDUCERS[spec.reducer].needs_elements and result.empty_total and not result.shape:
+        raise NothingToReduce(f"there are no elements to take the {spec.reducer} of")
 
 
 def _reduce(spec: ReductionSpec, source: Source, gate: MemoryGate, helpers: Helpers) -> Answer:
@@ -126,14 +128,19 @@ def _ask(extent: Extent, ask: Callable[[ByteRange | None], _Given]) -> _Given:
 
 def _decode(extent: Extent, stream: Stream, account: Account, gate: MemoryGate) -> _Data:
     spec, facts = extent.spec, stream.facts
-    facts.ensure_plain(spec.compression)
+    facts.ensure_plain(spec.codec_id)
     start, stop = extent.locate(facts.start, facts.stop, facts.total)
     if not spec.is_encoded:
-        return _Data(BlockReader(stream, spec, start, stop), spec.shape or (stop - start,), start)
+        return _Data(BlockReader(stream, spec, start, stop), _shape_of(spec, stop - start), start)
     stored_bytes = stop - start
-    budget = Budget(gate.decoded_limit(stored_bytes), account.hold)
+    budget = Budget(gate.request_limit_bytes, account.hold, stream.ensure_wanted)
     decoded, elements = open_decoded(stream, stored_bytes, spec, budget)
-    return _Data(BlockReader(decoded, spec, 0, elements), spec.shape or (elements,))
+    return _Data(BlockReader(decoded, spec, 0, elements), _shape_of(spec, elements))
+
+
+def _shape_of(spec: ReductionSpec, elements: int) -> tuple[int, ...]:
+    """The shape of the data, which has so many elements."""
+    return (elements,) if spec.shape is None else spec.shape
 
 
 @dataclass(frozen=True, slots=True)

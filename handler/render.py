@@ -5,9 +5,9 @@ import re
 from functools import lru_cache
 from xml.sax.saxutils import escape
 
-from handler.core.reduce import ARITHMETIC_VERSION
+from active_storage.algebra import ARITHMETIC_VERSION
 from handler.core.result import Result
-from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, MissingToken, SlowDown
+from handler.errors import ActiveStorageError, InvalidRange, MethodNotAllowed, MissingToken, SlowDown, WrongRegion
 from handler.params import format_range, format_reduction
 from handler.spec import ReductionSpec
 
@@ -31,6 +31,8 @@ def describe_result(result: Result) -> dict[str, str]:
     facts = {"dtype": result.dtype, "shape": str([*result.shape]), "byte-order": "little"}
     if result.count_total is not None:
         facts["count-total"] = str(result.count_total)
+    if result.empty_total:
+        facts["empty"] = str(result.empty_total)
     # The shortest count takes three characters; of more than that many, the text is not even made.
     if result.counts is not None and len(result.counts) * 3 <= _MAX_COUNT_HEADER_BYTES:
         counts = str([*result.counts])
@@ -61,6 +63,9 @@ def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
             return [("WWW-Authenticate", "Bearer")]
         case InvalidRange():
             return [("Content-Range", f"bytes */{error.length}")]
+        case WrongRegion(region=str(region)):
+            # S3's own name for it.
+            return [("x-amz-bucket-region", region)]
         case _:
             return []
 

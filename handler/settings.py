@@ -37,7 +37,14 @@ _DOMAIN_RE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNOREC
 # The old one and the new one, while a store is told of the new one.
 _MAX_TOKENS = 2
 _TOKEN_RE = re.compile(r"[!-+\--~]+( [!-+\--~]+)?", re.ASCII)
+_REGION_RE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _BIND_RE = re.compile(r"\S+:[0-9]{1,5}|unix:\S+", re.ASCII)
+
+
+# Settings of earlier versions, and why they have no effect any more.
+_REMOVED = {
+    "MAX_EXPANSION": "has no effect any more: MAX_OBJECT_MEMORY and DEADLINE bound what is decoded, whatever its ratio",
+}
 
 
 class SettingsError(Exception):
@@ -70,6 +77,8 @@ def _parse_patterns(text: str) -> tuple[OriginPattern, ...]:
 
 
 def _ensure_endpoint(text: str) -> str:
+    # As a pattern too, since it is on the allow-list by default.
+    OriginPattern.parse(text)
     return str(Origin.parse(text))
 
 
@@ -104,6 +113,7 @@ Seconds = Annotated[
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]
 Domain = Annotated[str, _matching(_DOMAIN_RE, "a domain is a DNS name such as s3-proxy.example.org")]
+Region = Annotated[str, _matching(_REGION_RE, "a region is a word such as us-east-1")]
 Tokens = Annotated[SecretStr, AfterValidator(_ensure_tokens)]
 Address = Annotated[str, _matching(_BIND_RE, "an address is host:port or unix:path")]
 
@@ -130,6 +140,14 @@ class Settings(BaseSettings):
         "",
         description="what any door may fetch from, comma-separated, * for whole labels; default the two endpoints",
     )
+    # A private network is where most stores are; what is nearer than that is rarely meant by a name.
+    allow_special_addresses: bool = Field(
+        False, description="allowed names may resolve to loopback, link-local and the like; never to a metadata service"
+    )
+    # What S3 has been signed for by default since there were regions.
+    s3_region: Region = Field(
+        "us-east-1", description="the region that the JSON interface signs for, until a store names another"
+    )
     webhook_tokens: Tokens | None = Field(
         None, description="up to two live tokens of the object-lambda webhook, comma-separated"
     )
@@ -150,10 +168,6 @@ class Settings(BaseSettings):
     )
     max_object_memory: Bytes = Field(
         ByteSize(512 << 20), description="bytes that one request may hold; over it 400 EntityTooLarge"
-    )
-    # Zeros compress a thousandfold with zlib; nothing measured does. Small data may be all zeros: see ``memory.py``.
-    max_expansion: int = Field(
-        1000, ge=1, description="decompressed bytes per compressed byte, where they are more than 64 MiB"
     )
     connect_timeout: Seconds = Field(5.0, description="for a connection to the store")
     read_timeout: Seconds = Field(30.0, description="for the next bytes of the store, or of a client in a request")
@@ -195,6 +209,9 @@ def find_unknown() -> list[str]:
     given = {name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE)) if name.upper().startswith(ENV_PREFIX)}
     lines = []
     for name in sorted(given - known):
+        if (removed := _REMOVED.get(name.removeprefix(ENV_PREFIX))) is not None:
+            lines.append(f"{name} {removed}")
+            continue
         near = get_close_matches(name, known, n=1, cutoff=0.9)
         lines.append(f"{name} is no setting{f'; {near[0]} is' if near else ''}")
     return lines

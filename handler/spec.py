@@ -6,14 +6,15 @@ and codecs stand here; what computes them stands in ``core/``. Standard library 
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from handler.errors import InvalidArgument, InvalidRange, UnknownReducer, shown
+from handler.codecs import CODECS, Value, find_id
+from handler.errors import InvalidArgument, InvalidCodec, InvalidRange, UnknownReducer, shown
 
 ByteOrder = Literal["little", "big"]
 Order = Literal["C", "F"]
@@ -79,18 +80,21 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
     }
 )
 
-# What data can be decompressed with, by the name on the wire.
-COMPRESSIONS = ("gzip", "zlib", "zstd", "lz4", "blosc", "blosc2", "bz2", "lzma")
+# What a sum can be added up in and returned as, where it is not the type of its elements.
+SUM_DTYPES = ("int64", "uint64", "float64")
 
-# What is undone after it, in reverse order of writing. A codec may stand among them: h5py writes checksums of what is
-# compressed already.
-FILTERS = ("shuffle", "bitshuffle", "fletcher32", "delta")
-
-# The same under the names of HDF5, Zarr and the reference service.
-ALIASES: Mapping[str, str] = MappingProxyType({"deflate": "zlib", "shuffle_simd": "shuffle", "xz": "lzma"})
+# What can be named as compression, and what stands among the filters only; see ``codecs.py``.
+COMPRESSIONS = tuple(name for name, row in CODECS.items() if row.compresses)
+FILTERS = tuple(name for name, row in CODECS.items() if not row.compresses)
 
 # The largest array whose bytes S3 and a 64-bit machine can count.
 MAX_BYTES = 2**63 - 1
+
+# Blosc and numcodecs know none larger; HDF5's longest numbers are of 16 bytes.
+_MAX_ELEMENT_BYTES = 4096
+
+# Its name, and numcodecs' name of it.
+_ELEMENT_SIZES = ("element_size", "elementsize")
 
 # numpy's own limit.
 MAX_DIMENSIONS = 32
@@ -158,7 +162,8 @@ class Slice:
         return range(*slice(self.start, self.stop, self.step).indices(size))
 
 
-MISSING_KINDS: Mapping[str, tuple[int, int]] = MappingProxyType(
+# The rules for missing data, by their names in a request: how many values each takes at least and at most.
+MISSING_RULES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "missing_value": (1, 1),
         "missing_values": (1, 1024),
@@ -168,90 +173,194 @@ MISSING_KINDS: Mapping[str, tuple[int, int]] = MappingProxyType(
     }
 )
 
+Number = int | float
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Which elements are missing: those equal to a value, or those outside what is valid.
+    """Which elements are missing: those equal to one of the values, those below the minimum, those above the maximum.
+
+    Equal rules are equal objects: values are sorted and unique, and NaN is one value.
 
     Attributes:
-        kind: A name in ``MISSING_KINDS``.
-        values: One value, or some, or (min, max).
+        values: Elements equal to one of them are missing; a NaN among them stands for every NaN.
+        valid_min: Elements below it are missing.
+        valid_max: Elements above it are missing.
 
     Raises:
-        InvalidArgument: The values are not those of the kind.
+        InvalidArgument: There is no rule, a limit is NaN, or the minimum is above the maximum.
     """
 
-    kind: str
-    values: tuple[int | float, ...]
+    values: tuple[Number, ...] = ()
+    valid_min: Number | None = None
+    valid_max: Number | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in MISSING_KINDS:
-            raise InvalidArgument("missing", f"is by {shown(self.kind)}, not one of {', '.join(MISSING_KINDS)}")
-        least, most = MISSING_KINDS[self.kind]
-        if not least <= len(self.values) <= most:
-            wanted = str(least) if least == most else f"{least} to {most}"
-            raise InvalidArgument(self.kind, f"takes {wanted} values, not {len(self.values)}")
-        # One NaN, so that equal rules are equal.
-        values = tuple(math.nan if value != value else value for value in self.values)  # noqa: PLR0124
-        object.__setattr__(self, "values", values)
-        if self.kind == "valid_range" and not self.values[0] < self.values[1]:
-            raise InvalidArgument(self.kind, "its minimum is not below its maximum")
+        numbers = sorted({value for value in self.values if value == value})  # noqa: PLR0124  # only NaN is not itself
+        has_nan = any(value != value for value in self.values)  # noqa: PLR0124
+        object.__setattr__(self, "values", (*numbers, *((math.nan,) if has_nan else ())))
+        for name, limit in (("valid_min", self.valid_min), ("valid_max", self.valid_max)):
+            if limit is not None and math.isnan(limit):
+                raise InvalidArgument(name, "cannot be NaN")
+        if not self.values and self.valid_min is None and self.valid_max is None:
+            raise InvalidArgument("missing", f"needs one of {', '.join(MISSING_RULES)}")
+        if self.valid_min is not None and self.valid_max is not None and self.valid_min > self.valid_max:
+            raise InvalidArgument("valid_max", f"{self.valid_max!r} is below the minimum, {self.valid_min!r}")
 
-    def fitted(self, dtype: str) -> Self:
-        """The same rule, its values written as the data type's: equal rules, whatever was said, are then equal.
+    @classmethod
+    def of(cls, rules: Mapping[str, Sequence[Number]], dtype: str) -> Self:
+        """The rules of a request, all of which hold at once.
+
+        Args:
+            rules: The values of each rule, by a name in ``MISSING_RULES``.
+            dtype: The data type that they are about.
 
         Raises:
-            InvalidArgument: A value is none that the data type has.
+            InvalidArgument: A rule has values that it cannot have, or contradicts another.
         """
-        kind = DTYPES[dtype].kind
-        if kind == "c":
-            raise InvalidArgument(self.kind, f"is not known of {dtype}")
-        for value in self.values:
-            if not _fits(value, dtype):
-                raise InvalidArgument(self.kind, f"{value!r} is no {dtype}")
-        return self if kind != "f" else replace(self, values=tuple(_as_float(value) for value in self.values))
+        fitted = {name: _fit_rule(name, values, dtype) for name, values in rules.items()}
+        low: Number | None
+        high: Number | None
+        if "valid_range" in fitted:
+            if beside := fitted.keys() & {"valid_min", "valid_max"}:
+                raise InvalidArgument("valid_range", f"cannot be given together with {' and '.join(sorted(beside))}")
+            low, high = fitted["valid_range"]
+            # Of the values as they were given: two that differ may be rounded to one.
+            if not rules["valid_range"][0] < rules["valid_range"][1]:
+                raise InvalidArgument("valid_range", f"its minimum, {low!r}, is not below its maximum, {high!r}")
+        else:
+            low, high = (fitted.get(name, (None,))[0] for name in ("valid_min", "valid_max"))
+        return cls((*fitted.get("missing_value", ()), *fitted.get("missing_values", ())), low, high)
+
+    def fitted(self, dtype: str) -> Self:
+        """The same rules, with the values rounded to the data type.
+
+        Raises:
+            InvalidArgument: The data type cannot hold a value.
+        """
+        limits = {
+            name: None if value is None else _fit(name, value, dtype)
+            for name, value in (("valid_min", self.valid_min), ("valid_max", self.valid_max))
+        }
+        name = "missing_value" if len(self.values) == 1 else "missing_values"
+        return replace(self, values=tuple(_fit(name, value, dtype) for value in self.values), **limits)
 
 
-def _fits(value: float, dtype: str) -> bool:
-    kind = DTYPES[dtype].kind
-    if kind == "f":
-        try:
-            largest = float(np.finfo(dtype).max)
-            return not math.isfinite(value) or abs(float(value)) <= largest
-        except OverflowError:
-            return False
-    if not isinstance(value, int):
-        return False
-    if kind == "b":
-        return value in (0, 1)
-    limits = np.iinfo(dtype)
-    return int(limits.min) <= value <= int(limits.max)
+def _fit_rule(name: str, values: Sequence[Number], dtype: str) -> tuple[Number, ...]:
+    if name not in MISSING_RULES:
+        raise InvalidArgument("missing", f"there is no rule {shown(name)}; there are {', '.join(MISSING_RULES)}")
+    least, most = MISSING_RULES[name]
+    if not least <= len(values) <= most:
+        expected = str(least) if least == most else f"{least} to {most}"
+        raise InvalidArgument(name, f"takes {expected} values, not {len(values)}")
+    return tuple(_fit(name, value, dtype, place if most > 1 else None) for place, value in enumerate(values))
 
 
-def _as_float(value: float) -> float:
-    """The same number as a float, zero without a sign; a whole number that no float64 is stays as it is."""
-    return float(value) + 0.0 if float(value) == value else value
+def _fit(name: str, value: Number, dtype: str, place: int | None = None) -> Number:
+    """A value as the data type holds it: rounded to a float type, and whole for the others.
+
+    The lowest float32 is printed as -3.4028235e+38 by numpy, C and GDAL, which is below it and is rounded to it: only
+    what is rounded to infinity is out of range.
+
+    Raises:
+        InvalidArgument: The data type cannot hold it.
+    """
+    known = DTYPES[dtype]
+    if known.kind == "c":
+        raise InvalidArgument(name, f"is not supported for {dtype}")
+    if known.kind == "f":
+        rounded = _round(value, known)
+        if math.isinf(rounded) and not (isinstance(value, float) and math.isinf(value)):
+            raise InvalidArgument(name, f"{value!r} is out of range for {dtype}", place)
+        # Zero without a sign.
+        return rounded + 0.0
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise InvalidArgument(name, f"{value!r} is not a whole number, as {dtype} needs", place)
+        value = int(value)
+    lowest, highest = (0, 1) if known.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    if not lowest <= value <= highest:
+        raise InvalidArgument(name, f"{value} is out of range for {dtype}", place)
+    return value
+
+
+def _round(value: Number, dtype: np.dtype[np.generic]) -> float:
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.asarray(float(value)).astype(dtype))
+    except OverflowError:
+        # A whole number beyond float64.
+        return math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that is undone: an ``id`` of ``FILTERS`` or ``COMPRESSIONS``; ``element_size`` None for the dtype's.
+    """A step that is undone: a row of ``CODECS`` and its parameters. ``compression`` is one, too.
+
+    Attributes:
+        id: A name in ``CODECS``; another name of the same is replaced by it.
+        element_size: In bytes; None for the data type's.
+        parameters: Pairs of name and value. Those that only writers need and those that say the default are left out,
+            and the rest stand in the table's order: equal steps are then equal.
 
     Raises:
-        InvalidArgument: There is no such filter, or elements of that size do not exist.
+        InvalidCodec: There is no such codec, or a parameter has a value that it cannot have.
     """
 
     id: str
     element_size: int | None = None
+    parameters: tuple[tuple[str, Value], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "id", ALIASES.get(self.id, self.id))
-        if self.id not in FILTERS + COMPRESSIONS:
-            raise InvalidArgument(
-                "filters", f"no filter {shown(self.id)}; there are {', '.join(FILTERS + COMPRESSIONS)}"
-            )
-        if self.element_size is not None and not 1 <= self.element_size <= 4096:
-            raise InvalidArgument("filters", f"an element of {self.element_size} bytes does not exist")
+        object.__setattr__(self, "id", find_id(self.id))
+        if self.id not in CODECS:
+            known = ", ".join(FILTERS + COMPRESSIONS)
+            raise InvalidCodec(self.id, "id", f"no filter {shown(self.id)}; there are {known}")
+        size = self.element_size
+        if size is not None and not 1 <= size <= _MAX_ELEMENT_BYTES:
+            raise InvalidCodec(self.id, "element_size", f"an element of {size} bytes does not exist")
+        object.__setattr__(self, "parameters", _normal_parameters(self))
+
+    @classmethod
+    def of(cls, name: str, members: Mapping[str, Any]) -> Self:
+        """The step of that name with parameters of any type, ``element_size`` among them, also as numcodecs writes it.
+
+        Raises:
+            InvalidCodec: As the class.
+        """
+        rest = {key: value for key, value in members.items() if key not in _ELEMENT_SIZES}
+        sizes = [members[key] for key in _ELEMENT_SIZES if key in members]
+        if len(sizes) > 1 or any(type(size) is not int for size in sizes):
+            raise InvalidCodec(name, "element_size", "should be one whole number")
+        return cls(name, sizes[0] if sizes else None, tuple(rest.items()))
+
+    def value(self, name: str) -> Value | None:
+        """The value of a parameter, its default where it was not given."""
+        return dict(self.parameters).get(name, CODECS[self.id].parameters[name].default)
+
+
+def _normal_parameters(step: Filter) -> tuple[tuple[str, Value], ...]:
+    row = CODECS[step.id]
+    given = dict(step.parameters)
+    if len(given) != len(step.parameters):
+        raise InvalidCodec(step.id, "parameters", "has one twice")
+    for name in given:
+        if name not in row.parameters and name not in row.writer:
+            known = ", ".join(("element_size", *row.parameters))
+            raise InvalidCodec(step.id, name, f"is not one of its parameters, which are: {known}")
+    normal = []
+    for name, parameter in row.parameters.items():
+        if name not in given:
+            if parameter.is_required:
+                raise InvalidCodec(step.id, name, "is needed")
+            continue
+        try:
+            value = parameter.check(given[name])
+        except ValueError as fault:
+            raise InvalidCodec(step.id, name, str(fault)) from None
+        if value != parameter.default:
+            normal.append((name, value))
+    return tuple(normal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,9 +377,12 @@ class ReductionSpec:
         axis: The axes that are reduced over, ascending, from the front; None for all, () for none.
         offset: Where the data begins in the object, in bytes.
         size: How many bytes of the object it takes, as stored; None for the rest.
-        compression: What it is decompressed with, a name in ``COMPRESSIONS``; None for nothing.
+        compression: What it is decompressed with, of ``COMPRESSIONS``; None for nothing. A name alone becomes a step
+            without parameters.
         filters: What was done before compressing it, in that order; undone in reverse.
-        missing: Which elements are missing; None for none.
+        missing: Which elements are missing; None where all count.
+        sum_dtype: The data type in which a ``sum`` is added up and returned, a name in ``SUM_DTYPES``; None for the
+            reducer's own.
         ddof: Of ``var`` and ``std``: what is taken from the number of elements to divide by.
         range: The bytes of the object that hold the data, in place of ``offset`` and ``size``.
 
@@ -289,9 +401,10 @@ class ReductionSpec:
     axis: tuple[int, ...] | None = None
     offset: int = 0
     size: int | None = None
-    compression: str | None = None
+    compression: Filter | str | None = None
     filters: tuple[Filter, ...] = ()
     missing: Missing | None = None
+    sum_dtype: str | None = None
     ddof: int = 0
     range: ByteRange | None = None
 
@@ -303,6 +416,7 @@ class ReductionSpec:
         object.__setattr__(self, "compression", _normal_compression(self))
         if self.missing is not None:
             object.__setattr__(self, "missing", self.missing.fitted(self.dtype))
+        object.__setattr__(self, "sum_dtype", _normal_sum_dtype(self))
         if self.ddof and not REDUCERS[self.reducer].takes_ddof:
             raise InvalidArgument("ddof", f"means nothing to {self.reducer}")
         if abs(self.ddof) > _MAX_DDOF:
@@ -326,6 +440,21 @@ class ReductionSpec:
         return tuple(range(self.dimensions)) if self.axis is None else self.axis
 
     @property
+    def codec(self) -> Filter | None:
+        """What it is decompressed with."""
+        return Filter(self.compression) if isinstance(self.compression, str) else self.compression
+
+    @property
+    def codec_id(self) -> str | None:
+        """The id of what it is decompressed with."""
+        return None if self.codec is None else self.codec.id
+
+    @property
+    def steps(self) -> tuple[Filter, ...]:
+        """All that was done to the elements, in the order of writing."""
+        return self.filters if self.codec is None else (*self.filters, self.codec)
+
+    @property
     def is_encoded(self) -> bool:
         """Whether the bytes as stored are not the elements."""
         return self.compression is not None or bool(self.filters)
@@ -333,10 +462,7 @@ class ReductionSpec:
     @property
     def result_dtype(self) -> str:
         """The result's data type, a name in ``DTYPES``."""
-        rule = REDUCERS[self.reducer]
-        if rule.widens and DTYPES[self.dtype].kind in "biu":
-            return "float64"
-        return rule.result_dtype or self.dtype
+        return self.sum_dtype or _own_result_dtype(self)
 
 
 def _ensure_kind(spec: ReductionSpec) -> None:
@@ -365,10 +491,11 @@ def _ensure_bytes(spec: ReductionSpec) -> None:
 
 def _ensure_arrangement(spec: ReductionSpec) -> None:
     if spec.shape is not None:
-        if not 1 <= len(spec.shape) <= MAX_DIMENSIONS:
-            raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions, not 1 to {MAX_DIMENSIONS}")
-        if any(size < 1 for size in spec.shape):
-            raise InvalidArgument("shape", "has a size that is not above 0")
+        if len(spec.shape) > MAX_DIMENSIONS:
+            raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions; the maximum is {MAX_DIMENSIONS}")
+        for place, size in enumerate(spec.shape):
+            if size < 1:
+                raise InvalidArgument("shape", f"{size} is not a size above 0", place)
         data_bytes = math.prod(spec.shape) * spec.element_bytes
         if data_bytes > MAX_BYTES:
             raise InvalidArgument("shape", "is of more bytes than can be counted")
@@ -394,10 +521,32 @@ def _normal_axis(spec: ReductionSpec) -> tuple[int, ...] | None:
     return normal
 
 
-def _normal_compression(spec: ReductionSpec) -> str | None:
-    if spec.compression is None:
+def _own_result_dtype(spec: ReductionSpec) -> str:
+    rule = REDUCERS[spec.reducer]
+    if rule.widens and DTYPES[spec.dtype].kind in "biu":
+        return "float64"
+    return rule.result_dtype or spec.dtype
+
+
+def _normal_sum_dtype(spec: ReductionSpec) -> str | None:
+    if spec.sum_dtype is None:
         return None
-    name = ALIASES.get(spec.compression, spec.compression)
-    if name not in COMPRESSIONS:
-        raise InvalidArgument("compression", f"no codec {shown(name)}; there are {', '.join(COMPRESSIONS)}")
-    return name
+    if spec.reducer != "sum":
+        raise InvalidArgument("result_dtype", f"is a parameter of sum, not of {spec.reducer}")
+    if spec.sum_dtype not in SUM_DTYPES:
+        raise InvalidArgument("result_dtype", f"is {shown(spec.sum_dtype)}, not one of {', '.join(SUM_DTYPES)}")
+    # numpy's rule: every value of the first type is one of the second, but for the rounding of int64 to float64.
+    if not np.can_cast(DTYPES[spec.dtype], DTYPES[spec.sum_dtype], "safe"):
+        raise InvalidArgument("result_dtype", f"{spec.sum_dtype} cannot hold the values of {spec.dtype}")
+    return None if spec.sum_dtype == _own_result_dtype(spec) else spec.sum_dtype
+
+
+def _normal_compression(spec: ReductionSpec) -> Filter | None:
+    try:
+        codec = spec.codec
+    except InvalidCodec as fault:
+        raise fault.within("compression") from None
+    if codec is not None and codec.id not in COMPRESSIONS:
+        known = ", ".join(COMPRESSIONS)
+        raise InvalidCodec(codec.id, "id", f"no codec {shown(codec.id)}; there are {known}", "compression")
+    return codec

@@ -63,7 +63,7 @@ def store(spec: ReductionSpec, array: Array) -> bytes:
     for each in spec.filters:
         data = _filter(each, data, spec)
     if spec.compression:
-        data = ENCODE[spec.compression](data)
+        data = ENCODE[spec.codec_id or ""](data)
     return b"\xff" * spec.offset + data
 
 
@@ -89,7 +89,8 @@ def _case(name: str, reducer: str, dtype: str, shape: tuple[int, ...], **fields:
     return ArrayCase(name, spec, array, stored)
 
 
-_LESS = Missing("missing_value", (-99,))
+_LESS = Missing((-99,))
+_SEVERAL = Missing((-99, 7, 8), valid_min=-30, valid_max=30)
 _STEPS = (Slice(1, 19, 3), Slice(None, None, -2))
 
 CASES = [
@@ -110,13 +111,13 @@ CASES = [
         for order in ("C", "F")
     ),
     *(
-        _case(f"missing-{missing.kind}", "sum", "int32", (40, 7), missing=missing, axis=(0,))
-        for missing in (
-            _LESS,
-            Missing("missing_values", (-99, 3, 4)),
-            Missing("valid_min", (-20,)),
-            Missing("valid_max", (20,)),
-            Missing("valid_range", (-20, 20)),
+        _case(f"missing-{name}", "sum", "int32", (40, 7), missing=missing, axis=(0,))
+        for name, missing in (
+            ("value", _LESS),
+            ("values", Missing((-99, 3, 4))),
+            ("below", Missing(valid_min=-20)),
+            ("above", Missing(valid_max=20)),
+            ("outside", Missing(valid_min=-20, valid_max=20)),
         )
     ),
     *(
@@ -140,7 +141,21 @@ CASES = [
     _case("offset-size", "max", "uint8", (30, 4), offset=3, has_tail=True),
     _case("compressed-size", "sum", "float32", (30, 4), offset=3, has_tail=True, compression="zlib"),
     _case("std-ddof", "std", "float64", (30, 4), axis=(0,), ddof=1),
-    _case("all-missing", "max", "float32", (4, 3), axis=(0,), missing=Missing("valid_min", (1000,))),
+    *(
+        _case(f"several-rules-{reducer}", reducer, "float32", (40, 7), missing=_SEVERAL, axis=(0,))
+        for reducer in ("count", "max", "mean")
+    ),
+    *(
+        _case(f"some-cells-empty-{reducer}-{dtype}", reducer, dtype, (4, 3), missing=Missing(valid_min=40), axis=axis)
+        for reducer in ("max", "min")
+        for dtype, axis in (("float32", (0,)), ("float64", ()), ("int16", (1,)))
+    ),
+    _case("wide-sum", "sum", "int8", (40, 7), axis=(0,), sum_dtype="int64"),
+    _case("float-sum", "sum", "uint16", (40, 7), axis=(0,), sum_dtype="float64"),
+    _case("scalar", "sum", "float32", ()),
+    _case("scalar-select", "select", "int16", (), byte_order="big"),
+    _case("scalar-place", "argmax", "float32", (), compression="zlib"),
+    _case("all-missing", "max", "float32", (4, 3), axis=(0,), missing=Missing(valid_min=1000)),
     _case("nothing-selected", "sum", "float32", (4, 3), selection=(Slice(2, 2), Slice())),
     _case("complex", "sum", "complex64", (9, 4), axis=(0,)),
 ]
@@ -161,14 +176,28 @@ def as_json(spec: ReductionSpec, url: str) -> dict[str, Any]:
     if spec.axis is not None:
         body["axis"] = list(spec.axis)
     if spec.compression is not None:
-        body["compression"] = {"id": spec.compression}
+        body["compression"] = {"id": spec.codec_id}
     if spec.filters:
         body["filters"] = [{"id": each.id, **_size(each)} for each in spec.filters]
     if spec.missing is not None:
-        values = list(spec.missing.values)
-        is_single = spec.missing.kind in ("missing_value", "valid_min", "valid_max")
-        body["missing"] = {spec.missing.kind: values[0] if is_single else values}
+        body["missing"] = _as_rule(spec.missing)
     return body
+
+
+def is_in_json(spec: ReductionSpec) -> bool:
+    """Whether the JSON doors can say it."""
+    rule = spec.missing
+    has_limit = rule is not None and (rule.valid_min is not None or rule.valid_max is not None)
+    has_several_rules = rule is not None and bool(rule.values) and has_limit
+    return spec.shape != () and spec.sum_dtype is None and not spec.ddof and not has_several_rules
+
+
+def _as_rule(rule: Missing) -> dict[str, Any]:
+    if rule.values:
+        return {"missing_values": list(rule.values)}
+    if rule.valid_min is None or rule.valid_max is None:
+        return {"valid_min": rule.valid_min, "valid_max": rule.valid_max}
+    return {"valid_range": [rule.valid_min, rule.valid_max]}
 
 
 def _stop(chosen: Slice, size: int, step: int) -> int:

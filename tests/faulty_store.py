@@ -694,6 +694,12 @@ def _repeats_as_status_line(call: Call) -> None:
     raise HangUp
 
 
+def _in_another_region(status: str, code: str) -> Answer:
+    answer = refusal(status, code, "Use bucket.s3.eu-west-2.example.")
+    answer.headers |= {"x-amz-bucket-region": "eu-west-2", "Location": "https://bucket.s3.eu-west-2.example/key"}
+    return answer
+
+
 def _redirects_with_the_query(call: Call) -> None:
     target = call.head.split(b" ")[1].decode("latin-1")
     send(call, plain("307 Temporary Redirect", b"", {"Location": f"http://elsewhere.example{target}"}))
@@ -829,6 +835,15 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
                 ("303 See Other", "another path of its own", "/bucket/other"),
                 ("307 Temporary Redirect", "an origin that is not allowed", "http://10.0.0.1/bucket/key"),
                 ("308 Permanent Redirect", "another path of its own", "/bucket/other"),
+            )
+        ),
+        *(
+            Fault(f"region-{code}", f"says `{code}`, and which region the bucket lies in: `{status}`",
+                  says(_in_another_region(status, code)), refused(400, code))
+            for status, code in (
+                ("301 Moved Permanently", "PermanentRedirect"),
+                ("307 Temporary Redirect", "TemporaryRedirect"),
+                ("400 Bad Request", "AuthorizationHeaderMalformed"),
             )
         ),
     ),

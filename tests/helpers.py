@@ -1,5 +1,7 @@
 """What many tests do in the same way: feed a stream in every way, ask the application for a target as it is sent."""
 
+import base64
+import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any
@@ -35,7 +37,7 @@ def make_settings(**values: Any) -> Settings:
 
 def reduce_bytes(spec: ReductionSpec, data: bytes, read_bytes: int = ROOMY) -> Result:
     """The pipeline's result of ``data``, which comes in pieces of ``read_bytes``."""
-    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY, 1000), Helpers(0)).result
+    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY), Helpers(0)).result
 
 
 def check_stream(spec: ReductionSpec, data: bytes) -> Result:
@@ -57,8 +59,17 @@ def ask(
 ) -> TestResponse:
     """The application's answer to a request target, which arrives as it is written here."""
     overrides = {"RAW_URI": target, **environ}
-    return app.test_client().open(
+    # With cookies of its own, the client would take those of the headers away.
+    return app.test_client(use_cookies=False).open(
         "/", method=method, headers=dict(headers or {}), environ_overrides=overrides, buffered=True
+    )
+
+
+def post_json(app: flask.Flask, path: str, body: Mapping[str, Any]) -> TestResponse:
+    """The application's answer to a request of the JSON interface, in somebody's name."""
+    token = base64.b64encode(b"key:secret").decode()
+    return app.test_client().open(
+        path, method="POST", data=json.dumps(body), headers={"Authorization": f"Basic {token}"}, buffered=True
     )
 
 

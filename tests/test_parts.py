@@ -17,7 +17,7 @@ from handler.upstream.source import Stream
 from tests.helpers import ROOMY, Prompt, use_blocks
 from tests.judge import check_result
 
-GATE = MemoryGate(ROOMY, ROOMY, 1)
+GATE = MemoryGate(ROOMY, ROOMY)
 BLOCK, PART = 1 << 10, 1 << 13
 VALUES = np.random.default_rng(5).normal(0, 1e3, 50_001).astype(np.float32)
 SPECS = [ReductionSpec(reducer, "float32") for reducer in ("count", "max", "sum", "mean", "var", "argmin", "stats")]
@@ -126,7 +126,7 @@ def test_selections_offsets_and_missing_data_are_found_in_ranges(helpers: Helper
         shape=array.shape,
         offset=12,
         selection=(Slice(490, 3, -3), Slice(5, 90, 2)),
-        missing=Missing("valid_max", (2e3,)),
+        missing=Missing(valid_max=2e3),
     )
     source = Patient(bytes(12) + array.tobytes())
     check_result(spec, array, run(spec, source, GATE, helpers).result)

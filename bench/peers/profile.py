@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("the arithmetic and the walk", "handler/core/select"),
     ("the arithmetic and the walk", "handler/core/extent"),
     ("the arithmetic and the walk", "handler/core/result"),
-    ("the arithmetic and the walk", "handler/core/reduce"),
+    ("the arithmetic and the walk", "handler/kernels/"),
 )
 _ELSEWHERE = "elsewhere"
 

@@ -25,7 +25,8 @@ from botocore.config import Config
 from handler import logs
 from handler.contracts import doors
 from handler.contracts.door import Reply, Request, Service, locate_target, new_request_id, write_xml_error
-from handler.contracts.event import parse_echo, parse_event
+from handler.contracts.event import Event, parse_echo, parse_event
+from handler.contracts.json_body import ensure_whole_characters
 from handler.contracts.lambda_door import reduce_event, request_of
 from handler.errors import ActiveStorageError, EntityTooLarge, InvalidArgument, NotModified, StoreCutOff
 from handler.params import encode
@@ -165,7 +166,7 @@ class Function:
         """What the store lists is as good as before: only what is read of an object is reduced."""
 
         def answer() -> _Outcome:
-            request = request_of(parse_event(event, kind))
+            request = request_of(_parse(event, kind))
             listing = self._service.transport.read_document(request, deadline, MAX_RETURNED_BYTES)
             return _Outcome(200, {"statusCode": 200, "listResultXml": listing.decode(errors="replace")}, len(listing))
 
@@ -185,8 +186,14 @@ class Function:
         }
 
     def _reduce(self, event: Document, kind: str, deadline: Deadline, is_head: bool = False) -> Reply:
-        parsed = parse_event(event, kind)
+        parsed = _parse(event, kind)
         return reduce_event(parsed, parsed.given, self._service, deadline, is_head)
+
+
+def _parse(event: Document, kind: str) -> Event:
+    # Lambda has read the JSON, and takes what no other door does.
+    ensure_whole_characters(event, "event")
+    return parse_event(event, kind)
 
 
 def _settle_and_send(
@@ -249,15 +256,19 @@ def _code(error: ActiveStorageError) -> str:
 
 def _read_http(event: Document, context: Mapping[str, Any], deadline: Deadline, base_domain: str | None) -> Request:
     """The request that an event of payload format 2.0 is."""
+    try:
+        ensure_whole_characters(event, "event")
+    except InvalidArgument as fault:
+        return Request(new_request_id(), "GET", "/", "", {}, deadline, lambda _: b"", fault)
     path = str(event.get("rawPath") or "/")
     if not _FUNCTION_URL_RE.fullmatch(str(context.get("domainName", ""))):
         stage = f"/{context.get('stage')}/"
         path = encode(f"/{path.removeprefix(stage)}" if path.startswith(stage) else path)
-    headers = {str(name).lower(): str(value) for name, value in (event.get("headers") or {}).items()}
+    headers = {str(name).lower(): str(value) for name, value in _members(event, "headers").items()}
     raw_path, query = locate_target(f"{path}?{event.get('rawQueryString') or ''}", headers.get("host", ""), base_domain)
     return Request(
         id=new_request_id(),
-        method=str((context.get("http") or {}).get("method", "GET")),
+        method=str(_members(context, "http").get("method", "GET")),
         path=raw_path,
         query=query,
         headers=headers,
@@ -266,9 +277,20 @@ def _read_http(event: Document, context: Mapping[str, Any], deadline: Deadline, 
     )
 
 
+def _members(document: Document, name: str) -> Document:
+    """A member that is an object, empty where it is anything else."""
+    value = document.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
 def _read_http_body(event: Document) -> bytes:
     text = str(event.get("body") or "")
-    return base64.b64decode(text) if event.get("isBase64Encoded") else text.encode()
+    if not event.get("isBase64Encoded"):
+        return text.encode()
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise InvalidArgument("body", "is not base64") from None
 
 
 def _whole(reply: Reply, request: Request) -> Reply:

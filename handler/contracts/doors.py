@@ -34,6 +34,7 @@ JSON_DOORS: Mapping[str, Door] = MappingProxyType({"v1": json_v1, "v2": json_v2}
 # The parts of a request whose names are ours: what else is wrong with one can be a text of the caller's, and is not
 # logged. Some clients show nobody what an error says.
 _LOGGED_FIELDS = frozenset(PARAMETERS) | {
+    "Host",
     "Range",
     "bucket",
     "dtype",
@@ -42,6 +43,7 @@ _LOGGED_FIELDS = frozenset(PARAMETERS) | {
     "query",
     "reducer",
     "source",
+    "target",
     "url",
 }
 
@@ -55,6 +57,8 @@ def answer(request: Request, service: Service) -> Reply:
     logs.note(door=door.__name__.rpartition(".")[2], method=request.method)
 
     def reply() -> Reply:
+        if request.fault is not None:
+            raise request.fault
         if request.method not in door.METHODS:
             raise MethodNotAllowed(f"{shown(request.method)} is not answered here", door.METHODS)
         return _hold(door.answer(request, service), service.gate)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
 
-from handler.contracts.json_body import read_object, shown_member
+from handler.contracts.json_body import name_member, read_object, shown_member
 from handler.contracts.s3_door import ensure_known
 from handler.contracts.urls import SplitUrl, split_url
 from handler.errors import ActiveStorageError, InvalidArgument, Unsupported
@@ -26,12 +26,18 @@ REDUCTION_HEADER = "x-activestorage-reduction"
 # What a store itself takes in the query of a client, beside GetObject's own names.
 _LAMBDA_QUERY_NAMES = ("lambdaArn",)
 
-# Which of GetObject's names say which bytes are meant: the link must say the same.
-_BYTES_QUERY_NAMES = ("versionId", "partNumber")
+# Which names say which bytes are meant, in S3 and in Azure: the link must say the same.
+_BYTES_QUERY_NAMES = ("versionId", "partNumber", "versionid", "snapshot")
 
-# RFC 9110, section 5.5, without what lies beyond ASCII: what goes back in a header, or on to the store.
+# RFC 9110, section 5.1 and 5.5, without what lies beyond ASCII: what goes back in a header, or on to the store.
+_HEADER_NAME_RE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE_RE = re.compile(r"[\x20-\x7e\t]*")
 _ECHO_RE = re.compile(r"[\x21-\x7e]{1,4096}")
+
+_PAYLOAD = "configuration.payload"
+
+# RFC 8259, section 2.
+_JSON_SPACE = " \t\r\n"
 
 # Of a URL that was decoded, this is encoded again; "%" stays, since most were not.
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
@@ -80,11 +86,11 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
     link = _parse_link(f"{context}.inputS3Url", _text(document, context, "inputS3Url"))
     echo = parse_echo(document) if context == "getObjectContext" else None
     user_query = _find_query(_text(document, "userRequest", "url"), link)
-    headers = _parse_headers(_find(_find(document, "userRequest"), "headers"))
+    headers = _parse_headers(_find(document, "userRequest", "headers"))
     query, link_query = split_query(user_query), StoreQuery.of(link.query or "")
     ensure_known(query.rest, _LAMBDA_QUERY_NAMES)
     _ensure_same_bytes(query.rest, link_query)
-    payload = _find(_find(document, "configuration"), "payload")
+    payload = _find(document, "configuration", "payload")
     return Event(
         link,
         link_query,
@@ -107,10 +113,10 @@ def parse_echo(document: Mapping[str, Any]) -> Echo:
     return Echo(parts["outputRoute"], parts["outputToken"])
 
 
-def find_echo(body: bytes) -> Echo | None:
-    """The same of a body as it came; None where it cannot be found, whatever else is wrong with it."""
+def find_echo(document: Mapping[str, Any]) -> Echo | None:
+    """The same; None where it cannot be found."""
     try:
-        return parse_echo(read_object(body))
+        return parse_echo(document)
     except ActiveStorageError:
         return None
 
@@ -139,6 +145,9 @@ def _parse_headers(members: Any) -> dict[str, str]:
     for name, value in members.items():
         values = value if isinstance(value, list) else [value]
         known_as = f"userRequest.headers.{shown_member(name)}"
+        # Beyond ASCII, a letter can have one of ASCII as its small letter.
+        if not _HEADER_NAME_RE.fullmatch(name):
+            raise InvalidArgument(known_as, "is not the name of a header")
         if not all(isinstance(each, str) and _HEADER_VALUE_RE.fullmatch(each) for each in values):
             raise InvalidArgument(known_as, "is not the value of a header")
         if name.lower() in headers:
@@ -152,13 +161,14 @@ def _parse_payload(payload: Any) -> dict[str, str]:
     if payload is None:
         return {}
     if not isinstance(payload, str):
-        raise InvalidArgument("configuration.payload", "is no text")
-    if not payload.lstrip().startswith("{"):
-        return parse_reduction(payload.strip())
-    members = read_object(payload.encode())
+        raise InvalidArgument(_PAYLOAD, "is no text")
+    text = payload.strip(_JSON_SPACE)
+    if not text.startswith("{"):
+        return parse_reduction(text)
+    members = read_object(text.encode(), _PAYLOAD)
     for name in members:
         if name not in NAMES:
-            raise InvalidArgument(f"configuration.payload.{shown_member(name)}", "is no parameter of a reduction")
+            raise InvalidArgument(name_member((name,), _PAYLOAD), "is no parameter of a reduction")
     return {name: _as_text(name, value) for name, value in members.items() if value is not None}
 
 
@@ -166,7 +176,7 @@ def _as_text(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ",".join(_as_text(name, each) for each in value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InvalidArgument(f"configuration.payload.{name}", "is neither a text nor a number, nor a list of them")
+        raise InvalidArgument(name_member((name,), _PAYLOAD), "is neither a text nor a number, nor a list of them")
     return str(value)
 
 
@@ -178,14 +188,24 @@ def _ensure_same_bytes(query: StoreQuery, link_query: StoreQuery) -> None:
 
 
 def _text(document: Mapping[str, Any], member: str, name: str) -> str:
-    value = _find(_find(document, member), name)
+    value = _find(document, member, name)
     if not isinstance(value, str):
         raise InvalidArgument(f"{member}.{name}", "is missing" if value is None else "is no text")
     return value
 
 
-def _find(members: Any, name: str) -> Any:
-    """A member by its name in any case; None where there is none."""
-    if not isinstance(members, Mapping):
-        return None
-    return next((value for key, value in members.items() if key.lower() == name.lower()), None)
+def _find(document: Any, *path: str) -> Any:
+    """A member by its path, whose names may be in any case; None where there is none.
+
+    Raises:
+        InvalidArgument: It is given twice, in different cases: readers would differ in which one they take.
+    """
+    value = document
+    for place, name in enumerate(path):
+        members = value.items() if isinstance(value, Mapping) else ()
+        # Of ASCII only: a Kelvin sign is no K.
+        found = [member for key, member in members if key.lower() == name.lower() and key.isascii()]
+        if len(found) > 1:
+            raise InvalidArgument(name_member(path[: place + 1]), "is given twice")
+        value = found[0] if found else None
+    return value

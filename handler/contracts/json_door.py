@@ -1,7 +1,8 @@
 """What the two JSON doors share: the way through them, and errors in JSON.
 
 A POST names the operation in its path and the object in its body; Basic credentials, if there are any, are the caller's
-for the object's server, and go nowhere else. The reply is the version's own business.
+for the object's server, and go nowhere else. Two of S3's own headers say what Basic has no place for: the token of a
+session, and who pays. The reply is the version's own business.
 
 The clients know errors by statuses that are not those of S3: a refusal by the store is 401 and an object that is not
 there 400. Both tables stand below; ``caused_by`` tells what led to what, the root of it last.
@@ -12,6 +13,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -33,7 +35,15 @@ from handler.logs import note
 from handler.pipeline import Answer
 from handler.render import error_headers
 from handler.spec import REDUCERS
-from handler.upstream.signed import BasicSigner, Credentials, FallbackSource, S3Signer, SignedSource, Signer
+from handler.upstream.signed import (
+    BasicSigner,
+    Credentials,
+    FallbackSource,
+    S3Signer,
+    SignedSource,
+    Signer,
+    Unsigned,
+)
 from handler.upstream.source import Source
 
 METHODS = ("POST",)
@@ -67,6 +77,11 @@ _BASIC_RE = re.compile(r"basic +(?P<token>[A-Za-z0-9+/]+=*) *", re.ASCII | re.IG
 # It stands in a header, between a sign and a slash, before a comma.
 _ACCESS_KEY_RE = re.compile(rb"[!-+\--~]*")
 
+_TOKEN_HEADER, _PAYER_HEADER = "x-amz-security-token", "x-amz-request-payer"
+
+# STS does not say of which characters; all that are known are base64. A comma would be two headers.
+_TOKEN_RE = re.compile(r"[!-+\--~]{1,8192}", re.ASCII)
+
 
 def reduce(
     request: Request, service: Service, parse: Callable[[str, bytes], JsonReduction]
@@ -82,7 +97,7 @@ def reduce(
         ActiveStorageError: There is no result.
     """
     operation = find_operation(request.path)
-    credentials = parse_credentials(request.headers.get("authorization", ""))
+    credentials = read_credentials(request.headers)
     wanted = parse(operation, read_body(request))
     note(reducer=wanted.spec.reducer, dtype=wanted.spec.dtype)
     source = open_place(wanted.place, credentials, request, service)
@@ -120,9 +135,11 @@ def parse_credentials(header: str) -> Credentials | None:
         BadCredentials: It is not Basic, or not well-formed: taken for nobody's, the request could be answered with
             another "no" than its own.
     """
-    if not header.strip():
+    # What HTTP allows around a value (RFC 9110, section 5.5), and no other space.
+    header = header.strip(" \t")
+    if not header:
         return None
-    match = _BASIC_RE.fullmatch(header.strip())
+    match = _BASIC_RE.fullmatch(header)
     try:
         decoded = base64.b64decode(match["token"] if match else "", validate=True)
     except binascii.Error:
@@ -133,23 +150,58 @@ def parse_credentials(header: str) -> Credentials | None:
     return None if (user, secret) in _NOBODY else Credentials(user, secret)
 
 
+def read_credentials(headers: Mapping[str, str]) -> Credentials | None:
+    """Who asks, by the headers: Basic, and the token of a session beside it; None for nobody.
+
+    Raises:
+        BadCredentials: As ``parse_credentials``; or a token comes alone, or is none.
+    """
+    credentials = parse_credentials(headers.get("authorization", ""))
+    token = headers.get(_TOKEN_HEADER, "").strip()
+    if not token:
+        return credentials
+    if credentials is None:
+        raise BadCredentials(f"{_TOKEN_HEADER}: needs the access key and the secret that it belongs to, as Basic")
+    if not _TOKEN_RE.fullmatch(token):
+        raise BadCredentials(f"{_TOKEN_HEADER}: is not the token of a session")
+    return replace(credentials, token=token)
+
+
+def read_payer(headers: Mapping[str, str]) -> dict[str, str]:
+    """What a caller says to the store of who pays ("Requester Pays buckets", Amazon S3 User Guide).
+
+    Raises:
+        InvalidArgument: It is not what S3 knows.
+    """
+    payer = headers.get(_PAYER_HEADER, "").strip()
+    if payer not in ("", "requester"):
+        raise InvalidArgument(_PAYER_HEADER, "is not 'requester'")
+    return {_PAYER_HEADER: payer} if payer else {}
+
+
 def open_place(place: Place, credentials: Credentials | None, request: Request, service: Service) -> Source:
     """The source that a place is, asked for in the name of whoever asks.
 
     Raises:
         BadCredentials: The name cannot be that of an S3 key.
     """
-    signer: Signer | None = None
-    if credentials and place.is_s3:
-        if not _ACCESS_KEY_RE.fullmatch(credentials.user):
-            raise BadCredentials("Authorization: the name has characters that no S3 access key has")
-        signer = S3Signer(credentials, service.signing_keys)
-    elif credentials:
-        signer = BasicSigner(credentials)
+    signer = _find_signer(place, credentials, request, service)
     sources = [
         SignedSource(service.transport, place.origin, target, signer, request.deadline) for target in place.targets
     ]
     return sources[0] if len(sources) == 1 else FallbackSource(*sources)
+
+
+def _find_signer(place: Place, credentials: Credentials | None, request: Request, service: Service) -> Signer | None:
+    if not place.is_s3:
+        # A web server has no use for S3's headers, and a token is for none but the store.
+        return BasicSigner(credentials) if credentials else None
+    headers = read_payer(request.headers)
+    if credentials is None:
+        return Unsigned(headers) if headers else None
+    if not _ACCESS_KEY_RE.fullmatch(credentials.user):
+        raise BadCredentials("Authorization: the name has characters that no S3 access key has")
+    return S3Signer(credentials, service.signing_keys, service.regions, headers=headers)
 
 
 def write_error(error: ActiveStorageError, request: Request) -> Reply:  # noqa: ARG001  # a door's

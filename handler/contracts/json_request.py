@@ -10,7 +10,7 @@ data types, codecs and numbers.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
@@ -19,12 +19,13 @@ from urllib.parse import quote, unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from handler.contracts.json_body import read_object, shown_member
+from handler.codecs import CODECS
+from handler.contracts.json_body import name_member, read_object
 from handler.contracts.urls import parse_origin, split_url
-from handler.errors import InvalidArgument, shown
+from handler.errors import InvalidArgument, InvalidCodec, shown
 from handler.origins import Origin
-from handler.params import encode
-from handler.spec import MAX_DIMENSIONS, MISSING_KINDS, Filter, Missing, ReductionSpec, Slice
+from handler.params import encode, parse_dtype
+from handler.spec import DTYPES, MAX_DIMENSIONS, MISSING_RULES, Filter, Missing, ReductionSpec, Slice
 
 # A key of 1,024 bytes is 3,072 characters when it is all percent-encoded, and a presigned query as many again.
 _MAX_TEXT_CHARACTERS = 8192
@@ -34,16 +35,12 @@ _MAX_FILTERS = 32
 
 _INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
-# Which of the spec's filters mean nothing without the size of an element; writers differ in their defaults.
-_SIZED_FILTERS = frozenset({"shuffle", "bitshuffle"})
-
 # What pydantic says in words that are not the caller's, by its type of error.
 _FAULTS: Mapping[str, str] = MappingProxyType(
     {
         "extra_forbidden": "is no member of this request",
         "missing": "is missing",
         "model_type": "should be an object",
-        "string_unicode": "has half of a surrogate pair",
     }
 )
 
@@ -133,6 +130,11 @@ def _ensure_number(value: Any) -> int | float:
     return number  # type: ignore[no-any-return]  # its type was just looked at
 
 
+def _read_nan(value: Any) -> Any:
+    # JSON has no number for it. Zarr and numpy spell it so in texts.
+    return math.nan if value in ("nan", "NaN") else _ensure_number(value)
+
+
 def _as_list(value: Any) -> Any:
     return [value] if type(value) is int else value
 
@@ -145,7 +147,9 @@ def _ensure_ascending(axes: list[int]) -> list[int]:
 
 _Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
 _Number = Annotated[Any, AfterValidator(_ensure_number)]
-_Numbers = Annotated[list[_Number], Field(max_length=MISSING_KINDS["missing_values"][1])]
+_Value = Annotated[Any, AfterValidator(_read_nan)]
+_Values = Annotated[list[_Value], Field(max_length=MISSING_RULES["missing_values"][1])]
+_Limits = Annotated[list[_Number], Field(max_length=MISSING_RULES["valid_range"][1])]
 _Index = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 _Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
 _Axis = Annotated[int, Field(ge=0)]
@@ -158,21 +162,20 @@ class _Members(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class _Compression(_Members):
-    id: _Text
+class _Step(_Members):
+    # Its parameters are those of its row in ``handler.codecs``.
+    model_config = ConfigDict(extra="allow")
 
-
-class _Filter(_Members):
     id: _Text
     element_size: int | None = None
 
 
 class _Missing(_Members):
-    missing_value: _Number | None = None
-    missing_values: _Numbers | None = None
+    missing_value: _Value | None = None
+    missing_values: _Values | None = None
     valid_min: _Number | None = None
     valid_max: _Number | None = None
-    valid_range: _Numbers | None = None
+    valid_range: _Limits | None = None
 
 
 class _Fields(_Members):
@@ -185,8 +188,8 @@ class _Fields(_Members):
     shape: Annotated[list[int], Field(max_length=MAX_DIMENSIONS)] | None = None
     order: _Text | None = None
     selection: Annotated[list[_Bounds], Field(max_length=MAX_DIMENSIONS)] | None = None
-    compression: _Compression | None = None
-    filters: Annotated[list[_Filter], Field(max_length=_MAX_FILTERS)] | None = None
+    compression: _Step | None = None
+    filters: Annotated[list[_Step], Field(max_length=_MAX_FILTERS)] | None = None
     missing: _Missing | None = None
 
 
@@ -217,13 +220,7 @@ def _validate(model: type[_AnyFields], body: bytes) -> _AnyFields:
         return model.model_validate(read_object(body))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise InvalidArgument(_name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
-
-
-def _name_member(location: tuple[int | str, ...]) -> str:
-    """The path of a member as people write it, ``missing.valid_range[1]``; "body" where the fault is none of one."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{shown_member(part)}" for part in location]
-    return "".join(parts).removeprefix(".") or "body"
+        raise InvalidArgument(name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
 
 
 # From members to the spec
@@ -234,34 +231,72 @@ def _build_spec(reducer: str, fields: _Fields, axis: list[int] | None = None) ->
         for name, value in (("selection", fields.selection), ("axis", axis)):
             if value is not None:
                 raise InvalidArgument(name, "needs a shape")
-    optional = {"byte_order": fields.byte_order, "order": fields.order, "offset": fields.offset}
-    return ReductionSpec(
-        reducer=reducer,
-        dtype=fields.dtype,
-        shape=None if fields.shape is None else tuple(fields.shape),
-        selection=None if fields.selection is None else tuple(Slice(*bounds) for bounds in fields.selection),
-        axis=None if axis is None else tuple(axis),
-        size=fields.size,
-        compression=fields.compression.id if fields.compression else None,
-        filters=tuple(_build_filter(each, place) for place, each in enumerate(fields.filters or ())),
-        missing=None if fields.missing is None else _build_missing(fields.missing),
-        **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
-    )
+    if fields.shape == []:
+        raise InvalidArgument("shape", "is empty; leave it out for one dimension")
+    dtype, carried = parse_dtype(fields.dtype)
+    if carried and fields.byte_order not in (None, carried):
+        raise InvalidArgument("byte_order", f"is {shown(fields.byte_order or '')}, but dtype is {carried}-endian")
+    optional = {"byte_order": fields.byte_order or carried, "order": fields.order, "offset": fields.offset}
+    try:
+        return ReductionSpec(
+            reducer=reducer,
+            dtype=dtype,
+            shape=None if fields.shape is None else tuple(fields.shape),
+            selection=None if fields.selection is None else _build_slices(fields.selection),
+            axis=None if axis is None else tuple(axis),
+            size=fields.size,
+            compression=None if fields.compression is None else _build_step(fields.compression, "compression"),
+            filters=tuple(_build_step(each, f"filters[{place}]") for place, each in enumerate(fields.filters or ())),
+            missing=None if fields.missing is None else _build_missing(fields.missing, dtype),
+            **{name: value for name, value in optional.items() if value is not None},  # type: ignore[arg-type]
+        )
+    except InvalidArgument as error:
+        raise InvalidArgument(_find_path(error.field), error.reason, error.place) from None
 
 
-def _build_filter(given: _Filter, place: int) -> Filter:
-    named = Filter(given.id, given.element_size)
-    if named.element_size is None and named.id in _SIZED_FILTERS:
-        raise InvalidArgument(f"filters[{place}].element_size", f"is needed by {given.id}")
-    return named
+def _find_path(field: str) -> str:
+    """The path of the member that the spec calls ``field``."""
+    if field in MISSING_RULES:
+        return f"missing.{field}"
+    return "compression.id" if field == "compression" else field
 
 
-def _build_missing(given: _Missing) -> Missing:
-    rules = {name: value for name, value in given if value is not None}
+def _build_slices(selection: Sequence[Sequence[int | None]]) -> tuple[Slice, ...]:
+    slices = []
+    for place, bounds in enumerate(selection):
+        try:
+            slices.append(Slice(*bounds))
+        except InvalidArgument as error:
+            # Any start and any stop will do.
+            raise InvalidArgument(f"selection[{place}]", error.reason, place=2) from None
+    return tuple(slices)
+
+
+def _build_step(given: _Step, path: str) -> Filter:
+    """The step that stands at ``path``. The size of its elements is never guessed: writers differ in their defaults."""
+    members = given.model_dump(exclude={"id"}, exclude_none=True)
+    try:
+        step = Filter.of(given.id, members)
+    except InvalidCodec as fault:
+        raise InvalidArgument(name_member((fault.member,), path), fault.fault) from None
+    if step.element_size is None and CODECS[step.id].is_sized:
+        raise InvalidArgument(f"{path}.element_size", f"is needed by {given.id}")
+    return step
+
+
+def _build_missing(given: _Missing, dtype: str) -> Missing | None:
+    rules = {name: value if isinstance(value, list) else [value] for name, value in given if value is not None}
     if len(rules) != 1:
-        raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_KINDS)}")
-    ((kind, value),) = rules.items()
-    return Missing(kind, tuple(value) if isinstance(value, list) else (value,))
+        raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_RULES)}")
+    if dtype not in DTYPES:
+        # The spec refuses it.
+        return None
+    ((name, values),) = rules.items()
+    for place, value in enumerate(values):
+        if isinstance(value, float) and DTYPES[dtype].kind in "iub":
+            reason = f"{value!r} is not an integer, as {dtype} needs"
+            raise InvalidArgument(name, reason, place if MISSING_RULES[name][1] > 1 else None)
+    return Missing.of(rules, dtype)
 
 
 # From members to the place

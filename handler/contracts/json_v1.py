@@ -25,7 +25,7 @@ def answer(request: Request, service: Service) -> Reply:
         ActiveStorageError: There is no result.
     """
     wanted, given = json_door.reduce(request, service, parse_v1)
-    pipeline.ensure_no_gaps(wanted.spec, given.result)
+    pipeline.ensure_not_empty(wanted.spec, given.result)
     return write(given.result)
 
 

@@ -24,7 +24,7 @@ def answer(request: Request, service: Service) -> Reply:
     ensure_known(query.rest)
     ensure_encoded(path.object_path, field="key")
     call = SignedCall.of(path.object_path, query.rest, request.headers)
-    wanted = read_wanted(merge(parse_path(path), query.parameters), request.headers, call.signed)
+    wanted = read_wanted(merge(parse_path(path), query.parameters), call.headers, call.signed)
     store_request = build_request(service.settings.store, service.settings.public_store, call, wanted.conditions)
     source = PassthroughSource(service.transport, store_request, request.deadline)
     return reply_with_object(wanted, source, service, is_head=request.method == "HEAD")

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from handler import pipeline
 from handler.contracts.door import Reply, Service
-from handler.errors import InvalidArgument, NotModified, PreconditionFailed, shown
+from handler.errors import InvalidArgument, NotModified, PreconditionFailed, shown_name
 from handler.logs import note
 from handler.params import StoreQuery, build_spec, ensure_encoded, parse_range
 from handler.pipeline import Answer
 from handler.render import format_result_etag, parse_result_etag, result_headers, split_etags
-from handler.spec import ByteRange, ReductionSpec
+from handler.spec import REDUCERS, ByteRange, ReductionSpec
+from handler.upstream import signatures
 from handler.upstream.source import Source
 
-# What S3 takes in the query of a GET: GetObject's own, and who signs. Compared with botocore's model by a test.
+# What S3 takes in the query of a GET, beside what signs it. Compared with botocore's model by a test.
 STORE_QUERY_NAMES = frozenset(
     {
         "partNumber",
@@ -32,13 +33,8 @@ STORE_QUERY_NAMES = frozenset(
         "versionId",
         # Named by AWS's JavaScript client in what it signs.
         "x-id",
-        # Links presigned by signature version 2.
-        "AWSAccessKeyId",
-        "Expires",
-        "Signature",
     }
 )
-_STORE_QUERY_PREFIX = "x-amz-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +95,15 @@ def reply_with_object(wanted: Wanted, source: Source, service: Service, is_head:
             given = pipeline.run(wanted.spec, source, service.gate, service.helpers)
     except NotModified as unchanged:
         raise NotModified(format_result_etag(unchanged.etag, wanted.spec)) from None
-    pipeline.ensure_no_gaps(wanted.spec, given.result)
-    return _write(given, wanted)
+    pipeline.ensure_not_empty(wanted.spec, given.result)
+    result = given.result
+    if REDUCERS[wanted.spec.reducer].needs_elements:
+        result = result.with_nan_where_empty()
+    return _write(Answer(result, given.facts), wanted)
 
 
 def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:
-    """Pass where a query, rid of our own parameters, has only what S3 knows, or what stands in ``others``.
+    """Pass where a query, rid of our own parameters, has only what S3 and signed links know, or stands in ``others``.
 
     A name that nobody knows is a slip that would otherwise give the wrong numbers, in silence.
 
@@ -113,9 +112,9 @@ def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:
     """
     ensure_encoded(query.text, field="query")
     for name, _, _ in query.pairs:
-        is_stores = name in STORE_QUERY_NAMES or name.lower().startswith(_STORE_QUERY_PREFIX)
-        if name and not is_stores and name not in others:
-            raise InvalidArgument(shown(name), "is neither a parameter of a reduction nor one of S3's GetObject")
+        if name and name not in STORE_QUERY_NAMES and not signatures.is_known(name, query) and name not in others:
+            field = shown_name(name) or "query: a name that is not shown"
+            raise InvalidArgument(field, "is neither a parameter of a reduction nor one of S3's GetObject")
 
 
 def _write(given: Answer, wanted: Wanted) -> Reply:

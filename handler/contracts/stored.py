@@ -9,18 +9,14 @@ from handler.core.blocks import BLOCK_BYTES
 from handler.errors import ActiveStorageError
 from handler.logs import note
 from handler.params import NEGOTIATED_HEADERS, StoreQuery, ensure_encoded, parse_range, split_path
+from handler.upstream.headers import drop_nominated, is_hop
 from handler.upstream.passthrough import PassthroughSource, SignedCall, build_request
 from handler.upstream.source import ObjectFacts, Stream
 
 METHODS = ("GET", "HEAD")
 
-# RFC 9110, section 7.6.1, and what is said of one exchange, not of the object: the reply has its own.
-_HOP_HEADERS = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("date", "server", "x-amz-request-id"),
-    }
-)
+# What is said of one exchange, not of the object: the reply has its own.
+_OWN_HEADERS = frozenset({"date", "server", "x-amz-request-id"})
 
 write_error = write_xml_error
 
@@ -34,9 +30,9 @@ def answer(request: Request, service: Service) -> Reply:
     path = split_path(request.path)
     ensure_encoded(path.object_path, field="key")
     ensure_encoded(request.query, field="query")
-    byte_range = parse_range(request.headers["range"]) if "range" in request.headers else None
     call = SignedCall.of(path.object_path, StoreQuery.of(request.query), request.headers)
-    conditions = {name: request.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & request.headers.keys()}
+    byte_range = parse_range(call.headers["range"]) if "range" in call.headers else None
+    conditions = {name: call.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & call.headers.keys()}
     store_request = build_request(service.settings.store, service.settings.public_store, call, conditions)
     source = PassthroughSource(service.transport, store_request, request.deadline)
     if request.method == "HEAD":
@@ -55,7 +51,8 @@ def answer(request: Request, service: Service) -> Reply:
 
 
 def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in facts.headers.items() if name not in _HOP_HEADERS]
+    kept = drop_nominated(facts.headers)
+    return [(name, value) for name, value in kept.items() if name not in _OWN_HEADERS and not is_hop(name)]
 
 
 class _Pieces:

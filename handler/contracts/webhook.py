@@ -25,6 +25,9 @@ _FORWARD = "x-amz-fwd-header-"
 
 _DOCUMENT_HEADERS = frozenset({"Content-Type", "Content-Length"})
 
+# Under which a request keeps what its reply must echo.
+_ECHO = "echo"
+
 
 def is_call(request: Request) -> bool:
     """Whether a request is a store's: a POST that names no object, or the HEAD by which MinIO tries a new endpoint."""
@@ -43,18 +46,19 @@ def answer(request: Request, service: Service) -> Reply:
     """
     if request.method == "HEAD":
         return Reply(200, [("Content-Length", "0")])
-    # Before anything is refused: a refusal too must say which event it answers.
-    body = read_body(request)
+    # Before the body is read, so that a stranger's costs nothing; the refusal then names no event.
     ensure_caller(request.headers.get("authorization", ""), service.settings.live_tokens)
-    event = parse_event(read_object(body))
+    document = read_object(read_body(request))
+    request.found[_ECHO] = find_echo(document)
+    event = parse_event(document)
     given = merge(parse_endpoint(request), event.given)
-    return _address(reduce_event(event, given, service, request.deadline), request, event.echo)
+    return _address(reduce_event(event, given, service, request.deadline), request)
 
 
 def write_error(error: ActiveStorageError, request: Request) -> Reply:
     """An error as MinIO passes it on, and as S3's document for whoever reads that."""
     told = [("x-amz-fwd-error-code", error.code), ("x-amz-fwd-error-message", plain_message(error))]
-    return _address(write_xml_error(error, request), request, _find_echo(request), told)
+    return _address(write_xml_error(error, request), request, told)
 
 
 def ensure_caller(authorization: str, tokens: tuple[str, ...]) -> None:
@@ -73,7 +77,9 @@ def ensure_caller(authorization: str, tokens: tuple[str, ...]) -> None:
     if not authorization:
         raise MissingToken("Authorization: the store that calls this webhook must send its token")
     good = (text for token in tokens for text in (token, f"Bearer {token}"))
-    matches = [hmac.compare_digest(authorization.encode(), text.encode()) for text in good]
+    # A text from a function's event can be of any characters.
+    given = authorization.encode(errors="surrogatepass")
+    matches = [hmac.compare_digest(given, text.encode()) for text in good]
     if not any(matches):
         raise WrongToken("Authorization: is none of the tokens of this webhook")
 
@@ -90,10 +96,11 @@ def parse_endpoint(request: Request) -> dict[str, str]:
     return merge(parse_reduction(decode(request.path.strip("/"), field="path")), query.parameters)
 
 
-def _address(reply: Reply, request: Request, echo: Echo | None, told: Iterable[tuple[str, str]] = ()) -> Reply:
+def _address(reply: Reply, request: Request, told: Iterable[tuple[str, str]] = ()) -> Reply:
     """The reply with what MinIO needs: whose answer it is, the client's status, and the client's headers once more.
 
-    The length of an error is that of a document which MinIO drops.
+    Every reply names the event that was read, an error as well. The length of an error is that of a document which
+    MinIO drops.
     """
     own = _DOCUMENT_HEADERS if told else frozenset()
     forwarded = [(f"{_FORWARD}{name}", value) for name, value in reply.headers if name not in own]
@@ -105,14 +112,7 @@ def _address(reply: Reply, request: Request, echo: Echo | None, told: Iterable[t
         (f"{_FORWARD}x-activestorage-request-id", request.id),
         *told,
     ]
-    if echo is not None:
+    echo = request.found.get(_ECHO)
+    if isinstance(echo, Echo):
         headers += [("x-amz-request-route", echo.route), ("x-amz-request-token", echo.token)]
     return Reply(reply.status, headers, reply.body)
-
-
-def _find_echo(request: Request) -> Echo | None:
-    """What an error must echo, whatever else is wrong with the event."""
-    try:
-        return find_echo(read_body(request))
-    except ActiveStorageError:
-        return None

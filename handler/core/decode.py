@@ -1,18 +1,21 @@
-"""From the bytes as stored to those of the elements: decompression, then filters undone, then a check of the length.
+"""From the bytes as stored to those of the elements: every step undone in reverse, then a check of the length.
 
-A codec that streams is read as it comes where nothing but a reduction follows. What must be held is accounted for as it
-comes; how much may come out of a codec is bounded before and while it decodes.
+A codec that streams is read as it comes where its data is of a known shape and nothing but a reduction follows. It
+holds a block whatever comes out of it: only the deadline bounds that. What must be held is accounted for as it comes.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from handler.core.blocks import Held, Readable, fill
-from handler.core.codecs import DECODERS, UNDO, UNDONE_READING
-from handler.core.codecs.base import Budget
+from handler.core.codecs import AS_IT_IS, DECODERS, UNDO, UNDONE_READING
+from handler.core.codecs.base import Budget, StreamDecoder, Told
 from handler.errors import EntityTooLarge, IncompleteElement, InvalidArgument
-from handler.spec import Filter, ReductionSpec
+from handler.spec import DTYPES, MAX_BYTES, Filter, ReductionSpec
 
 # Room for those that filters may have put behind the elements: fletcher32's 4 bytes, and nobody has many of them.
 _CHECKSUMS_BYTES = 16
@@ -24,7 +27,7 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
     Args:
         stream: The bytes as stored.
         stored_bytes: How many they are.
-        spec: Names the codec and the filters, and maybe the shape.
+        spec: Names the steps, and maybe the shape.
         budget: What it may cost.
 
     Raises:
@@ -33,48 +36,71 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         InvalidArgument: They decode to another number of elements than the shape has.
         IncompleteElement: They decode to no whole number of elements.
     """
-    expected = None if spec.shape is None else math.prod(spec.shape) * spec.element_bytes
-    if expected is not None and expected > budget.limit_bytes:
-        raise EntityTooLarge(f"{stored_bytes} bytes may decode to {budget.limit_bytes} bytes, the shape has {expected}")
-    steps = [*spec.filters, *([Filter(spec.compression)] if spec.compression else [])]
-    if expected is not None and len(steps) == 1 and steps[0].id in DECODERS:
-        decoder = DECODERS[steps[0].id](stream, stored_bytes, budget)
+    told = _tell_all([step for step in spec.steps if step.id not in AS_IT_IS], stored_bytes, spec, budget)
+    if not told:
+        return stream, _count_elements(stored_bytes, spec)
+    first = told[0].step.id
+    is_stream = len(told) == 1 and issubclass(DECODERS.get(first, object), StreamDecoder)
+    if spec.shape is not None and len(told) == 1 and first in DECODERS:
+        # Nothing of a stream is held, whatever its size.
+        bounds = replace(budget, limit_bytes=MAX_BYTES) if is_stream else budget
+        decoder = DECODERS[first](stream, stored_bytes, bounds)
         budget.hold(decoder.decoded_bytes or 0)
-        return decoder, expected // spec.element_bytes
+        return decoder, math.prod(spec.shape)
+    try:
+        return _open_held(told, stream, stored_bytes, spec)
+    except EntityTooLarge as error:
+        if is_stream:
+            raise EntityTooLarge(f"{error.message}; with a shape, the data is reduced as it comes") from error
+        raise
+
+
+def _open_held(told: Sequence[Told], stream: Readable, stored_bytes: int, spec: ReductionSpec) -> tuple[Readable, int]:
     # What is undone last, if it needs no memory of its own.
-    reading = UNDONE_READING.get(steps[0].id)
-    data = _undo_all(steps[1:] if reading else steps, stream, stored_bytes, spec, budget)
-    if expected is not None and len(data) != expected:
-        raise InvalidArgument("shape", f"is of {expected} bytes, the data decodes to {len(data)}")
-    if len(data) % spec.element_bytes:
-        raise IncompleteElement(f"the data decodes to {len(data)} bytes, no whole number of {spec.dtype} elements")
-    last = reading(data, steps[0].element_size or spec.element_bytes) if reading else Held(data)
-    return last, len(data) // spec.element_bytes
+    reading = UNDONE_READING.get(told[0].step.id)
+    data = _undo_all(told[1:] if reading else told, stream, stored_bytes, told[0].budget)
+    elements = _count_elements(len(data), spec)
+    return reading(data, told[0].element_size) if reading else Held(data), elements
 
 
-def _undo_all(
-    steps: list[Filter], stream: Readable, stored_bytes: int, spec: ReductionSpec, budget: Budget
-) -> memoryview:
-    # What the shape has and the checksums of the filters, or what is stored, if nothing is known of what comes of it.
-    likely_bytes = stored_bytes if spec.shape is None else math.prod(spec.shape) * spec.element_bytes + _CHECKSUMS_BYTES
-    if not steps or steps[-1].id not in DECODERS:
-        rest, data = steps, _read_all(stream, stored_bytes, budget)
+def _count_elements(data_bytes: int, spec: ReductionSpec) -> int:
+    expected = None if spec.shape is None else math.prod(spec.shape) * spec.element_bytes
+    if expected is not None and data_bytes != expected:
+        raise InvalidArgument("shape", f"is of {expected} bytes, the data decodes to {data_bytes}")
+    if data_bytes % spec.element_bytes:
+        raise IncompleteElement(f"the data decodes to {data_bytes} bytes, no whole number of {spec.dtype} elements")
+    return data_bytes // spec.element_bytes
+
+
+def _tell_all(steps: Sequence[Filter], stored_bytes: int, spec: ReductionSpec, budget: Budget) -> list[Told]:
+    """What each step is told: what the elements are that it was done to, and how many bytes they likely take."""
+    told = []
+    dtype: np.dtype[Any] = DTYPES[spec.dtype].newbyteorder(spec.byte_order)
+    elements = None if spec.shape is None else math.prod(spec.shape)
+    for step in steps:
+        likely_bytes = stored_bytes if elements is None else elements * dtype.itemsize + _CHECKSUMS_BYTES
+        told.append(Told(step, dtype, spec.byte_order, likely_bytes, budget))
+        dtype = told[-1].encoded_dtype
+    return told
+
+
+def _undo_all(told: Sequence[Told], stream: Readable, stored_bytes: int, budget: Budget) -> memoryview:
+    rest = list(told)
+    if rest and rest[-1].step.id in DECODERS:
+        data = _decode_all(stream, stored_bytes, rest.pop())
     else:
-        *rest, last = steps
-        data = _decode_all(last.id, stream, stored_bytes, likely_bytes, budget)
-    for step in reversed(rest):
-        if step.id in DECODERS:
-            data = _decode_all(step.id, Held(data), len(data), likely_bytes, budget)
-        else:
-            budget.hold(len(data))
-            data = UNDO[step.id](data, step.element_size or spec.element_bytes, spec)
+        data = _read_all(stream, stored_bytes, budget)
+    for each in reversed(rest):
+        undo = UNDO.get(each.step.id)
+        data = undo(data, each) if undo else _decode_all(Held(data), len(data), each)
+        budget.check()
     return data
 
 
-def _decode_all(codec: str, stored: Readable, stored_bytes: int, likely_bytes: int, budget: Budget) -> memoryview:
-    decoder = DECODERS[codec](stored, stored_bytes, budget)
+def _decode_all(stored: Readable, stored_bytes: int, told: Told) -> memoryview:
+    decoder = DECODERS[told.step.id](stored, stored_bytes, told.budget)
     known_bytes = decoder.decoded_bytes
-    return _read_all(decoder, likely_bytes if known_bytes is None else known_bytes, budget)
+    return _read_all(decoder, told.likely_bytes if known_bytes is None else known_bytes, told.budget)
 
 
 def _read_all(source: Readable, likely_bytes: int, budget: Budget) -> memoryview:

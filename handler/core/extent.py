@@ -1,6 +1,5 @@
 """Which bytes of an object hold the data, and which of those a reduction has to read."""
 
-import math
 from dataclasses import dataclass
 
 from handler.core.select import Plan
@@ -26,7 +25,8 @@ class Extent:
     def of(cls, spec: ReductionSpec, takes_range: bool) -> "Extent":
         """The extent of a reduction.
 
-        Of plain elements whose shape is known, only the span from the first to the last that is selected is asked for.
+        Of plain elements whose shape is known, only the span from the first to the last that is selected is asked for,
+        and only that must exist: the last record of a netCDF-3 file may end before the row of the array does.
 
         Args:
             spec: The reduction.
@@ -76,16 +76,27 @@ class Extent:
             raise IncompleteElement(f"{stop - start} bytes are no whole number of elements; {element}")
         first = (start - spec.offset) // size if self.is_placed else 0
         count = (stop - start) // size
-        if not self.is_placed and spec.shape is not None and count != math.prod(spec.shape):
-            raise InvalidArgument("shape", f"is of {math.prod(spec.shape)} elements, the bytes are of {count}")
+        if spec.shape is not None and not self.is_placed:
+            _ensure_covers(spec, spec.shape, stop - start)
         return first, first + count
 
     def _ensure_long_enough(self, total: int) -> None:
         spec, available = self.spec, total - self.spec.offset
-        if spec.size is not None:
-            if spec.size > available:
-                raise InvalidArgument("size", f"reaches byte {spec.offset + spec.size} of an object of {total} bytes")
-        elif spec.shape is not None and not spec.is_encoded:
-            needed = math.prod(spec.shape) * spec.element_bytes
-            if needed != available:
-                raise InvalidArgument("shape", f"is of {needed} bytes, the object has {available} from the offset on")
+        if spec.shape is not None and not spec.is_encoded:
+            # A size, where there is one, is that of the whole shape.
+            _ensure_covers(spec, spec.shape, available if spec.size is None else min(available, spec.size))
+        elif spec.size is not None and spec.size > available:
+            raise InvalidArgument("size", f"reaches byte {spec.offset + spec.size} of an object of {total} bytes")
+
+
+def _ensure_covers(spec: ReductionSpec, shape: tuple[int, ...], available: int) -> None:
+    """Pass where plain data of so many bytes has all that is selected of a shape, and nothing beyond the shape.
+
+    Raises:
+        InvalidArgument: It has less, or more.
+    """
+    plan, size = Plan.of(spec, shape), spec.element_bytes
+    if plan.stop * size > available:
+        raise InvalidArgument("shape", f"is selected up to byte {plan.stop * size}, the data has {available} bytes")
+    if plan.elements * size < available:
+        raise InvalidArgument("shape", f"is of {plan.elements * size} bytes, the data has {available}")

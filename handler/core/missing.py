@@ -5,8 +5,7 @@ is all it costs, and the plain kernel runs. Otherwise the missing ones are overw
 does not change the result.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,8 @@ from handler.spec import DTYPES, Missing
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# NaN is below and above nothing: it is missing only where it is named.
-_RULES: Mapping[str, Callable[[Array, tuple[Any, ...]], Array]] = MappingProxyType(
-    {
-        "missing_value": lambda block, values: _equals(block, values[0]),
-        "missing_values": lambda block, values: np.logical_or.reduce([_equals(block, value) for value in values]),
-        "valid_min": lambda block, values: np.less(block, values[0]),
-        "valid_max": lambda block, values: np.greater(block, values[0]),
-        "valid_range": lambda block, values: np.less(block, values[0]) | np.greater(block, values[1]),
-    }
-)
+# Which elements of a block are missing, by one value of a rule.
+Test = Callable[[Array, Any], Array]
 
 
 class Marker:
@@ -36,20 +27,25 @@ class Marker:
     """
 
     def __init__(self, missing: Missing, dtype: str) -> None:
-        self._rule = _RULES[missing.kind]
-        # In the data's own type: 0.1 in a file of float32 is not the 0.1 of Python.
-        with np.errstate(over="ignore"):
-            self._values = tuple(np.asarray(value).astype(DTYPES[dtype])[()] for value in missing.values)
-        self._bits = _bits_of(self._values[0]) if missing.kind == "missing_value" else None
+        cast = DTYPES[dtype].type
+        tests: list[tuple[Test, Any]] = [(_equals, cast(value)) for value in missing.values]
+        # NaN is neither below nor above a limit: it is missing only where it is one of the values.
+        limits = ((np.less, missing.valid_min), (np.greater, missing.valid_max))
+        tests += [(compare, cast(limit)) for compare, limit in limits if limit is not None]
+        self._tests = tuple(tests)
+        self._bits = _bits_of(cast(missing.values[0])) if len(tests) == len(missing.values) == 1 else None
 
     def mark(self, block: Array) -> Array | None:
-        """The elements that are missing, as an array of bool of the block's shape; None where none is."""
+        """The elements that are missing, as an array of bool of the block's shape; None where all are present."""
         if self._bits is not None:
             if np.maximum.reduce(block.view(self._bits.dtype), axis=None) < self._bits:
                 return None
             # Where one block has missing elements, or NaN, the next one mostly has some as well.
             self._bits = None
-        mask = self._rule(block, self._values)
+        (test, value), *others = self._tests
+        mask = test(block, value)
+        for test, value in others:
+            np.logical_or(mask, test(block, value), out=mask)
         return mask if mask.any() else None
 
 

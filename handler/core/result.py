@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
-from handler.core.reduce import Reduced
+from active_storage.algebra import Reduced
 from handler.core.select import Plan
 from handler.spec import DTYPES, REDUCERS, Order, ReductionSpec
 
@@ -25,17 +25,17 @@ class Result:
         counts: How many elements each value stands for, in the order of the data, as int64 where they are counted
             already; None where that is not known yet, or too many to tell in a description.
         count_total: Their sum, None where that is not known yet.
+        empty_total: How many values stand for no element at all, None where that is not known yet.
         data: The values, little-endian: in C order, but in F order where data of F order is not reduced; empty in a
             description.
-        has_gaps: Whether a value has no element behind it, of a reducer that has none for that.
     """
 
     dtype: str
     shape: tuple[int, ...]
     counts: Sequence[int] | None
     count_total: int | None
+    empty_total: int | None
     data: bytes = b""
-    has_gaps: bool = False
 
     @classmethod
     def of(cls, spec: ReductionSpec, plan: Plan, reduced: Reduced) -> Self:
@@ -45,22 +45,34 @@ class Result:
         order: Order = "F" if _keeps_order(spec) else "C"
         # No Python numbers of millions of cells: they would take several times the memory of the result.
         counts = plan.arrange(reduced.counts).ravel(order=order).data
-        has_gaps = REDUCERS[spec.reducer].needs_elements and not reduced.counts.all()
-        total = int(reduced.counts.sum())
-        return cls(spec.result_dtype, values.shape, counts, total, values.tobytes(order=order), has_gaps)
+        total, present = int(reduced.counts.sum()), np.count_nonzero(reduced.counts)
+        empty = 0 if REDUCERS[spec.reducer].keeps_elements else reduced.counts.size - int(present)
+        return cls(spec.result_dtype, values.shape, counts, total, empty, values.tobytes(order=order))
 
     @classmethod
     def describe(cls, spec: ReductionSpec, plan: Plan) -> Self:
         """The result that a walk will have, without its data."""
         rule = REDUCERS[spec.reducer]
-        cells = plan.cells[::-1] if plan.order == "F" else plan.cells
+        cells = plan.result_shape
         shape = (rule.leading, *cells) if rule.leading else cells
         if spec.missing is not None:
-            return cls(spec.result_dtype, shape, None, None)
+            return cls(spec.result_dtype, shape, None, None, None)
         total = plan.count_selected
         number = 1 if rule.keeps_elements else math.prod(cells)
         counts = (total // number if number else 0,) * number if number <= _MAX_DESCRIBED_COUNTS else None
-        return cls(spec.result_dtype, shape, counts, total, has_gaps=rule.needs_elements and number > 0 and total == 0)
+        empty = 0 if total or rule.keeps_elements else number
+        return cls(spec.result_dtype, shape, counts, total, empty)
+
+    def with_nan_where_empty(self) -> Self:
+        """The same, with NaN for each float value that stands for no element; other types have no NaN.
+
+        Copies the values where there is such a value.
+        """
+        if not self.empty_total or not self.data or DTYPES[self.dtype].kind != "f":
+            return self
+        values = np.frombuffer(self.data, DTYPES[self.dtype].newbyteorder("<")).copy()
+        values[np.asarray(self.counts) == 0] = np.nan
+        return replace(self, data=values.tobytes())
 
     @property
     def length(self) -> int:

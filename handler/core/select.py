@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from handler.core.blocks import BLOCK_BYTES
-from handler.spec import Order, ReductionSpec, Slice
+from handler.spec import REDUCERS, Order, ReductionSpec, Slice
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Index = tuple[int | slice, ...]
@@ -97,6 +97,7 @@ class Plan:
         strides: How many elements lie between two places of a dimension.
         start: The first element that is selected, in the order of storage.
         stop: The one after the last.
+        is_scalar: Whether the array has no dimensions; ``dimensions`` then has one, of one element.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -106,12 +107,16 @@ class Plan:
     strides: tuple[int, ...]
     start: int
     stop: int
+    is_scalar: bool
 
     @classmethod
     def of(cls, spec: ReductionSpec, shape: tuple[int, ...]) -> "Plan":
         """The walk through an array of ``shape`` for the reduction of ``spec``."""
-        selection = spec.selection or (Slice(),) * len(shape)
-        return _make_plan(shape, selection, spec.reduced_axes, spec.order, spec.element_bytes)
+        selection, reduced = spec.selection or (Slice(),) * len(shape), spec.reduced_axes
+        if not shape:
+            # A scalar is walked as an array of one element. ``result_shape`` and ``arrange`` drop that dimension.
+            selection, reduced = (Slice(),), () if REDUCERS[spec.reducer].keeps_elements else (0,)
+        return _make_plan(shape, selection, reduced, spec.order, spec.element_bytes)
 
     @cached_property
     def cells(self) -> tuple[int, ...]:
@@ -128,8 +133,17 @@ class Plan:
         """How many elements are selected."""
         return math.prod(self.selected)
 
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """The shape of the result's cells, in the caller's order."""
+        if self.is_scalar:
+            return ()
+        return self.cells[::-1] if self.order == "F" else self.cells
+
     def arrange(self, cells: Array) -> Array:
         """Cells in the order of storage, as the caller's array. Copies nothing."""
+        if self.is_scalar and cells.shape:
+            return cells.reshape(())
         return cells.T if self.order == "F" else cells
 
     def place(self, slab: Slab, local: tuple[int, ...]) -> int:
@@ -226,7 +240,7 @@ def _make_plan(
 ) -> Plan:
     dimensions = [
         Dimension(axis, size, chosen.resolve(size), axis not in reduced)
-        for axis, (size, chosen) in enumerate(zip(shape, selection, strict=True))
+        for axis, (size, chosen) in enumerate(zip(shape or (1,), selection, strict=True))
     ]
     if order == "F":
         dimensions.reverse()
@@ -237,7 +251,7 @@ def _make_plan(
         start = sum(dimension.ascending[0] * stride for dimension, stride in zip(dimensions, strides, strict=True))
         last = sum(dimension.ascending[-1] * stride for dimension, stride in zip(dimensions, strides, strict=True))
         stop = last + 1
-    return Plan(tuple(dimensions), order, math.prod(shape), element_bytes, strides, start, stop)
+    return Plan(tuple(dimensions), order, math.prod(shape), element_bytes, strides, start, stop, is_scalar=not shape)
 
 
 def _place(dimension: Dimension, number: int) -> int:

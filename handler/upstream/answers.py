@@ -5,7 +5,7 @@ error, because numbers reduced from such an answer could be other numbers.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
@@ -15,9 +15,11 @@ from handler.errors import (
     NotModified,
     StoreError,
     StoreProtocolError,
+    WrongRegion,
 )
 from handler.spec import ByteRange
 from handler.upstream.identity import read_encodings
+from handler.upstream.signatures import SECRET_NAMES
 from handler.upstream.source import ObjectFacts
 
 _CONTENT_RANGE_RE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
@@ -34,11 +36,35 @@ _CODES = {
     412: "PreconditionFailed",
 }
 
+# S3's answers to a request for a bucket of another region (Amazon S3 API Reference, "Error responses"): redirects, and
+# refusals of a signature that is for another one.
+_REDIRECT_CODES = {301: "PermanentRedirect", 307: "TemporaryRedirect"}
+_REGION_CODES = frozenset(
+    {
+        *_REDIRECT_CODES.values(),
+        *("AuthorizationHeaderMalformed", "AuthorizationQueryParametersError", "IllegalLocationConstraintException"),
+        *("IllegalLocationConstraint", "IncorrectEndpoint", "Redirect"),
+    }
+)
+_REGION_RE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+
 _MAX_MESSAGE_CHARACTERS = 300
 
 # A signature, a token, a key: any long word of the request. A store's message that repeats one loses it. A slash may
 # be a letter of base64 or stand between two words, as in Credential=key/date/region.
 _LONG_WORD_RES = (re.compile(r"[A-Za-z0-9+/_%-]{20,}", re.ASCII), re.compile(r"[A-Za-z0-9+_%-]{20,}", re.ASCII))
+
+# What is secret by its name may be shorter; one that is as short as a word would take words out of messages.
+_NAMED_RE = re.compile(r"([A-Za-z][A-Za-z-]*)=([^&\s,]{8,})", re.ASCII)
+
+# Every secret of some length has one.
+_RUN_RE = re.compile(r"[a-z0-9]{4,}")
+
+# A character, or the escapes that may stand for it: however often it was encoded, %252F is a slash.
+_CHARACTER_RE = re.compile(r"%(?:25)*([0-9A-Fa-f]{2})|.", re.DOTALL)
+
+# The two alphabets of base64 (RFC 4648, sections 4 and 5), and what a form's decoding makes of a plus.
+_SAME_CHARACTERS = str.maketrans("-_ ", "+/+")
 
 
 def read_facts(
@@ -99,19 +125,40 @@ def read_failure(
         status: The answer's; 300 or above.
         headers: The answer's, names in lower case.
         body: S3's error document, or whatever there is.
-        secrets: What was sent: none of its long words will be in the error.
+        secrets: What was sent: none of its long words will be in the error, in whatever case or encoding.
         is_conditional: What was sent allows 304 for an answer.
     """
     if status == 304 and is_conditional:
         return NotModified(headers.get("etag"))
     if status == 304 or status > 599:
         return StoreProtocolError(f"the store answered {status}, which is no answer to what it was asked")
+    texts = _read_document(body)
+    region = headers.get("x-amz-bucket-region") or texts.get("Region", "")
+    said = (texts.get("Code", ""), texts.get("Message", ""), region)
+    hidden = _find_secrets(secrets) if _may_repeat(secrets, said) else []
+    code, message, region = (_hide(text, hidden) for text in said)
+    code = code if _CODE_RE.fullmatch(code) else ""
+    if error := _read_redirection(status, code, region):
+        return error
     if status < 400:
         return StoreProtocolError(f"the store redirects ({status}); redirects are not followed")
-    code, message = _read_document(body, _find_secrets(secrets))
     if status == 416 and (match := _UNSATISFIED_RANGE_RE.fullmatch(headers.get("content-range", ""))):
         return InvalidRange(f"the range selects no byte of an object of {match[1]} bytes", length=int(match[1]))
-    return StoreError(status, code or _CODES.get(status, "StoreError"), message or f"the store answered {status}")
+    message = message[:_MAX_MESSAGE_CHARACTERS] or f"the store answered {status}"
+    return StoreError(status, code or _CODES.get(status, "StoreError"), message)
+
+
+def _read_redirection(status: int, code: str, region: str) -> WrongRegion | None:
+    """The error for an answer by which S3 says that a bucket lies in another region; None where it says nothing of it.
+
+    The answer to HEAD has no document: then it is one if it names the region and nothing else could be meant by it.
+    """
+    is_known = _REGION_RE.fullmatch(region) is not None
+    if not code and is_known:
+        code = _REDIRECT_CODES.get(status, "AuthorizationHeaderMalformed" if status == 400 else "")
+    if code not in _REGION_CODES or (status >= 400 and not is_known):
+        return None
+    return WrongRegion(code, region if is_known else None)
 
 
 def _read_length(headers: Mapping[str, str]) -> int:
@@ -143,23 +190,72 @@ def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None
     return first, last + 1, total
 
 
-def _read_document(body: bytes, secrets: list[str]) -> tuple[str, str]:
+def _read_document(body: bytes) -> dict[str, str]:
+    """The texts of an error document, by the names of their elements, each in one line."""
     try:
         # Expat bounds what entities may grow to (since 2.4.1), and the caller how much of a body is read.
         document = ET.fromstring(body)  # noqa: S314
     except (ET.ParseError, LookupError, ValueError):
         # The last two: its encoding is unknown, or not one of those that expat takes.
-        return "", ""
-    texts = {element.tag.rpartition("}")[2]: element.text or "" for element in document}
-    code, message = texts.get("Code", ""), " ".join(texts.get("Message", "").split())
-    for secret in secrets:
-        code, message = code.replace(secret, "***"), message.replace(secret, "***")
-    return code if _CODE_RE.fullmatch(code) else "", message[:_MAX_MESSAGE_CHARACTERS]
+        return {}
+    return {element.tag.rpartition("}")[2]: " ".join((element.text or "").split()) for element in document}
+
+
+def _may_repeat(sent: str, texts: Iterable[str]) -> bool:
+    """Whether a text repeats a run of letters and digits of what was sent, or may do so in escapes.
+
+    Most do not. To look for each secret would be half of the time that such an answer takes.
+    """
+    said = " ".join(texts).lower()
+    return "%" in said or any(run in said for run in _RUN_RE.findall(f"{sent} {unquote(sent)}".lower()))
 
 
 def _find_secrets(sent: str) -> list[str]:
-    """The long words of what was sent, the longest first, since one may be a part of another."""
+    """The long words of what was sent, and the values that are secret by their names, as ``_read_plainly`` has them."""
     # A store repeats a query with its escapes undone.
     text = f"{sent} {unquote(sent)}"
     words = {word for pattern in _LONG_WORD_RES for word in pattern.findall(text)}
-    return sorted(words, key=len, reverse=True)
+    for name, value in _NAMED_RE.findall(text):
+        if name.lower() in SECRET_NAMES:
+            # The key is the first part of a credential, and known by itself.
+            words |= {value, *(part for part in value.split("/")[:1] if len(part) >= 8)}
+    plain = {"".join(_read_plainly(word)[0]).rstrip("=") for word in words}
+    return [word for word in plain if len(word) >= 8]
+
+
+def _hide(text: str, secrets: Iterable[str]) -> str:
+    """The text without what is secret in it, in whatever case or encoding it stands there."""
+    characters, ends = _read_plainly(text)
+    plain = "".join(characters)
+    hidden: set[int] = set()
+    for secret in secrets:
+        start = plain.find(secret)
+        while start >= 0:
+            hidden.update(range(start, start + len(secret)))
+            start = plain.find(secret, start + 1)
+    shown, before = [], 0
+    for place, end in enumerate(ends):
+        if place not in hidden:
+            shown.append(text[before:end])
+        elif place - 1 not in hidden:
+            shown.append("***")
+        before = end
+    return "".join(shown)
+
+
+def _read_plainly(text: str) -> tuple[list[str], list[int]]:
+    """The characters of a text with their escapes undone, in lower case and in one alphabet, and where each ends.
+
+    An escape of "=", which fills up base64, counts as a part of the character before it.
+    """
+    characters: list[str] = []
+    ends: list[int] = []
+    for match in _CHARACTER_RE.finditer(text):
+        character = chr(int(match[1], 16)) if match[1] else match[0]
+        if match[1] and character == "=" and ends:
+            ends[-1] = match.end()
+            continue
+        # Lower case can be two characters, of which none is in a secret.
+        characters.append(character.translate(_SAME_CHARACTERS).lower()[0])
+        ends.append(match.end())
+    return characters, ends

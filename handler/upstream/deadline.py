@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from handler.errors import CallerGone, DeadlineExceeded
+
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
@@ -37,6 +39,18 @@ class Deadline:
     def is_over(self) -> bool:
         """Whether the moment has passed."""
         return self.expires_at <= time.monotonic()
+
+    def ensure_wanted(self) -> None:
+        """Pass where the answer is still worth working for.
+
+        Raises:
+            DeadlineExceeded: The moment has passed.
+            CallerGone: The caller has gone away.
+        """
+        if self.is_over:
+            raise DeadlineExceeded("the data was not all decoded when the time for this request was over")
+        if self.is_abandoned():
+            raise CallerGone("the caller closed the connection before the answer was there")
 
 
 @dataclass(eq=False, slots=True)

@@ -6,29 +6,22 @@ only what no signature covers: a range, conditions on the source's ETag.
 Sources: SigV4 with the Authorization header and with query parameters, Amazon S3 API Reference.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from handler.errors import InvalidArgument, shown
+from handler.errors import InvalidArgument, shown_name
 from handler.origins import Origin
 from handler.params import NEGOTIATED_HEADERS, StoreQuery, join_target
 from handler.spec import ByteRange
 from handler.upstream.deadline import Deadline
+from handler.upstream.headers import drop_nominated, is_passable
+from handler.upstream.signatures import find_claims
 from handler.upstream.source import ObjectFacts, Source, Stream
 from handler.upstream.transport import StoreRequest, Transport, own_headers
 
 # Beside x-amz-*, what the older signature version 2 covers, and who signs.
 _AUTHENTICATION_HEADERS = frozenset({"authorization", "date", "content-md5", "content-type"})
-
-# RFC 9110, section 7.6.1, and what says where a request ends: true of the caller's connection only. Sent to the store,
-# where no body follows, they would make it take the next caller's request for one.
-_CONNECTION_HEADERS = frozenset(
-    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-
-_SIGNED_HEADERS_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +31,7 @@ class SignedCall:
     Attributes:
         path: The object's, as it was sent.
         query: The store's own.
-        headers: The caller's, names in lower case.
+        headers: The caller's that are not of its connection only, names in lower case.
         signed: Those that the signature covers, without ``host``.
     """
 
@@ -51,19 +44,21 @@ class SignedCall:
     def of(cls, path: str, query: StoreQuery, headers: Mapping[str, str]) -> Self:
         """The call that these are: a header or a presigned link names what is signed.
 
+        Where something is named but nothing is signed, nothing counts as signed.
+
         Raises:
-            InvalidArgument: Something signed is not in the request, or cannot be sent on: the store could not verify
+            InvalidArgument: Something signed is not in the request, or must not be sent on: the store could not verify
                 the signature.
         """
-        match = _SIGNED_HEADERS_RE.search(headers.get("authorization", ""))
-        text = match[1] if match else query.find_last("X-Amz-SignedHeaders")
-        names = frozenset(name for name in text.lower().split(";") if name) - {"host"}
-        for name in sorted(names):
+        kept = drop_nominated(headers)
+        claims = find_claims(query, headers.get("authorization", ""))
+        for name in sorted(claims.names):
             if name not in headers:
-                raise InvalidArgument("SignedHeaders", f"the signature covers {shown(name)}, which was not sent")
-            if name in _CONNECTION_HEADERS and not (name == "content-length" and headers[name] == "0"):
+                what = shown_name(name) or "a header"
+                raise InvalidArgument("SignedHeaders", f"the signature covers {what}, which was not sent")
+            if claims.are_proved and not (name in kept and _can_pass(name, headers[name])):
                 raise InvalidArgument("SignedHeaders", f"the signature covers {name}, which cannot be sent on")
-        return cls(path, query, headers, names)
+        return cls(path, query, kept, claims.names if claims.are_proved else frozenset())
 
 
 class PassthroughSource(Source):
@@ -119,4 +114,9 @@ def build_request(store: Origin, public_store: Origin, call: SignedCall, conditi
 
 
 def _speaks_to_store(name: str) -> bool:
-    return name.startswith("x-amz-") or name in _AUTHENTICATION_HEADERS
+    return name in _AUTHENTICATION_HEADERS or (name.startswith("x-amz-") and is_passable(name))
+
+
+def _can_pass(name: str, value: str) -> bool:
+    # Some clients sign that a GET has no body, which is true of this service's request as well.
+    return is_passable(name) or (name == "content-length" and value == "0")

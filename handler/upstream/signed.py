@@ -3,6 +3,9 @@
 The caller hands over a name and a secret, as the JSON doors do. Every request is signed when it is made, so that its
 date is fresh. ``Range`` stays out of the signature: a stream that breaks off asks for the rest under the same one.
 
+A signature is for one region. Which one a bucket lies in, only its store knows, and says so when it refuses another:
+then the request is signed once more, and the region is kept for the next ones.
+
 Source: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)", Amazon S3 API Reference.
 The names below are its: canonical request, string to sign, credential scope, signing key.
 """
@@ -16,10 +19,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
-from handler.errors import StoreError
+from handler.errors import StoreError, WrongRegion
 from handler.origins import Origin
 from handler.params import encode
 from handler.spec import ByteRange
@@ -35,13 +39,27 @@ _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 # One for each secret that is in use today; some two hundred bytes each.
 _MAX_KEYS = 1024
 
+# One for each bucket outside the region that is set; a hundred bytes each.
+_MAX_REGIONS = 1024
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+_Given = TypeVar("_Given")
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who asks, as they were given: an S3 key and its secret, or a user and a password of a web server's."""
+    """Who asks, as they were given: an S3 key and its secret, or a user and a password of a web server's.
+
+    Attributes:
+        user: The key or the user.
+        secret: The secret or the password.
+        token: Of a session, for S3 only: temporary keys are worth nothing without it. Empty for keys that last.
+    """
 
     user: bytes = field(repr=False)
     secret: bytes = field(repr=False)
+    token: str = field(default="", repr=False)
 
 
 class Signer(Protocol):
@@ -49,6 +67,37 @@ class Signer(Protocol):
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:
         """The headers to send with it, names in lower case."""
+
+
+class Regions:
+    """Which region a bucket lies in, as far as stores have said. Threads can share it; the oldest entry goes first.
+
+    Args:
+        default: Of every other bucket.
+        limit: How many are kept.
+    """
+
+    def __init__(self, default: str = DEFAULT_REGION, limit: int = _MAX_REGIONS) -> None:
+        self._default = default
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._learned: OrderedDict[tuple[Origin, str], str] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Regions {len(self._learned)} of at most {self._limit}, else {self._default}>"
+
+    def find(self, origin: Origin, target: str) -> str:
+        """The region of the bucket that a target is in, by its path: ``/bucket/key``."""
+        return self._learned.get(_name_bucket(origin, target), self._default)
+
+    def learn(self, origin: Origin, target: str, region: str) -> None:
+        """Keep what a store says of the bucket that a target is in."""
+        name = _name_bucket(origin, target)
+        with self._lock:
+            self._learned[name] = region
+            self._learned.move_to_end(name)
+            while len(self._learned) > self._limit:
+                self._learned.popitem(last=False)
 
 
 class SigningKeys:
@@ -92,29 +141,38 @@ class S3Signer:
     Args:
         credentials: The caller's.
         keys: What keeps signing keys.
-        region: The store's.
+        region: The store's, or what knows that of each bucket.
         clock: Tells the time, in UTC.
+        headers: What else the caller says to the store, names in lower case: it is signed as well.
+
+    Attributes:
+        regions: What knows the region that a request is signed for.
     """
 
     def __init__(
         self,
         credentials: Credentials,
         keys: SigningKeys,
-        region: str = DEFAULT_REGION,
+        region: str | Regions = DEFAULT_REGION,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        headers: Mapping[str, str] = _NOTHING,
     ) -> None:
         self._credentials = credentials
         self._keys = keys
-        self._region = region
         self._clock = clock
+        self.regions = Regions(region) if isinstance(region, str) else region
+        self._headers = dict(headers)
+        if credentials.token:
+            self._headers["x-amz-security-token"] = credentials.token
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:
-        """The date, the hash of no body, and the signature over them, the host and the target."""
+        """The date, the hash of no body, the caller's headers, and the signature over them, the host and the target."""
         moment = f"{self._clock():%Y%m%dT%H%M%SZ}"
-        headers = {"x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment}
-        key = self._keys.find(self._credentials.secret, moment[:8], self._region)
+        headers = {"x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment, **self._headers}
+        region = self.regions.find(origin, target)
+        key = self._keys.find(self._credentials.secret, moment[:8], region)
         signed = {"host": origin.authority, **headers}
-        scope = f"{moment[:8]}/{self._region}/s3/aws4_request"
+        scope = f"{moment[:8]}/{region}/s3/aws4_request"
         authorization = ", ".join(
             (
                 f"{_ALGORITHM} Credential={self._credentials.user.decode('ascii')}/{scope}",
@@ -123,6 +181,21 @@ class S3Signer:
             )
         )
         return {**headers, "authorization": authorization}
+
+
+class Unsigned:
+    """Says to an S3 store what a caller without keys says to it.
+
+    Args:
+        headers: That, names in lower case.
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = dict(headers)
+
+    def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:  # noqa: ARG002  # a Signer's
+        """The same, whatever is asked for."""
+        return dict(self._headers)
 
 
 class BasicSigner:
@@ -166,13 +239,27 @@ class SignedSource(Source):
         return f"<SignedSource {self._origin}{self._target.partition('?')[0]}>"
 
     def _open(self, byte_range: ByteRange | None) -> Stream:
-        return self._transport.open(self._request("GET"), byte_range, self._deadline)
+        return self._ask(lambda: self._transport.open(self._request("GET"), byte_range, self._deadline))
 
     def _open_more(self, byte_range: ByteRange | None, same_as: ObjectFacts) -> Stream:
         return self._transport.open(self._request("GET").pinned_to(same_as), byte_range, self._deadline)
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
-        return self._transport.head(self._request("HEAD"), byte_range, self._deadline)
+        return self._ask(lambda: self._transport.head(self._request("HEAD"), byte_range, self._deadline))
+
+    def _ask(self, ask: Callable[[], _Given]) -> _Given:
+        """What ``ask`` gives, asked a second time where the store names another region than it was signed for."""
+        if not isinstance(self._signer, S3Signer):
+            return ask()
+        regions = self._signer.regions
+        signed_for = regions.find(self._origin, self._target)
+        try:
+            return ask()
+        except WrongRegion as error:
+            if error.region in (None, signed_for):
+                raise
+            regions.learn(self._origin, self._target, error.region)
+        return ask()
 
     def _request(self, method: str) -> StoreRequest:
         headers = own_headers(self._origin.authority)
@@ -252,6 +339,10 @@ def derive_key(secret: bytes, day: str, region: str) -> bytes:
     for part in (day, region, "s3", "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
+
+
+def _name_bucket(origin: Origin, target: str) -> tuple[Origin, str]:
+    return origin, target.split("/", 2)[1]
 
 
 def _canonical_query(query: str) -> str:

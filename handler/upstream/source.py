@@ -15,7 +15,6 @@ from handler.errors import (
     EncryptedObject,
     ObjectChanged,
     StoreProtocolError,
-    shown,
 )
 from handler.spec import ByteRange
 from handler.upstream.identity import (
@@ -29,6 +28,11 @@ from handler.upstream.identity import (
 # What a store says to more of an object that is no longer the one that was begun: a condition does not hold (RFC 9110,
 # sections 15.4.5 and 15.5.13), a range that was there is gone (15.5.17).
 _CHANGED_STATUSES = frozenset({304, 412, 416})
+
+# The IANA HTTP Content Coding Registry.
+_REGISTERED_ENCODINGS = frozenset(
+    {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "x-compress", "x-gzip", "zstd"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,11 @@ class ObjectFacts:
         """
         encodings = read_encodings(self.headers)
         if encodings and encodings != (compression,):
-            raise EncodedObject(f"the store delivers the object in Content-Encoding {shown(', '.join(encodings))}")
+            # The header is whatever the object's writer put there.
+            named = [
+                repr(each) if each in _REGISTERED_ENCODINGS else "that is not a registered one" for each in encodings
+            ]
+            raise EncodedObject(f"the store delivers the object in Content-Encoding {', '.join(named)}")
         if is_client_encrypted(self.headers):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
 
@@ -162,6 +170,14 @@ class Stream(ABC):
 
         Raises:
             ActiveStorageError: The rest of the bytes cannot be had; those so far must not become a result.
+        """
+
+    def ensure_wanted(self) -> None:  # noqa: B027  # a stream without a deadline is always wanted
+        """Pass where somebody still waits for what is made of the bytes: for work between two reads.
+
+        Raises:
+            DeadlineExceeded: The time for the request is over.
+            CallerGone: The caller has gone.
         """
 
     @abstractmethod

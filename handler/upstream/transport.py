@@ -1,9 +1,10 @@
 """The one place that connects: what may be fetched, and when to try again.
 
-The origin is looked up on the allow-list before a socket is opened; redirects are refused, the environment's proxies
-and netrc are not asked. What counts as an answer is in ``answers.py``. A try that fails in passing (no connection,
-cut off, 500, 502, 503, 504) is made again, from where the bytes broke off, until the tries or the time run out. What
-comes then is compared with the first answer (``ask_again`` in ``source.py``).
+The origin is looked up on the allow-list before a socket is opened, and what its name resolves to is judged
+(``addresses.py``); redirects are refused, the environment's proxies and netrc are not asked. What counts as an answer
+is in ``answers.py``. A try that fails in passing (no connection, cut off, 500, 502, 503, 504) is made again, from where
+the bytes broke off, until the tries or the time run out. What comes then is compared with the first answer
+(``ask_again`` in ``source.py``).
 
 Clean-up reads nothing: a connection is kept where the last byte of an answer is known to be read, and closed otherwise.
 """
@@ -15,7 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import TypeVar
 
 import urllib3.exceptions
@@ -34,6 +35,7 @@ from handler.errors import (
 from handler.origins import Origin, OriginPattern
 from handler.params import format_range
 from handler.spec import ByteRange
+from handler.upstream.addresses import Addresses, Reach, Trust
 from handler.upstream.answers import ensure_document, read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watch, Watchdog
 from handler.upstream.source import ObjectFacts, Stream, ask_again
@@ -48,6 +50,9 @@ _MAX_ERROR_SECONDS = 2.0
 
 # What is read at a time of a body that is dropped, or held anyway.
 _PIECE_BYTES = 64 * 1024
+
+# Callers can name as many origins as they like; few of them are allowed.
+_MAX_ORIGINS = 1024
 
 _PASSING_STATUSES = frozenset({500, 502, 503, 504})
 
@@ -127,6 +132,8 @@ class Transport:
         allowed: The origins that may be fetched from.
         limits: How long and how often.
         pause: Waits so many seconds between tries.
+        trust: What their names may resolve to.
+        addresses: Finds what they resolve to.
     """
 
     def __init__(
@@ -134,10 +141,15 @@ class Transport:
         allowed: tuple[OriginPattern, ...],
         limits: TransportLimits,
         pause: Callable[[float], None] = time.sleep,
+        trust: Trust | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
         self._allowed = allowed
         self._limits = limits
         self._pause = pause
+        self._trust = trust or Trust()
+        self._addresses = addresses or Addresses()
+        self._find_reach = lru_cache(_MAX_ORIGINS)(self._judge)
         self._adapter = WireAdapter(limits.connections)
         self._watchdog = Watchdog()
 
@@ -147,7 +159,8 @@ class Transport:
         Raises:
             ActiveStorageError: They cannot be had.
         """
-        return HttpStream(partial(self._exchange, "GET", deadline), request, byte_range, self._tries(deadline))
+        exchange = partial(self._exchange, "GET", deadline)
+        return HttpStream(exchange, request, byte_range, self._tries(deadline), deadline)
 
     def head(self, request: StoreRequest, byte_range: ByteRange | None, deadline: Deadline) -> ObjectFacts:
         """What ``open`` would find, without its bytes.
@@ -210,19 +223,30 @@ class Transport:
             raise
         return exchange
 
+    def _judge(self, origin: Origin) -> Reach | None:
+        """How far an origin is trusted; None where nothing may be fetched from it."""
+        matches = [pattern for pattern in self._allowed if pattern.matches(origin)]
+        return self._trust.find_reach(origin, any(pattern.is_exact for pattern in matches)) if matches else None
+
     def _send(self, method: str, request: StoreRequest, deadline: Deadline, extra: Mapping[str, str]) -> "Exchange":
-        if not any(pattern.matches(request.origin) for pattern in self._allowed):
+        reach = self._find_reach(request.origin)
+        if reach is None:
             raise OriginNotAllowed(f"{request.origin} is not one of the origins that may be fetched from")
         if deadline.is_over:
             raise StoreTimeout("the time for this request was over before the store was asked")
         left = deadline.remaining_seconds
         leash = _Leash(self._watchdog, deadline)
+        wired = WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=leash.fasten)
+        wired.locate = partial(self._addresses.find, request.origin, reach)
         try:
             response = self._adapter.send(
-                WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=leash.fasten),
+                wired,
                 timeout=(min(self._limits.connect_seconds, left), min(self._limits.read_seconds, left)),
                 stream=True,
             )
+        except OriginNotAllowed:
+            leash.release()
+            raise
         except _LIBRARY_ERRORS as error:
             leash.release()
             raise _translate(error, request.origin, deadline) from None
@@ -399,6 +423,7 @@ class HttpStream(Stream):
         request: What is asked for.
         byte_range: The range, None for the whole object.
         tries: How often it may be asked for.
+        deadline: When the answer must be there that is made of them.
     """
 
     def __init__(
@@ -407,11 +432,13 @@ class HttpStream(Stream):
         request: StoreRequest,
         byte_range: ByteRange | None,
         tries: "Tries",
+        deadline: Deadline,
     ) -> None:
         self._ask = exchange
         self._request = request
         self._byte_range = byte_range
         self._tries = tries
+        self._deadline = deadline
         self._exchange = tries.make(lambda: exchange(request, byte_range))
         self.facts = self._exchange.facts
 
@@ -428,6 +455,9 @@ class HttpStream(Stream):
             return self.readinto(buffer)
         self.bytes_read += read
         return read
+
+    def ensure_wanted(self) -> None:
+        self._deadline.ensure_wanted()
 
     def close(self) -> None:
         self._exchange.close()

@@ -16,7 +16,7 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import requests
@@ -27,8 +27,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from handler.errors import InvalidArgument
 from handler.origins import Origin
+from handler.upstream.addresses import Found, read_address
 
 Abort = Callable[[], None]
+
+# Gives the addresses to connect to, in so many seconds.
+Locate = Callable[[float], Sequence[Found]]
 
 # How long to wait for a connection, and for the next bytes: as requests has it.
 Seconds = tuple[float, float]
@@ -76,6 +80,9 @@ class WireRequest(requests.PreparedRequest):
         target: The request target, as it is to be sent.
         headers: Names and values, as they are to be sent.
         on_send: Called with what breaks the request off, before anything is written.
+
+    Attributes:
+        locate: Asked where to connect, if a connection must be made. By itself it knows addresses only, no names.
     """
 
     def __init__(
@@ -88,6 +95,7 @@ class WireRequest(requests.PreparedRequest):
         self.origin = origin
         self.target = target
         self.on_send = on_send
+        self.locate: Locate = lambda _: read_address(origin)
 
 
 class _Breaker:
@@ -138,8 +146,7 @@ class Answer(http.client.HTTPResponse):
         self._wire: _Wire | None = wire
         self._give_back = give_back
         self._is_followed = False
-        # It asks for the one method of a socket that a wire has, too.
-        super().__init__(wire, method=method)  # type: ignore[arg-type]
+        super().__init__(wire.sock, method=method)
 
     @property
     def raw(self) -> Self:
@@ -167,7 +174,7 @@ class Answer(http.client.HTTPResponse):
     def _close_conn(self) -> None:
         """What http.client calls when the body is over."""
         if self._wire is not None:
-            self._is_followed = self._wire.has_received_more(self.fp)  # type: ignore[arg-type]  # what makefile() gave
+            self._is_followed = self._wire.has_received_more(self.fp)
         super()._close_conn()  # type: ignore[misc]  # not in the stub
 
     def _leave(self, is_good: bool) -> None:
@@ -241,37 +248,31 @@ def _write_head(request: WireRequest) -> bytes:
     return head
 
 
-class _Tap(socket.SocketIO):
-    """A socket's bytes. Once it is shut there are no more, so that looking for some does not wait for them."""
-
-    is_shut = False
-
-    def readinto(self, buffer: Any) -> int | None:
-        """As any raw stream's."""
-        return 0 if self.is_shut else super().readinto(buffer)
+def _bring_nothing(_: object) -> int:
+    """What a raw stream does that is at its end."""
+    return 0
 
 
 class _Wire(HTTPConnection):
     # The request's; connecting is a part of one.
     _breaker: _Breaker
+    _locate: Locate
 
-    def makefile(self, mode: str) -> "io.BufferedReader[_Tap]":  # noqa: ARG002  # a socket's; http.client says "rb"
-        """The bytes of the next answer."""
-        return io.BufferedReader(_Tap(self.sock, "r"))
-
-    def has_received_more(self, answer: "io.BufferedReader[_Tap]") -> bool:
+    def has_received_more(self, answer: io.BufferedReader) -> bool:
         """Whether bytes beyond an answer have been received. Nothing is read from ``answer`` after that.
 
         They can be in its buffer, or decrypted in the TLS layer; what is still in the kernel is found by who takes the
         connection next.
         """
-        answer.raw.is_shut = True
+        # No more comes from the socket, so that looking into the buffer does not wait for it.
+        answer.raw.readinto = _bring_nothing  # type: ignore[method-assign]
         return bool(answer.peek(1)) or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending() > 0)
 
-    def ask(self, head: bytes, on_send: Callable[[Abort], None], timeout: Seconds) -> None:
-        """Send a request, having told ``on_send`` what breaks it off."""
+    def ask(self, head: bytes, request: WireRequest, timeout: Seconds) -> None:
+        """Send the head of a request, having told its ``on_send`` what breaks it off."""
         self._breaker = _Breaker(self.sock)
-        on_send(self._breaker.pull)
+        self._locate = request.locate
+        request.on_send(self._breaker.pull)
         connect_seconds, read_seconds = timeout
         if self.is_closed:
             self.timeout = connect_seconds
@@ -291,10 +292,10 @@ class _Wire(HTTPConnection):
         """A connection to the first address of the host that takes one.
 
         As urllib3 has it, each address has the time for a connection; but none is tried once the request is broken off.
+        What locates the host has judged these addresses, so that it is not resolved again here.
         """
         fault: OSError = TimeoutError("broken off")
-        host = self._dns_host.strip("[]")
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, address in self._locate(float(self.timeout or 0)):
             if self._breaker.is_pulled:
                 break
             connected = socket.socket(family, kind, protocol)
@@ -333,7 +334,7 @@ class _WirePool(HTTPConnectionPool):
         wire = self._get_conn()
         assert isinstance(wire, _Wire)  # noqa: S101  # ConnectionCls
         try:
-            wire.ask(head, request.on_send, timeout)
+            wire.ask(head, request, timeout)
             answer = Answer(wire, request.method, self._take_back)
         except BaseException:
             self._take_back(wire, is_good=False)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from handler.core.codecs import DECODERS
-from handler.core.codecs.base import Budget
+from handler.core.codecs import DECODERS, UNDO
+from handler.core.codecs.base import Budget, Told
 from handler.errors import ActiveStorageError, EntityTooLarge, UndecodableData
+from handler.spec import DTYPES, ByteOrder, Filter
 
 ROOMY = 1 << 30
 
@@ -57,6 +58,26 @@ def decode(
     assert decoder.readinto(buffer) == 0
     assert decoder.decoded_bytes in {None, len(decoded)}
     return bytes(decoded)
+
+
+def tell(
+    step: Filter,
+    dtype: str = "int32",
+    byte_order: ByteOrder = "little",
+    likely_bytes: int = 0,
+    limit_bytes: int = ROOMY,
+) -> Told:
+    """What a step is told that was done to elements of a data type."""
+    return Told(step, DTYPES[dtype].newbyteorder(byte_order), byte_order, likely_bytes, limit_to(limit_bytes))
+
+
+def undo(step: Filter | str, data: bytes, dtype: str = "int32", byte_order: ByteOrder = "little", **told: int) -> bytes:
+    """What ``data`` was before the step."""
+    step = Filter(step) if isinstance(step, str) else step
+    undone = UNDO[step.id](memoryview(data).toreadonly(), tell(step, dtype, byte_order, **told))
+    assert undone.format == "B"
+    assert undone.ndim == 1
+    return bytes(undone)
 
 
 def check_codec(codec: str, stored: bytes, plain: bytes, padding_bytes: int = 0) -> None:

@@ -17,7 +17,7 @@ from handler.errors import EntityTooLarge, InvalidArgument
 from handler.memory import MemoryGate
 from handler.parts import Helpers
 from handler.pipeline import describe, run
-from handler.spec import DTYPES, MISSING_KINDS, REDUCERS, Filter, Missing, ReductionSpec, Slice
+from handler.spec import DTYPES, REDUCERS, Filter, Missing, ReductionSpec, Slice
 from handler.upstream.fake import FakeSource
 from tests.array_cases import ENCODE
 from tests.helpers import ROOMY, use_blocks
@@ -25,7 +25,7 @@ from tests.judge import check_result
 
 Array = np.ndarray[Any, Any]
 
-GATE = MemoryGate(ROOMY, ROOMY, 1000)
+GATE = MemoryGate(ROOMY, ROOMY)
 HELPERS = Helpers(0)
 
 # Blocks of so many bytes, so that small arrays are walked in every way that large ones are.
@@ -74,7 +74,6 @@ def arrays(draw: st.DrawFn, dtype: str) -> Array:
 def rules(draw: st.DrawFn, dtype: str) -> Missing | None:
     if DTYPES[dtype].kind == "c" or draw(st.booleans()):
         return None
-    kind = draw(st.sampled_from(list(MISSING_KINDS)))
     if DTYPES[dtype].kind == "b":
         number: Any = st.integers(0, 1)
     elif DTYPES[dtype].kind == "u":
@@ -83,14 +82,12 @@ def rules(draw: st.DrawFn, dtype: str) -> Missing | None:
         number = st.integers(-8, 8)
     else:
         number = st.integers(-8, 8) | st.sampled_from([math.nan, math.inf, 0.5])
-    if kind == "valid_range":
-        low, high = sorted(
-            draw(st.lists(st.integers(0, 8 if DTYPES[dtype].kind != "b" else 1), min_size=2, max_size=2, unique=True))
-        )
-        return Missing(kind, (low, high))
-    if kind == "missing_values":
-        return Missing(kind, tuple(draw(st.lists(number, min_size=1, max_size=4))))
-    return Missing(kind, (draw(number),))
+    limit = number.filter(lambda value: value == value)  # noqa: PLR0124  # not NaN
+    values = draw(st.lists(number, max_size=4))
+    low, high = draw(st.none() | limit), draw(st.none() | limit)
+    if low is not None and high is not None:
+        low, high = sorted((low, high))
+    return Missing(tuple(values), low, high) if values or low is not None or high is not None else None
 
 
 @st.composite
@@ -166,14 +163,14 @@ def test_arrays_of_many_blocks(shape: tuple[int, ...], axis: tuple[int, ...] | N
     array = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     array[array > 2.5] = -1e20
     for reducer in ("sum", "max", "var", "count"):
-        spec = ReductionSpec(reducer, "float32", shape=shape, axis=axis, missing=Missing("missing_value", (-1e20,)))
+        spec = ReductionSpec(reducer, "float32", shape=shape, axis=axis, missing=Missing((-1e20,)))
         check_result(spec, array, run(spec, FakeSource(store(spec, array)), GATE, HELPERS).result)
 
 
 @pytest.mark.parametrize("codec", ENCODE)
 def test_a_chunk_of_nothing_but_a_fill_value_is_reduced_whatever_it_compresses_to(codec: str) -> None:
     """Every archive with a coastline has them; zstd makes a ten-thousandth of one."""
-    fill, shape = Missing("missing_value", (-1e20,)), (1 << 20,)
+    fill, shape = Missing((-1e20,)), (1 << 20,)
     spec = ReductionSpec("max", "float32", shape=shape, compression=codec, missing=fill)
     result = run(spec, FakeSource(ENCODE[codec](np.full(shape, -1e20, np.float32).tobytes())), GATE, HELPERS).result
     assert result.count_total == 0
@@ -213,7 +210,6 @@ def test_a_variance_does_not_cancel() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"shape": ()}, "shape"),
         ({"shape": (2, 0)}, "shape"),
         ({"shape": (-1,)}, "shape"),
         ({"shape": (2**40, 2**40)}, "shape"),
@@ -235,12 +231,12 @@ def test_a_variance_does_not_cancel() -> None:
         ({"reducer": "var", "ddof": 2**63}, "ddof"),
         ({"reducer": "std", "ddof": -(2**63)}, "ddof"),
         ({"reducer": "max", "dtype": "complex64"}, "dtype"),
-        ({"dtype": "complex64", "missing": Missing("missing_value", (1,))}, "missing_value"),
-        ({"dtype": "int8", "missing": Missing("missing_value", (128,))}, "missing_value"),
-        ({"dtype": "int8", "missing": Missing("valid_min", (1.0,))}, "valid_min"),
-        ({"dtype": "uint8", "missing": Missing("missing_values", (1, -1))}, "missing_values"),
-        ({"dtype": "float32", "missing": Missing("missing_value", (1e39,))}, "missing_value"),
-        ({"dtype": "bool", "missing": Missing("missing_value", (2,))}, "missing_value"),
+        ({"dtype": "complex64", "missing": Missing((1,))}, "missing_value"),
+        ({"dtype": "int8", "missing": Missing((128,))}, "missing_value"),
+        ({"dtype": "int8", "missing": Missing(valid_min=1.5)}, "valid_min"),
+        ({"dtype": "uint8", "missing": Missing((1, -1))}, "missing_values"),
+        ({"dtype": "float32", "missing": Missing((1e39,))}, "missing_value"),
+        ({"dtype": "bool", "missing": Missing((2,))}, "missing_value"),
     ],
 )
 def test_a_spec_that_cannot_be_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
@@ -250,12 +246,28 @@ def test_a_spec_that_cannot_be_is_refused_by_name(changes: dict[str, Any], field
 
 
 @pytest.mark.parametrize(
-    ("values", "kind"), [((), "missing_value"), ((1, 2), "valid_min"), ((2, 1), "valid_range"), ((1, 1), "valid_range")]
+    ("rules", "field"),
+    [
+        ({}, "missing"),
+        ({"nodata": (1,)}, "missing"),
+        ({"missing_value": ()}, "missing_value"),
+        ({"missing_value": (1, 2)}, "missing_value"),
+        ({"missing_values": ()}, "missing_values"),
+        ({"missing_values": tuple(range(1025))}, "missing_values"),
+        ({"valid_min": (1, 2)}, "valid_min"),
+        ({"valid_min": (math.nan,)}, "valid_min"),
+        ({"valid_min": (3,), "valid_max": (2,)}, "valid_max"),
+        ({"valid_range": (1,)}, "valid_range"),
+        ({"valid_range": (2, 1)}, "valid_range"),
+        ({"valid_range": (1, 1)}, "valid_range"),
+        ({"valid_range": (1, 2), "valid_min": (1,)}, "valid_range"),
+        ({"valid_range": (1, 2), "valid_max": (2,)}, "valid_range"),
+    ],
 )
-def test_a_rule_of_other_values_is_refused_by_name(values: tuple[int, ...], kind: str) -> None:
+def test_rules_that_cannot_be_are_refused_by_name(rules: dict[str, tuple[float, ...]], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
-        Missing(kind, values)
-    assert caught.value.field == kind
+        Missing.of(rules, "float32")
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(
@@ -302,10 +314,10 @@ def test_what_a_codec_of_streams_looks_back_on_is_counted(codec: str, window_byt
     data = ENCODE[codec](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
     spec = ReductionSpec("sum", "float32", shape=(2**18,), compression=codec)
     needed = BLOCK_BYTES + 2 * PIECE_BYTES + window_bytes + 1000
-    run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
+    run(spec, FakeSource(data), MemoryGate(needed, needed), HELPERS)
     too_few = needed - 2000
     with pytest.raises(EntityTooLarge):
-        run(spec, FakeSource(data), MemoryGate(too_few, too_few, 100), HELPERS)
+        run(spec, FakeSource(data), MemoryGate(too_few, too_few), HELPERS)
 
 
 @pytest.mark.parametrize("shape", [(256, 1024), None])
@@ -319,7 +331,7 @@ def test_what_a_codec_of_blocks_needs_is_counted_once(
     spec = ReductionSpec("sum", "float32", shape=shape, compression="blosc", filters=filters)
     # The block, what is stored, what is decoded, and a copy where a filter cannot be undone as it is read.
     needed = BLOCK_BYTES + len(data) + 2**20 * (1 + copies) + 1000
-    run(spec, FakeSource(data), MemoryGate(needed, needed, 100), HELPERS)
+    run(spec, FakeSource(data), MemoryGate(needed, needed), HELPERS)
     too_few = needed - 2000
     with pytest.raises(EntityTooLarge):
-        run(spec, FakeSource(data), MemoryGate(too_few, too_few, 100), HELPERS)
+        run(spec, FakeSource(data), MemoryGate(too_few, too_few), HELPERS)

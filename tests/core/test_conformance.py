@@ -13,7 +13,7 @@ from tests.helpers import ROOMY
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_core_agrees_with_numpy(dtype: str) -> None:
-    gate = MemoryGate(ROOMY, ROOMY, 1)
+    gate = MemoryGate(ROOMY, ROOMY)
     for case, reducer in questions():
         if case.dtype == dtype:
             check(case, reducer, run(case.spec(reducer), FakeSource(case.data()), gate, Helpers(0)).result.data)

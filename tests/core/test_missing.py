@@ -29,7 +29,7 @@ def _make_blocks(dtype: str, value: float) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("dtype", "value"), CASES)
 def test_a_missing_value_is_found_in_each_block_that_has_it(dtype: str, value: float) -> None:
-    marker = Marker(Missing("missing_value", (value,)), dtype)
+    marker = Marker(Missing((value,)), dtype)
     for block in _make_blocks(dtype, value):
         expected = np.isnan(block) if np.isnan(value) else block == DTYPES[dtype].type(value)
         mask = marker.mark(block)
@@ -40,7 +40,7 @@ def test_a_missing_value_is_found_in_each_block_that_has_it(dtype: str, value: f
 
 @pytest.mark.parametrize("place", range(3))
 def test_each_block_is_looked_into_whatever_the_ones_before_it_had(place: int) -> None:
-    marker = Marker(Missing("missing_value", (-999,)), "float32")
+    marker = Marker(Missing((-999,)), "float32")
     for number in range(3):
         block = np.arange(6, dtype=np.float32)
         block[number] = -999 if number >= place else 0

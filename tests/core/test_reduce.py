@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from active_storage.algebra import ALGEBRAS
 from handler.core.blocks import BLOCK_BYTES
-from handler.core.reduce import KERNELS, Reducer
 from handler.core.select import Plan
 from handler.errors import IncompleteElement, InvalidArgument, NothingToReduce
-from handler.pipeline import ensure_no_gaps
+from handler.kernels import KERNELS
+from handler.kernels.reducer import Reducer
+from handler.pipeline import ensure_not_empty
 from handler.spec import DTYPES, REDUCERS, ByteRange, Missing, ReductionSpec, Slice
 from tests.helpers import check_stream, reduce_bytes, value_of
 from tests.judge import expect
@@ -25,9 +28,12 @@ INTEGERS = [name for name, dtype in DTYPES.items() if dtype.kind in "iu"]
 
 
 def test_every_reducer_has_a_kernel_for_every_kind_that_it_takes() -> None:
-    assert KERNELS.keys() == REDUCERS.keys()
+    assert ALGEBRAS.keys() == REDUCERS.keys()
+    assert KERNELS.keys() == {algebra for row in ALGEBRAS.values() for algebra in row.values()}
     for reducer, rule in REDUCERS.items():
-        assert sorted("".join(KERNELS[reducer])) == sorted(rule.kinds)
+        specs = [ReductionSpec(reducer, name) for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]
+        kinds = {DTYPES[spec.result_dtype].kind for spec in specs}
+        assert sorted("".join(ALGEBRAS[reducer])) == sorted(kinds)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -45,8 +51,8 @@ def test_max_and_min_of_nothing_are_the_ends_of_the_type_and_said_to_be_of_nothi
         result = reduce_bytes(ReductionSpec(reducer, dtype), b"")
         assert value_of(result) == value
         assert result.count_total == 0
-        with pytest.raises(NothingToReduce, match=f"no {reducer} of no elements"):
-            ensure_no_gaps(ReductionSpec(reducer, dtype), result)
+        with pytest.raises(NothingToReduce, match=f"no elements to take the {reducer} of"):
+            ensure_not_empty(ReductionSpec(reducer, dtype), result)
 
 
 @pytest.mark.parametrize("dtype", [name for name, dtype in DTYPES.items() if dtype.itemsize > 1])
@@ -174,7 +180,7 @@ def test_a_constant_that_float32_cannot_hold_adds_up() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("blocks", [1, 2, 8, 9, 21])
-@pytest.mark.parametrize("missing", [None, Missing("missing_value", (0.5,))])
+@pytest.mark.parametrize("missing", [None, Missing((0.5,))])
 def test_sums_along_the_first_axis_are_right_to_the_last_bit(dtype: str, blocks: int, missing: Missing | None) -> None:
     """However the pieces of the same cells are taken together, and whatever is missing among them."""
     columns = BLOCK_BYTES // DTYPES[dtype].itemsize // 32
@@ -255,3 +261,31 @@ def test_the_core_needs_no_framework_and_no_network() -> None:
         "import handler.core.decode, handler.core.extent, handler.core.result\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "result_dtype", "numbers", "expected"),
+    [
+        ("int16", "int64", [30000, 30000], 60000),
+        ("int8", "int64", [-128] * 1000, -128000),
+        ("uint8", "uint64", [255] * 1000, 255000),
+        ("bool", "int64", [True, True, False], 2),
+        ("uint32", "float64", [2**32 - 1] * 3, 3 * (2**32 - 1)),
+        ("int64", "float64", [2**62, 2**62], 2.0**63),
+        ("float32", "float64", [0.1] * 10, 10 * float(np.float32(0.1))),
+        ("float16", "float64", [65504] * 4, 262016),
+        # The sum wraps in the type that is named.
+        ("int64", "int64", [2**62, 2**62], -(2**63)),
+        ("uint64", "uint64", [2**63, 2**63], 0),
+    ],
+)
+def test_a_sum_is_added_up_in_the_type_that_is_named(
+    dtype: str, result_dtype: str, numbers: list[float], expected: float
+) -> None:
+    data = np.array(numbers, dtype)
+    for missing in (None, Missing((0,))):
+        spec = ReductionSpec("sum", dtype, sum_dtype=result_dtype, missing=missing)
+        result = reduce_bytes(spec, data.tobytes())
+        assert (result.dtype, value_of(result)) == (result_dtype, expected)
+        along = replace(spec, shape=(len(numbers), 1), axis=(0,))
+        assert value_of(reduce_bytes(along, data.tobytes())) == expected

@@ -76,7 +76,7 @@ def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(archive: Archive,
                     offset=chunk.byte_offset,
                     size=chunk.size,
                     filters=filters,
-                    missing=Missing("missing_value", (FILL,)),
+                    missing=Missing((FILL,)),
                 )
                 answer = proxied.get_object(Bucket=reducer, Key=f"{format_segment(spec)}/{BUCKET}/{key}")
                 assert np.frombuffer(answer["Body"].read(), spec.result_dtype)[0] == wanted

@@ -60,7 +60,7 @@ from tests.helpers import ROOMY, Prompt, ask, read_error, use_blocks
 
 SUM = ReductionSpec("sum", "float32")
 SUM_KEY = "/sum/float32/bucket/key"
-GATE = MemoryGate(ROOMY, ROOMY, 1)
+GATE = MemoryGate(ROOMY, ROOMY)
 
 # Faults that wait for something take their time, and say nothing about the bytes.
 HASTY_FAULTS = [fault for fault in FAULTS if fault.behave and not fault.settings]

@@ -1,6 +1,7 @@
 """Sources that sign: the signature is AWS's and botocore's, keys are kept and not shown, names are tried in turn."""
 
 import base64
+import dataclasses
 import datetime as dt
 import threading
 
@@ -9,7 +10,7 @@ import botocore.awsrequest
 import botocore.credentials
 import pytest
 
-from handler.errors import StoreError
+from handler.errors import StoreError, WrongRegion
 from handler.origins import Origin
 from handler.spec import ByteRange
 from handler.upstream.deadline import Deadline
@@ -18,13 +19,16 @@ from handler.upstream.signed import (
     BasicSigner,
     Credentials,
     FallbackSource,
+    Regions,
     S3Signer,
     SignedSource,
     SigningKeys,
+    Unsigned,
     compute_signature,
     derive_key,
 )
 from handler.upstream.source import ObjectFacts, Stream
+from handler.upstream.transport import StoreRequest
 
 MOMENT = dt.datetime(2026, 11, 23, 1, 2, 3, tzinfo=dt.UTC)
 ORIGIN = Origin.parse("http://store.test:9000")
@@ -86,6 +90,110 @@ def test_signatures_are_botocores(monkeypatch: pytest.MonkeyPatch, method: str, 
     assert sent["x-amz-date"] == request.headers["X-Amz-Date"]
     assert sent["x-amz-content-sha256"] == request.headers["X-Amz-Content-SHA256"]
     assert "x-amz-security-token" not in sent
+
+
+TOKEN = "FwoGZXIvYXdzEJr//cAnArY+token=="
+
+
+def test_the_token_of_a_session_and_who_pays_are_signed_as_botocore_signs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    credentials = dataclasses.replace(CREDENTIALS, token=TOKEN)
+    s3 = S3Signer(credentials, SigningKeys(), clock=lambda: MOMENT, headers={"x-amz-request-payer": "requester"})
+    sent = s3.sign("GET", ORIGIN, "/bucket/key")
+    request = botocore.awsrequest.AWSRequest("GET", f"{ORIGIN}/bucket/key", {"x-amz-request-payer": "requester"})
+    request.context["payload_signing_enabled"] = True
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_, **__: MOMENT.replace(tzinfo=None))
+    keys = botocore.credentials.Credentials(CREDENTIALS.user.decode(), CREDENTIALS.secret.decode(), TOKEN)
+    botocore.auth.S3SigV4Auth(keys, "s3", "us-east-1").add_auth(request)
+    assert sent["authorization"] == request.headers["Authorization"]
+    assert (sent["x-amz-security-token"], sent["x-amz-request-payer"]) == (TOKEN, "requester")
+    assert "x-amz-request-payer;x-amz-security-token" in sent["authorization"]
+    assert "cAnArY" not in repr([credentials, s3])
+
+
+def test_who_pays_is_said_without_keys_too() -> None:
+    store = FakeStore({"/bucket/key": bytes(8)})
+    SignedSource(store, ORIGIN, "/bucket/key", Unsigned({"x-amz-request-payer": "requester"}), Deadline.after(60)).head(
+        None
+    )
+    assert store.requests[0].headers["x-amz-request-payer"] == "requester"
+    assert "authorization" not in store.requests[0].headers
+
+
+# Regions
+
+
+class Regional(FakeStore):
+    """A store whose buckets lie where ``regions`` says; of a request signed for another it says what S3 says."""
+
+    def __init__(self, regions: dict[str, str], says: str | None = "") -> None:
+        super().__init__({f"/{bucket}/key": bytes(8) for bucket in regions})
+        self.regions = regions
+        self.says = says
+
+    @property
+    def signed_for(self) -> list[str]:
+        return [request.headers["authorization"].split("/")[2] for request in self.requests]
+
+    def _find(self, request: StoreRequest, deadline: Deadline) -> FakeSource:
+        found = super()._find(request, deadline)
+        region = self.regions[request.target.split("/")[1]]
+        if self.signed_for[-1] != region:
+            raise WrongRegion("AuthorizationHeaderMalformed", region if self.says == "" else self.says)
+        return found
+
+
+def ask_for(store: FakeStore, bucket: str, regions: Regions, keys: SigningKeys | None = None) -> SignedSource:
+    s3 = S3Signer(CREDENTIALS, keys or SigningKeys(), regions, clock=lambda: MOMENT)
+    return SignedSource(store, ORIGIN, f"/{bucket}/key", s3, Deadline.after(60))
+
+
+@pytest.mark.parametrize("by", ["open", "head"])
+def test_a_region_is_learned_from_the_store_and_kept_for_the_bucket(by: str) -> None:
+    store, regions = Regional({"near": "us-east-1", "far": "eu-west-2"}), Regions()
+    for bucket in ("far", "far", "near"):
+        found = getattr(ask_for(store, bucket, regions), by)(None)
+        if by == "open":
+            found.close()
+    assert store.signed_for == ["us-east-1", "eu-west-2", "eu-west-2", "us-east-1"]
+    assert repr(regions) == "<Regions 1 of at most 1024, else us-east-1>"
+
+
+@pytest.mark.parametrize("says", [None, "us-east-1", "ap-south-1"])
+def test_a_store_that_names_no_other_region_or_a_wrong_one_is_asked_no_more(says: str | None) -> None:
+    """Signed again once, and only for another region: it cannot be led in circles."""
+    store = Regional({"far": "eu-west-2"}, says)
+    with pytest.raises(WrongRegion):
+        ask_for(store, "far", Regions()).open(None)
+    assert store.signed_for == (["us-east-1", "ap-south-1"] if says == "ap-south-1" else ["us-east-1"])
+
+
+def test_who_does_not_sign_is_not_asked_again() -> None:
+    class Redirecting(FakeStore):
+        def _find(self, request: StoreRequest, deadline: Deadline) -> FakeSource:
+            super()._find(request, deadline)
+            raise WrongRegion("PermanentRedirect", "eu-west-2")
+
+    for nobody in (None, Unsigned({}), BasicSigner(CREDENTIALS)):
+        store = Redirecting({"/bucket/key": b""})
+        with pytest.raises(WrongRegion):
+            SignedSource(store, ORIGIN, "/bucket/key", nobody, Deadline.after(60)).open(None)
+        assert len(store.requests) == 1
+
+
+def test_regions_are_of_a_bucket_at_an_origin_and_the_oldest_goes_first() -> None:
+    regions = Regions("default", limit=2)
+    other = Origin.parse("https://store.test:9000")
+    regions.learn(ORIGIN, "/one/key", "a")
+    assert regions.find(ORIGIN, "/one/other/key?versionId=1") == "a"
+    assert regions.find(ORIGIN, "/two/key") == regions.find(other, "/one/key") == "default"
+    regions.learn(other, "/one/key", "b")
+    regions.learn(ORIGIN, "/one/key", "c")
+    regions.learn(ORIGIN, "/two/key", "d")
+    assert [regions.find(*each) for each in ((ORIGIN, "/one/"), (other, "/one/"), (ORIGIN, "/two/"))] == [
+        "c", "default", "d"
+    ]  # fmt: skip
 
 
 def test_each_request_is_signed_when_it_is_made() -> None:

@@ -29,10 +29,12 @@ from handler.errors import (
     StoreProtocolError,
     StoreTimeout,
     StoreUnreachable,
+    WrongRegion,
 )
 from handler.origins import Origin, OriginPattern
 from handler.params import StoreQuery
 from handler.spec import ByteRange
+from handler.upstream.addresses import Addresses, Trust
 from handler.upstream.answers import read_facts, read_failure
 from handler.upstream.deadline import Deadline, Watchdog
 from handler.upstream.passthrough import SignedCall, build_request
@@ -45,6 +47,10 @@ from tests.helpers import ask, read_error
 PATIENCE_SECONDS = 30.0
 
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request, SignedHeaders={}, Signature=0"
+SIGNED_QUERY = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20261123%2Fus-east-1%2Fs3%2Faws4_request"
+    "&X-Amz-SignedHeaders={}&X-Amz-Signature=0"
+)
 
 
 # Origins
@@ -147,14 +153,36 @@ def test_the_schemes_own_port_is_not_written() -> None:
         ("http://[::1]", "http://[::1]", True),
         ("http://[::1]", "http://[0:0:0:0:0:0:0:1]", False),
         ("http://*", "http://store", True),
-        ("http://*", "http://127.0.0.1", False),
+        # A * stands for labels of names, never for a number.
+        ("http://*.*.*.*", "http://a.b.c.d", True),
+        *(
+            (f"http://{'.'.join('*' * (host.count('.') + 1))}", f"http://{host}", False)
+            for host in ("127.0.0.1", "127.0.0.1.", "2130706433", "0x7f000001", "0x", "127.1", "0", "0177.0.0.1",
+                         "a.0x7f", "[::1]", "[::ffff:127.0.0.1]")
+        ),
+        ("http://*.example.org", "http://127.example.org", True),
     ],
-)
+)  # fmt: skip
 def test_a_pattern_matches_whole_labels(pattern: str, text: str, is_allowed: bool) -> None:
     assert OriginPattern.parse(pattern).matches(Origin.parse(text)) is is_allowed
 
 
-@pytest.mark.parametrize("text", ["http://s*.example.org", "http://**", "http://*.", "http://.*", "http://[*]", "*"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("http://s*.example.org", "http://**", "http://*.", "http://.*", "http://[*]", "*"),
+        # What only some resolvers take for an address, and what can be no name.
+        *(
+            "http://127.1",
+            "http://2130706433",
+            "http://0x7f.0.0.1",
+            "http://0177.0.0.1",
+            "http://256.0.0.1",
+            "http://0",
+        ),
+        *("http://127.0.0.1.", "http://*.0.0.1", "http://[1:2]"),
+    ],
+)
 def test_a_star_is_a_whole_label_of_an_origin(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         OriginPattern.parse(text)
@@ -352,6 +380,55 @@ def test_not_modified_is_an_answer_to_a_condition_only() -> None:
     assert isinstance(fail(304, etag='"1"'), StoreProtocolError)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "named", "header", "region"),
+    [
+        (301, "PermanentRedirect", "eu-west-2", "", "eu-west-2"),
+        (301, "PermanentRedirect", "", "eu-west-2", "eu-west-2"),
+        (301, "PermanentRedirect", "", "", None),
+        (307, "TemporaryRedirect", "", "", None),
+        (307, "TemporaryRedirect", "", "eu-west-2", "eu-west-2"),
+        (400, "AuthorizationHeaderMalformed", "eu-west-2", "", "eu-west-2"),
+        (400, "AuthorizationQueryParametersError", "eu-west-2", "", "eu-west-2"),
+        (400, "IllegalLocationConstraintException", "", "me-south-1", "me-south-1"),
+        # What is no region is not repeated.
+        (301, "PermanentRedirect", "http://elsewhere.example", "", None),
+        (301, "PermanentRedirect", "", "s" * 64, None),
+        (301, "PermanentRedirect", "fwogzxivyxdzejr-token", "", None),
+    ],
+)
+def test_a_redirect_for_a_region_is_a_refusal_that_names_it(
+    status: int, code: str, named: str, header: str, region: str | None
+) -> None:
+    """By 400, which clients neither follow nor try again, and in words of ours: the store's name its endpoint."""
+    body = document(code, "use bucket.s3.elsewhere.example").replace(
+        b"</Error>", f"<Region>{named}</Region></Error>".encode()
+    )
+    headers = {"location": "http://elsewhere.example", **({"x-amz-bucket-region": header} if header else {})}
+    error = read_failure(status, headers, body, "FwoGZXIvYXdzEJr-token", is_conditional=False)
+    assert isinstance(error, WrongRegion)
+    assert (error.status, error.code, error.region) == (400, code, region)
+    assert region is None or region in error.message
+    assert "elsewhere" not in error.message
+    assert "fwog" not in error.message
+
+
+@pytest.mark.parametrize(("status", "code"), [(301, "PermanentRedirect"), (307, "TemporaryRedirect"),
+                                              (400, "AuthorizationHeaderMalformed")])  # fmt: skip
+def test_the_answer_to_head_names_the_region_in_a_header_only(status: int, code: str) -> None:
+    error = fail(status, x_amz_bucket_region="eu-west-2")
+    assert isinstance(error, WrongRegion)
+    assert (error.code, error.region) == (code, "eu-west-2")
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, "AuthorizationHeaderMalformed"), (403, "AccessDenied"),
+                                              (404, "NoSuchKey")])  # fmt: skip
+def test_a_refusal_for_another_reason_stays_the_stores(status: int, code: str) -> None:
+    error = fail(status, document(code, "in its words"), x_amz_bucket_region="eu-west-2" if status > 400 else "")
+    assert type(error) is StoreError
+    assert (error.status, error.code, error.message) == (status, code, "in its words")
+
+
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 305, 307, 308, 399, 600, 999])
 def test_a_redirect_and_what_is_no_status_are_no_answers(status: int) -> None:
     error = fail(status, document(), is_conditional=True, location="http://elsewhere.example/")
@@ -381,6 +458,17 @@ ENCODED_TOKEN = "FwoGZXIvYXdzEJr%2F%2Ftoken%2Bwith%2Fall%3D%3D"
         ("Credential=AKIDEXAMPLEAKIDEXAMPLE/20261123/", "no key AKIDEXAMPLEAKIDEXAMPLE", "no key ***"),
         # One secret begins with another.
         (f"{'a' * 20} {'a' * 20}bcd", f"{'a' * 20}bcd", "***"),
+        # In another case, encoded once more, in the other alphabet of base64.
+        ("Signature=" + "0f" * 32, f"you sent {'0F' * 32}.", "you sent ***."),
+        (f"x {TOKEN}", f"token: {TOKEN.upper()}", "token: ***=="),
+        (f"x {TOKEN}", f"token: {TOKEN.translate(str.maketrans('+/', '-_'))}", "token: ***=="),
+        (f"x {TOKEN}", f"token: {ENCODED_TOKEN.replace('%', '%25').lower()} ", "token: ***"),
+        ("Signature=" + "0f" * 32, f"{'%30%66' * 32}", "***"),
+        # Secret by its name, however short; other clouds' as well.
+        ("GET /b/k?sig=c2VjcmV0&sr=b", "sig c2VjcmV0, sr=b", "sig ***, sr=b"),
+        ("/b/k?Key-Pair-Id=K2JCJMDEHX", "pair K2JCJMDEHX", "pair ***"),
+        ("/b/k?GoogleAccessId=reader%40project", "no reader@project", "no ***"),
+        ("Credential=somebody/20261123/us-east-1", "no key somebody", "no key ***"),
         # Cut first, and what is left of the secret would be no longer known for one.
         ("s" * 40, "m" * 280 + "s" * 40, "m" * 280 + "***"),
         ("short", "short words stay", "short words stay"),
@@ -487,7 +575,7 @@ def test_an_error_of_the_libraries_becomes_one_of_ours_in_our_words(
     assert transport._watchdog._watches == set()
 
 
-def test_the_deadline_is_for_all_addresses_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deadline_is_for_all_addresses_of_a_host() -> None:
     with ExitStack() as stack, FaultyStore(well) as store:
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         # Whose queue is full answers nobody.
@@ -498,11 +586,11 @@ def test_the_deadline_is_for_all_addresses_of_a_host(monkeypatch: pytest.MonkeyP
         # Twice: the first attempt may run out of time a moment before the watchdog sees that it did.
         addresses = [silent.getsockname(), silent.getsockname(), ("127.0.0.1", urlsplit(store.url).port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
-        transport = Transport((OriginPattern.parse(str(STORE)),), TransportLimits(30, 30, 1, 1))
-        with closing(transport), monkeypatch.context() as patch:
-            patch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-            with pytest.raises(StoreTimeout):
-                transport.head(StoreRequest(STORE, "/bucket/key", {}), None, Deadline.after(0.3))
+        patterns, limits = (OriginPattern.parse(str(STORE)),), TransportLimits(30, 30, 1, 1)
+        addresses = Addresses(lambda *_: found)
+        transport = Transport(patterns, limits, trust=Trust(allows_special=True), addresses=addresses)
+        with closing(transport), pytest.raises(StoreTimeout):
+            transport.head(StoreRequest(STORE, "/bucket/key", {}), None, Deadline.after(0.3))
         assert store.heads == []
 
 
@@ -666,7 +754,7 @@ def test_every_signed_header_goes_on_as_it_was_sent(store: FaultyStore, app: fla
 
 
 def test_a_presigned_request_goes_on_with_the_headers_that_it_names(store: FaultyStore, app: flask.Flask) -> None:
-    query = "?X-Amz-SignedHeaders=host%3Bx-custom&X-Amz-Signature=0"
+    query = f"?{SIGNED_QUERY.format('host%3Bx-custom')}"
     assert ask(app, f"/sum/float32/bucket/key{query}", headers={"X-Custom": "1", "X-Other": "1"}).status_code == 200
     assert b"\r\nx-custom: 1\r\n" in store.heads[0]
     assert b"x-other" not in store.heads[0]

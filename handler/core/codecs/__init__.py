@@ -7,9 +7,10 @@ order filters are undone, and what becomes of the bytes; ``core/decode.py`` know
 - A *decoder* is a ``Readable`` around another one: it decodes into the caller's buffer, no more than the limit that it
   was built with, and says that the data has ended only after it verified the end. What cannot stream says what it
   holds (``base.py``).
-- A *filter* keeps the number of bytes, or nearly so, and is undone in memory, in one go. ``undo`` takes the data, the
-  size of an element and the spec; each says whether it copies. Nobody's memory is changed. One that can be undone as
-  it is read, with nothing but its data held, is so where nothing but the reduction follows.
+- Everything else is *undone* in memory, in one go, whether HDF5 calls it a filter or a compression. ``undo`` takes the
+  data and what the step is told (``Told``), and accounts for what it allocates; each says whether it copies. Nobody's
+  memory is changed. One that can be undone as it is read, with nothing but its data held, is so where nothing but the
+  reduction follows.
 - Whatever is wrong with the data is ``UndecodableData`` that names the codec: the object is the caller's, not the
   store's fault. Too much of it is ``EntityTooLarge``.
 
@@ -20,17 +21,29 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from handler.core.blocks import Readable
-from handler.core.codecs import bitshuffle, delta, fletcher32, shuffle
-from handler.core.codecs.base import Decoder
+from handler.core.codecs import (
+    bitshuffle,
+    checksum,
+    fletcher32,
+    lz4_hdf5,
+    lzf,
+    nbit,
+    numbers,
+    pcodec,
+    scaleoffset,
+    shuffle,
+    szip,
+    zfpy,
+)
+from handler.core.codecs.base import Decoder, Told
 from handler.core.codecs.blosc import BloscDecoder
 from handler.core.codecs.blosc2 import Blosc2Decoder
 from handler.core.codecs.deflate import GzipDecoder, ZlibDecoder
 from handler.core.codecs.lz4 import Lz4Decoder
 from handler.core.codecs.standard import Bz2Decoder, LzmaDecoder
 from handler.core.codecs.zstd import ZstdDecoder
-from handler.spec import ReductionSpec
 
-# By their names in ``handler.spec.COMPRESSIONS``.
+# Together with ``UNDO`` and ``AS_IT_IS``, by their names in ``handler.codecs.CODECS``, each in one of the three.
 DECODERS: Mapping[str, type[Decoder]] = MappingProxyType(
     {
         "gzip": GzipDecoder,
@@ -44,17 +57,35 @@ DECODERS: Mapping[str, type[Decoder]] = MappingProxyType(
     }
 )
 
-Undo = Callable[[memoryview, int, ReductionSpec], memoryview]
+Undo = Callable[[memoryview, Told], memoryview]
 
-# By their names in ``handler.spec.FILTERS``: the data before the filter, from the data after it.
 UNDO: Mapping[str, Undo] = MappingProxyType(
     {
-        "shuffle": shuffle.undo,
+        "lz4_hdf5": lz4_hdf5.undo,
+        "lzf": lzf.undo,
+        "szip": szip.undo,
+        "pcodec": pcodec.undo,
+        "zfpy": zfpy.undo,
         "bitshuffle": bitshuffle.undo,
+        "shuffle": shuffle.undo,
         "fletcher32": fletcher32.undo,
-        "delta": delta.undo,
+        "crc32c": checksum.undo_crc32c,
+        "crc32": checksum.undo_crc32,
+        "adler32": checksum.undo_adler32,
+        "jenkins_lookup3": checksum.undo_jenkins_lookup3,
+        "delta": numbers.undo_delta,
+        "fixedscaleoffset": numbers.undo_fixedscaleoffset,
+        "quantize": numbers.undo_quantize,
+        "astype": numbers.undo_astype,
+        "packbits": numbers.undo_packbits,
+        "scaleoffset": scaleoffset.undo,
+        "nbit": nbit.undo,
     }
 )
 
-# Those of them that are undone as they are read: a ``Readable`` of as many bytes, from the data and an element's size.
+# Steps that change what is written and not how: ``bitround`` leaves floats with fewer bits set.
+AS_IT_IS = frozenset({"bitround"})
+
+# Those of ``UNDO`` that are undone as they are read: a ``Readable`` of as many bytes, from the data and the size of an
+# element.
 UNDONE_READING: Mapping[str, Callable[[memoryview, int], Readable]] = MappingProxyType({"shuffle": shuffle.Unshuffled})

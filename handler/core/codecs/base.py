@@ -14,12 +14,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from handler.codecs import CODECS
 from handler.core.blocks import Held, Readable, fill
-from handler.errors import EntityTooLarge, UndecodableData
+from handler.errors import CodecNotInstalled, EntityTooLarge, InvalidArgument, UndecodableData
+from handler.spec import ByteOrder, Filter
 
 # What a stream is read and decoded by: each piece costs calls and a turn of the interpreter's lock. By 64 KiB eight
 # chunks in zlib at a time took 15 % longer, one alone 5 %; by 512 KiB none is faster.
@@ -33,10 +36,107 @@ class Budget:
     Attributes:
         limit_bytes: The most that may come out of a codec.
         hold: Accounts for so many bytes of memory, or raises.
+        check: Raises where nobody waits for the data any more. It is asked between pieces, since a few bytes as they
+            are stored may take long to decode.
     """
 
     limit_bytes: int
     hold: Callable[[int], None]
+    check: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What undoing a step takes beside its data.
+
+    Attributes:
+        step: Its row in the table of codecs and its parameters.
+        dtype: Of the elements that the step was done to, in their byte order.
+        byte_order: The request's, of data types that say none.
+        likely_bytes: How many bytes the step was probably done to; what comes out may be more or less.
+        budget: What it may cost.
+    """
+
+    step: Filter
+    dtype: np.dtype[Any]
+    byte_order: ByteOrder
+    likely_bytes: int
+    budget: Budget
+
+    @property
+    def element_size(self) -> int:
+        """The size of an element, which is the data type's unless the step says another."""
+        return self.step.element_size or self.dtype.itemsize
+
+    def integer(self, name: str) -> int:
+        """The value of a parameter that is a whole number."""
+        value = self.step.value(name)
+        assert isinstance(value, int)  # noqa: S101  # the table of codecs sees to it
+        return value
+
+    def number(self, name: str) -> float:
+        """The value of a parameter that is a number; one that is whole stays so."""
+        value = self.step.value(name)
+        assert isinstance(value, int | float)  # noqa: S101  # the table of codecs sees to it
+        return value
+
+    def allocate(self, size: int) -> memoryview:
+        """Memory for what comes out, accounted for.
+
+        Raises:
+            EntityTooLarge: It is more than the budget allows.
+        """
+        if size > self.budget.limit_bytes:
+            raise too_large(self.step.id, self.budget.limit_bytes)
+        self.budget.hold(size)
+        with translated(self.step.id):
+            return np.empty(size, np.uint8).data
+
+    def read_dtype(self, *names: str) -> np.dtype[Any]:
+        """The data type that the first parameter names that is given, else that of the elements.
+
+        Without a byte order in the name, it has that of the request.
+        """
+        given = (self.step.value(name) for name in names)
+        name = next((name for name in given if isinstance(name, str)), None)
+        if name is None:
+            return self.dtype
+        return np.dtype(name) if name[0] in "<>" else np.dtype(name).newbyteorder(self.byte_order)
+
+    @property
+    def encoded_dtype(self) -> np.dtype[Any]:
+        """The data type of what the step made of the elements."""
+        return self.read_dtype(*CODECS[self.step.id].encoded_dtype)
+
+
+def read_cd_values(told: Told, least: int, count: int) -> list[int]:
+    """The first ``count`` values of HDF5's for a filter, of which ``least`` must be given; others are 0.
+
+    Raises:
+        InvalidArgument: There are fewer.
+    """
+    given = told.step.value("cd_values")
+    values = list(given) if isinstance(given, tuple) else []
+    if len(values) < least:
+        raise InvalidArgument("filters", f"{told.step.id}: cd_values are {len(values)}, not {least} or more")
+    return [*values, *[0] * count][:count]
+
+
+def too_large(codec: str, limit_bytes: int) -> EntityTooLarge:
+    """What to raise where more would come out than may."""
+    return EntityTooLarge(f"{codec}: the data decodes to more than {limit_bytes} bytes")
+
+
+def load(codec: str, module: str, library: str) -> Any:
+    """The module of a library that only some installations have.
+
+    Raises:
+        CodecNotInstalled: It is not there.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise CodecNotInstalled(codec, library) from error
 
 
 class Decoder(ABC):
@@ -58,6 +158,7 @@ class Decoder(ABC):
         self._stored_bytes = stored_bytes
         self._limit_bytes = budget.limit_bytes
         self._hold = budget.hold
+        self._check = budget.check
 
     @property
     @abstractmethod
@@ -74,7 +175,7 @@ class Decoder(ABC):
         """
 
     def _too_large(self) -> EntityTooLarge:
-        return EntityTooLarge(f"{self.codec}: the data decodes to more than {self._limit_bytes} bytes")
+        return too_large(self.codec, self._limit_bytes)
 
 
 @contextmanager
@@ -198,6 +299,7 @@ class StreamDecoder(Decoder):
         return self._engine
 
     def _decode(self, engine: Engine, most: int) -> bytes:
+        self._check()
         data, self._head = self._head, b""
         is_hungry = not data and engine.needs_input
         if is_hungry:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from handler.core.blocks import Block, Held, fill
-from handler.spec import ReductionSpec
+from handler.core.codecs.base import Told
 
 # Elements of these sizes are numbers of numpy's, and put together as such: so many at a time, whose halves stay in the
 # cache and take little memory.
@@ -83,10 +83,11 @@ def _pair(words: Block, wide: Block) -> Block:
     return wide
 
 
-def undo(data: memoryview, element_size: int, _spec: ReductionSpec, /) -> memoryview:
+def undo(data: memoryview, told: Told) -> memoryview:
     """All elements, in new memory; ``data`` itself where they are single bytes or fewer than two."""
+    element_size = told.element_size
     if element_size == 1 or len(data) // element_size < 2:
         return data
-    elements = np.empty(len(data), np.uint8).data
+    elements = told.allocate(len(data))
     fill(Unshuffled(data, element_size), elements)
     return elements

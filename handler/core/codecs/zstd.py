@@ -31,4 +31,9 @@ class ZstdDecoder(StreamDecoder):
     window_bytes = 1 << _WINDOW_LOG
 
     def _start(self, _first: int, /) -> Engine:
-        return zstd.ZstdDecompressor(options=_OPTIONS)
+        return start_zstd()
+
+
+def start_zstd() -> Engine:
+    """What decodes one frame."""
+    return zstd.ZstdDecompressor(options=_OPTIONS)
