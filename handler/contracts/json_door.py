@@ -154,7 +154,7 @@ def read_credentials(headers: Mapping[str, str]) -> Credentials | None:
     """Who asks, by the headers: Basic, and the token of a session beside it; None for nobody.
 
     Raises:
-        BadCredentials: As ``parse_credentials``; or a token comes alone, or is none.
+        BadCredentials: As ``parse_credentials``; or a token comes without Basic, or is malformed.
     """
     credentials = parse_credentials(headers.get("authorization", ""))
     token = headers.get(_TOKEN_HEADER, "").strip()
@@ -163,7 +163,7 @@ def read_credentials(headers: Mapping[str, str]) -> Credentials | None:
     if credentials is None:
         raise BadCredentials(f"{_TOKEN_HEADER}: needs the access key and the secret that it belongs to, as Basic")
     if not _TOKEN_RE.fullmatch(token):
-        raise BadCredentials(f"{_TOKEN_HEADER}: is not the token of a session")
+        raise BadCredentials(f"{_TOKEN_HEADER}: is malformed; a session token is one word of ASCII")
     return replace(credentials, token=token)
 
 

@@ -1,8 +1,8 @@
 """Which addresses a name may resolve to, and how it is resolved: in a time that is bounded, once for each connection.
 
-The allow-list is of names, and whoever has a name's zone decides where it leads: to the machine itself, to a cloud's
-metadata service, into the network behind a firewall (DNS rebinding). So the address is judged that the socket is then
-connected to; a name is not resolved again in between.
+The allow-list holds names, and the owner of a name's DNS zone decides where it leads: to the machine itself, to a
+cloud's metadata service, into the network behind a firewall (DNS rebinding). So the addresses are judged, and the
+socket is connected to one of them; the name is not resolved again in between.
 
 An address that the operator wrote into the allow-list is not judged: it is what was meant. A name is judged by the
 table below, which has a row for each kind of address.
@@ -175,10 +175,10 @@ def read_address(origin: Origin) -> Sequence[Found]:
 
 
 class Resolver:
-    """Asks the system's resolver, which cannot be interrupted, in threads that nobody has to wait for.
+    """Asks the system's resolver, which cannot be interrupted, in threads of its own, and waits for a bounded time.
 
-    What is asked for the same host at the same time is asked once. A resolver that hangs holds as many threads as there
-    may be, and no more: whoever comes then waits for one to end, until the time is over.
+    Requests that need the same host at the same time share one thread. The number of threads is bounded: when a
+    resolver that hangs holds all of them, a request waits for a free one until its time is over.
 
     Args:
         resolve: What asks.
@@ -214,22 +214,30 @@ class Resolver:
                 self._free.release()
                 return lookup
             lookup = self._lookups[host, port] = Future()
-        # As a daemon: the process ends without it.
-        threading.Thread(target=self._ask, args=(host, port, lookup), name="resolver", daemon=True).start()
+        # As a daemon, so that a resolver that hangs does not keep the process from ending.
+        thread = threading.Thread(target=self._ask, args=(host, port, lookup), name="resolver", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no thread left.
+            self._end(host, port)
+            lookup.set_exception(OSError("no thread for the resolver"))
         return lookup
 
     def _ask(self, host: str, port: int, lookup: Future[Sequence[Found]]) -> None:
         try:
-            found, fault = self._resolve(host, port), None
-        except Exception as error:  # noqa: BLE001  # for whoever waits
-            found, fault = (), error
+            found = self._resolve(host, port)
+        except Exception as error:  # noqa: BLE001  # raised again in the threads that wait
+            self._end(host, port)
+            lookup.set_exception(error)
+        else:
+            self._end(host, port)
+            lookup.set_result(found)
+
+    def _end(self, host: str, port: int) -> None:
         with self._lock:
             del self._lookups[host, port]
         self._free.release()
-        if fault is None:
-            lookup.set_result(found)
-        else:
-            lookup.set_exception(fault)
 
 
 class Addresses:

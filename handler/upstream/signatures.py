@@ -71,10 +71,12 @@ class Claims:
     Attributes:
         names: All that are named.
         are_proved: Whether there is a signature, as far as can be told without its key.
+        others: The headers of another signature, which is not for the store.
     """
 
     names: frozenset[str]
     are_proved: bool
+    others: frozenset[str] = frozenset()
 
 
 _NO_CLAIMS = Claims(frozenset(), are_proved=False)
@@ -83,9 +85,12 @@ _NO_CLAIMS = Claims(frozenset(), are_proved=False)
 def find_claims(query: StoreQuery, authorization: str) -> Claims:
     """What the signature of a request says that it covers.
 
+    A link's signature is the store's. An ``Authorization`` beside it is for what stands before this service, such as a
+    Function URL that wants AWS_IAM: a store takes one signature only.
+
     Raises:
-        InvalidArgument: There are two signatures, of which the store takes one, or a part of one stands there twice:
-            this service and the store could each read another one.
+        InvalidArgument: There are two signatures in the query, or a part of one stands there twice: this service and
+            the store could each read another one.
     """
     parts: dict[str, str] = {}
     for name, value, _ in query.pairs:
@@ -96,14 +101,16 @@ def find_claims(query: StoreQuery, authorization: str) -> Claims:
     if not parts and not authorization:
         return _NO_CLAIMS
     signed = [prefix for prefix in _PREFIXES if _is_whole(prefix, parts)]
-    if len(signed) > 1 or (signed and authorization):
-        # As S3 has it: "Only one auth mechanism allowed".
-        raise InvalidArgument("Authorization", "the request is signed in two ways; sign it in one")
+    if len(signed) > 1:
+        raise InvalidArgument("query", "holds two signatures, X-Amz-Signature and X-Goog-Signature; a store takes one")
+    in_header = _read_authorization(authorization)
     claimed = [unquote(parts.get(f"{prefix}SignedHeaders", "")) for prefix in signed or _PREFIXES]
     if signed:
-        return Claims(_split(claimed[0]), are_proved=True)
-    if (names := _read_authorization(authorization)) is not None:
-        return Claims(_split(names), are_proved=True)
+        names = _split(claimed[0])
+        others = {"authorization", *(name for name in _split(in_header or "") if name.startswith("x-amz-"))}
+        return Claims(names, are_proved=True, others=frozenset(others - names))
+    if in_header is not None:
+        return Claims(_split(in_header), are_proved=True)
     match = _CLAIM_RE.search(authorization)
     return Claims(_split(match[1] if match else ";".join(claimed)), are_proved=False)
 

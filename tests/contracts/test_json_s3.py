@@ -52,7 +52,7 @@ def test_a_token_without_keys_is_refused(
 
 
 @pytest.mark.parametrize("token", ["cAnArY, another", "cAnArY token", "cAnArY\xe9", "c" * 8193])
-def test_a_token_that_is_none_is_refused_and_not_shown(app: flask.Flask, store: FakeStore, token: str) -> None:
+def test_a_malformed_token_is_refused_and_not_shown(app: flask.Flask, store: FakeStore, token: str) -> None:
     response = post_with(app, "v2", {"x-amz-security-token": token, "Authorization": basic("AKIDEXAMPLE", "secret")})
     assert response.status_code == 401
     assert "cAnArY" not in response.text

@@ -304,3 +304,17 @@ def test_many_threads_can_ask_for_the_same() -> None:
         thread.join(PATIENCE_SECONDS)
     assert len(found) == 8
     assert len({each[0][4] for each in found}) == 1
+
+
+def test_without_a_thread_for_it_the_store_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the place of that thread is free for the next request."""
+    resolver = Resolver(leads_to("127.0.0.1"), threads=1)
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(OSError, match="no thread"):
+            resolver.find("store.test", 80, PATIENCE_SECONDS)
+    assert resolver.find("store.test", 80, PATIENCE_SECONDS)

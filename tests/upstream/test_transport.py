@@ -587,8 +587,8 @@ def test_the_deadline_is_for_all_addresses_of_a_host() -> None:
         addresses = [silent.getsockname(), silent.getsockname(), ("127.0.0.1", urlsplit(store.url).port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
         patterns, limits = (OriginPattern.parse(str(STORE)),), TransportLimits(30, 30, 1, 1)
-        addresses = Addresses(lambda *_: found)
-        transport = Transport(patterns, limits, trust=Trust(allows_special=True), addresses=addresses)
+        finder = Addresses(lambda *_: found)
+        transport = Transport(patterns, limits, trust=Trust(allows_special=True), addresses=finder)
         with closing(transport), pytest.raises(StoreTimeout):
             transport.head(StoreRequest(STORE, "/bucket/key", {}), None, Deadline.after(0.3))
         assert store.heads == []
