@@ -3,7 +3,10 @@
 The same options as ``active-storage serve``, from the same settings.
 """
 
-from handler.server import gunicorn_options
-from handler.settings import load_settings
+import sys
 
+from handler.server import gunicorn_options
+from handler.settings import find_unknown, load_settings
+
+sys.stderr.writelines(f"{line}\n" for line in find_unknown())
 globals().update(gunicorn_options(load_settings()))

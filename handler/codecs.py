@@ -38,7 +38,7 @@ class Parameter:
     Attributes:
         check: The value in its normal form, from what JSON or ``parse`` gave; a ``ValueError`` says what it should be.
         parse: From text to what ``check`` takes.
-        default: The value where none is given; None where it must be given, or where there is none.
+        default: The value of a parameter that was not given; None if it has no default.
         is_required: Whether it must be given.
     """
 
@@ -62,7 +62,7 @@ def _parse_number(text: str) -> object:
 
 def _check_number(value: object) -> Value:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("should be a number, and a finite one")
+        raise ValueError("should be a number, and a finite one")  # noqa: TRY004  # the caller of ``check`` expects one kind
     try:
         # What no 64 bits hold is a float in every arithmetic, and as a text.
         number = value if isinstance(value, int) and abs(value) <= _INT64_MAX else float(value)
@@ -127,6 +127,7 @@ def _parse_integers(text: str) -> object:
 _DTYPE = Parameter(_check_dtype)
 _NEEDED_DTYPE = Parameter(_check_dtype, is_required=True)
 _CD_VALUES = Parameter(_check_cd_values, _parse_integers, is_required=True)
+_KEPT_CD_VALUES = Parameter(_check_cd_values, _parse_integers)
 
 
 def _location(default: str) -> Parameter:
@@ -172,7 +173,12 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
             compresses=True,
             writer=("level", "mode_spec", "delta_spec", "paging_spec", "delta_encoding_order", "equal_pages_up_to"),
         ),
-        "zfpy": Codec(compresses=True, writer=("mode", "tolerance", "rate", "precision", "compression_kwargs")),
+        "zfpy": Codec(
+            compresses=True,
+            parameters={"cd_values": _KEPT_CD_VALUES},
+            writer=("mode", "tolerance", "rate", "precision", "compression_kwargs"),
+        ),
+        "base64": Codec(compresses=True),
         "bitshuffle": Codec(
             compresses=True,
             parameters={
@@ -198,6 +204,12 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
             },
             encoded_dtype=("astype", "dtype"),
         ),
+        "scale_offset": Codec(
+            parameters={
+                "offset": Parameter(_check_number, _parse_number, default=0),
+                "scale": Parameter(_check_scale, _parse_number, default=1),
+            }
+        ),
         "quantize": Codec(
             parameters={"dtype": _DTYPE, "astype": _DTYPE},
             writer=("digits",),
@@ -222,6 +234,6 @@ _PREFIX = "numcodecs."
 
 
 def find_id(name: str) -> str:
-    """The id in ``CODECS`` that a name stands for; the name itself where there is none."""
+    """The id in ``CODECS`` that a name stands for; an unknown name is returned without its prefix."""
     plain = name.removeprefix(_PREFIX)
     return ALIASES.get(plain, plain)

@@ -68,7 +68,7 @@ class InvalidArgument(ActiveStorageError):
 
 
 class InvalidCodec(InvalidArgument):
-    """A step of decoding is none that there is, or has a parameter that it cannot have.
+    """The codec of a step is unknown, or a parameter of it has a wrong name or value.
 
     Attributes:
         codec: The id of the step.

@@ -304,7 +304,7 @@ class Filter:
             and the rest stand in the table's order: equal steps are then equal.
 
     Raises:
-        InvalidCodec: There is no such codec, or a parameter has a value that it cannot have.
+        InvalidCodec: The codec is unknown, or a parameter has a wrong name or value.
     """
 
     id: str

@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import blosc2
+import hdf5plugin
 import numcodecs
 import numpy as np
 
+from handler.codecs import CODECS
 from handler.spec import Filter, Missing, ReductionSpec, Slice
+from tests.core.chunks import write_chunk
 
 Array = np.ndarray[Any, Any]
 
@@ -62,8 +65,9 @@ def store(spec: ReductionSpec, array: Array) -> bytes:
     data = array.astype(array.dtype.newbyteorder(spec.byte_order)).tobytes(order=spec.order)
     for each in spec.filters:
         data = _filter(each, data, spec)
-    if spec.compression:
-        data = ENCODE[spec.codec_id or ""](data)
+    if spec.codec is not None:
+        encode = ENCODE.get(spec.codec.id)
+        data = encode(data) if encode else _filter(spec.codec, data, spec)
     return b"\xff" * spec.offset + data
 
 
@@ -73,9 +77,16 @@ def _filter(each: Filter, data: bytes, spec: ReductionSpec) -> bytes:
         return np.frombuffer(data, np.uint8).reshape(-1, size).T.tobytes()
     if each.id == "fletcher32":
         return bytes(numcodecs.Fletcher32().encode(data))
-    return bytes(
-        numcodecs.Delta(np.dtype(spec.dtype).newbyteorder(spec.byte_order)).encode(np.frombuffer(data, spec.dtype))
+    dtype = np.dtype(spec.dtype).newbyteorder(spec.byte_order)
+    if each.id == "bitshuffle":
+        return write_chunk(np.frombuffer(data, dtype), **hdf5plugin.Bitshuffle(cname="lz4"))[0]
+    members: dict[str, Any] = dict(each.parameters)
+    if "astype" in CODECS[each.id].parameters:
+        members["dtype"] = dtype
+    encoded = numcodecs.get_codec({"id": each.id, **members}).encode(
+        np.frombuffer(data, dtype if "dtype" in members else np.uint8)
     )
+    return encoded.tobytes() if isinstance(encoded, np.ndarray) else bytes(encoded)
 
 
 def _case(name: str, reducer: str, dtype: str, shape: tuple[int, ...], **fields: Any) -> ArrayCase:
@@ -135,6 +146,26 @@ CASES = [
         filters=(Filter("shuffle", 2), Filter("fletcher32")),
         compression="gzip",
     ),
+    _case(
+        "numbers-as-others",
+        "sum",
+        "float64",
+        (50, 4),
+        filters=(
+            Filter("fixedscaleoffset", None, (("offset", -0.5), ("scale", 2), ("astype", "<i2"))),
+            Filter("crc32c", None, (("location", "start"),)),
+        ),
+        compression="zlib",
+        axis=(0,),
+    ),
+    _case(
+        "bitshuffle-lz4",
+        "sum",
+        "int32",
+        (50, 4),
+        compression=Filter("bitshuffle", 4, (("cname", "lz4"),)),
+        axis=(0,),
+    ),
     _case("delta", "sum", "int32", (100,), filters=(Filter("delta"),)),
     _case("big-endian", "sum", "int64", (30, 4), byte_order="big", axis=(1,)),
     _case("offset", "min", "uint16", (30, 4), offset=6, axis=(1,)),
@@ -175,10 +206,10 @@ def as_json(spec: ReductionSpec, url: str) -> dict[str, Any]:
         ]
     if spec.axis is not None:
         body["axis"] = list(spec.axis)
-    if spec.compression is not None:
-        body["compression"] = {"id": spec.codec_id}
+    if spec.codec is not None:
+        body["compression"] = _as_members(spec.codec)
     if spec.filters:
-        body["filters"] = [{"id": each.id, **_size(each)} for each in spec.filters]
+        body["filters"] = [_as_members(each) for each in spec.filters]
     if spec.missing is not None:
         body["missing"] = _as_rule(spec.missing)
     return body
@@ -206,5 +237,6 @@ def _stop(chosen: Slice, size: int, step: int) -> int:
     return size if step > 0 else -size - 1
 
 
-def _size(each: Filter) -> dict[str, int]:
-    return {} if each.element_size is None else {"element_size": each.element_size}
+def _as_members(each: Filter) -> dict[str, Any]:
+    size = {} if each.element_size is None else {"element_size": each.element_size}
+    return {"id": each.id, **size, **dict(each.parameters)}

@@ -124,6 +124,20 @@ def test_a_misspelt_setting_is_told_of(
     ]
 
 
+def test_a_setting_that_was_removed_is_reported_and_has_no_effect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"{ENV_PREFIX}MAX_EXPANSION=canary\n")
+    assert main(["check-config"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{ENV_PREFIX}MAX_EXPANSION has no effect any more: ")
+    (tmp_path / ".env").unlink()
+    monkeypatch.setenv(f"{ENV_PREFIX}MAX_EXPANSION", "5")
+    assert main(["check-config"]) == 0
+    assert capsys.readouterr().err.splitlines() == [line]
+
+
 def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["dance"]) == 2
     assert "active-storage serve" in capsys.readouterr().err

@@ -13,12 +13,13 @@ from hypothesis.extra import numpy as hnp
 
 from handler.core.blocks import BLOCK_BYTES
 from handler.core.codecs.base import PIECE_BYTES
-from handler.errors import EntityTooLarge, InvalidArgument
+from handler.errors import ActiveStorageError, CallerGone, DeadlineExceeded, EntityTooLarge, InvalidArgument
 from handler.memory import MemoryGate
 from handler.parts import Helpers
 from handler.pipeline import describe, run
-from handler.spec import DTYPES, REDUCERS, Filter, Missing, ReductionSpec, Slice
-from handler.upstream.fake import FakeSource
+from handler.spec import DTYPES, REDUCERS, ByteRange, Filter, Missing, ReductionSpec, Slice
+from handler.upstream.fake import FakeSource, FakeStream
+from handler.upstream.source import Stream
 from tests.array_cases import ENCODE
 from tests.helpers import ROOMY, use_blocks
 from tests.judge import check_result
@@ -335,3 +336,82 @@ def test_what_a_codec_of_blocks_needs_is_counted_once(
     too_few = needed - 2000
     with pytest.raises(EntityTooLarge):
         run(spec, FakeSource(data), MemoryGate(too_few, too_few), HELPERS)
+
+
+# What a codec makes of few bytes
+
+BOMB_SHAPE = (25 << 20,)
+
+
+@pytest.fixture(scope="module")
+def bombs() -> dict[str, bytes]:
+    """100 MiB of one value: a thousandth of it in zlib, a twenty-thousandth and less in others.
+
+    A frame of zstd that knows its size is looked back on as a whole, up to 128 MiB: here they are of 1 MiB.
+    """
+    plain = np.full(BOMB_SHAPE, 1.5, "<f4").tobytes()
+    return {
+        "zlib": ENCODE["zlib"](plain),
+        "zstd": ENCODE["zstd"](plain[: 1 << 20]) * 100,
+        "bz2": ENCODE["bz2"](plain),
+    }
+
+
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "bz2"])
+def test_a_chunk_of_one_value_is_reduced_whatever_its_ratio(codec: str, bombs: dict[str, bytes]) -> None:
+    """In a block's memory, where the shape is known: far less than what comes out may be held at all."""
+    spec = ReductionSpec("max", "float32", "little", shape=BOMB_SHAPE, compression=codec)
+    gate = MemoryGate(16 << 20, 16 << 20)
+    assert run(spec, FakeSource(bombs[codec]), gate, HELPERS).result.data == np.float32(1.5).tobytes()
+
+
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "bz2"])
+def test_a_chunk_of_one_value_that_must_be_held_is_bounded_by_what_a_request_may_hold(
+    codec: str, bombs: dict[str, bytes]
+) -> None:
+    small = MemoryGate(64 << 20, 64 << 20)
+    shuffled = ReductionSpec(
+        "max", "float32", shape=BOMB_SHAPE, compression=codec, filters=(Filter("shuffle", 4), Filter("adler32"))
+    )
+    with pytest.raises(EntityTooLarge, match=r"of memory; it may have 67108864$"):
+        run(shuffled, FakeSource(bombs[codec]), small, HELPERS)
+    unknown = ReductionSpec("max", "float32", "little", compression=codec)
+    with pytest.raises(EntityTooLarge, match=r"with a shape, the data is reduced as it comes$"):
+        run(unknown, FakeSource(bombs[codec]), small, HELPERS)
+    assert run(unknown, FakeSource(bombs[codec]), GATE, HELPERS).result.data == np.float32(1.5).tobytes()
+    assert small.held_bytes == 0
+
+
+class _Impatient(FakeSource):
+    """A source whose caller waits for so many pieces after the last byte was read."""
+
+    def __init__(self, data: bytes, error: ActiveStorageError, pieces: int) -> None:
+        super().__init__(data)
+        self.error = error
+        self.pieces = pieces
+
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        return _ImpatientStream(self, self.head(byte_range))
+
+
+class _ImpatientStream(FakeStream):
+    def ensure_wanted(self) -> None:
+        source = self._source
+        assert isinstance(source, _Impatient)
+        if self.bytes_read == self.facts.length:
+            source.pieces -= 1
+        if source.pieces < 0:
+            raise source.error
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("over"), CallerGone("gone")], ids=lambda error: error.code)
+@pytest.mark.parametrize("shape", [BOMB_SHAPE, None])
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "bz2"])
+def test_what_decodes_for_long_ends_when_nobody_waits_for_it(
+    codec: str, shape: tuple[int, ...] | None, error: ActiveStorageError, bombs: dict[str, bytes]
+) -> None:
+    """All stored bytes were read long before: only a look between two decoded pieces finds out."""
+    spec = ReductionSpec("max", "float32", shape=shape, compression=codec)
+    with pytest.raises(type(error)):
+        run(spec, _Impatient(bombs[codec], error, 100), GATE, HELPERS)
+    run(spec, _Impatient(bombs[codec], error, 10_000), GATE, HELPERS)

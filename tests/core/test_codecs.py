@@ -60,6 +60,7 @@ FROZEN = {
     "astype": Filter("astype", None, (("encode_dtype", "<i8"),)),
     "fixedscaleoffset": Filter("fixedscaleoffset", None, (("offset", -1234), ("scale", 2), ("astype", "<i2"))),
     "quantize": Filter("quantize", None, (("astype", "<f4"),)),
+    "scale_offset": Filter("scale_offset", None, (("offset", -1234), ("scale", 3))),
 }
 MIB = 1 << 20
 
@@ -208,7 +209,7 @@ def test_no_library_is_loaded_before_it_is_needed() -> None:
     """Those that start threads or weigh much, in a process that may never see their data."""
     program = (
         "import sys\n"
-        "for name in ('numcodecs', 'blosc2', 'http'):\n"
+        "for name in ('numcodecs', 'blosc2', 'google_crc32c', 'imagecodecs', 'pcodec', 'http'):\n"
         "    sys.modules[name] = None\n"
         "import handler.core.codecs\n"
     )

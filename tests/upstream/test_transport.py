@@ -21,6 +21,8 @@ import urllib3.exceptions
 
 from handler.errors import (
     ActiveStorageError,
+    CallerGone,
+    DeadlineExceeded,
     InvalidArgument,
     InvalidRange,
     NotModified,
@@ -196,6 +198,15 @@ def test_a_deadline_that_is_over_leaves_nothing() -> None:
     assert Deadline(time.monotonic() - 1).remaining_seconds == 0
     assert not Deadline.after(PATIENCE_SECONDS).is_over
     assert 0 < Deadline.after(PATIENCE_SECONDS).remaining_seconds <= PATIENCE_SECONDS
+
+
+def test_work_is_wanted_until_the_deadline_is_over_or_the_caller_gone() -> None:
+    Deadline.after(PATIENCE_SECONDS).ensure_wanted()
+    with pytest.raises(DeadlineExceeded, match="not all decoded") as exceeded:
+        Deadline(time.monotonic() - 1).ensure_wanted()
+    assert exceeded.value.status == 504
+    with pytest.raises(CallerGone):
+        Deadline.after(PATIENCE_SECONDS, is_abandoned=lambda: True).ensure_wanted()
 
 
 @pytest.fixture
@@ -542,6 +553,22 @@ def test_a_whole_answer_comes_over_a_socket() -> None:
             pieces.append(bytes(buffer[:read]))
         assert b"".join(pieces) == b"12345678"
         assert stream.facts.etag == '"1"'
+
+
+def test_a_stream_is_wanted_as_long_as_its_answer_is() -> None:
+    """Also after its last byte: what is made of it may take long."""
+    waiting = [True]
+    deadline = Deadline.after(PATIENCE_SECONDS, is_abandoned=lambda: not waiting)
+    with (
+        FaultyStore(holds(b"12345678")) as store,
+        closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport,
+        transport.open(StoreRequest(Origin.parse(store.url), "/bucket/key", {}), None, deadline) as stream,
+    ):
+        assert stream.readinto(memoryview(bytearray(8))) == 8
+        stream.ensure_wanted()
+        waiting.clear()
+        with pytest.raises(CallerGone):
+            stream.ensure_wanted()
 
 
 @pytest.mark.parametrize(

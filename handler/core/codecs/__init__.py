@@ -22,6 +22,7 @@ from types import MappingProxyType
 
 from handler.core.blocks import Readable
 from handler.core.codecs import (
+    base64,
     bitshuffle,
     checksum,
     fletcher32,
@@ -66,6 +67,7 @@ UNDO: Mapping[str, Undo] = MappingProxyType(
         "szip": szip.undo,
         "pcodec": pcodec.undo,
         "zfpy": zfpy.undo,
+        "base64": base64.undo,
         "bitshuffle": bitshuffle.undo,
         "shuffle": shuffle.undo,
         "fletcher32": fletcher32.undo,
@@ -75,6 +77,7 @@ UNDO: Mapping[str, Undo] = MappingProxyType(
         "jenkins_lookup3": checksum.undo_jenkins_lookup3,
         "delta": numbers.undo_delta,
         "fixedscaleoffset": numbers.undo_fixedscaleoffset,
+        "scale_offset": numbers.undo_scale_offset,
         "quantize": numbers.undo_quantize,
         "astype": numbers.undo_astype,
         "packbits": numbers.undo_packbits,

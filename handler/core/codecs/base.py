@@ -248,6 +248,8 @@ class StreamDecoder(Decoder):
         self._head: bytes | memoryview = b""
         self._engine: Engine | None = None
         self._room_bytes = budget.limit_bytes
+        # Since the engine began, and the most so far that one looked back on.
+        self._come_bytes = self._held_window_bytes = 0
 
     @property
     def decoded_bytes(self) -> None:
@@ -270,11 +272,12 @@ class StreamDecoder(Decoder):
         return 0
 
     def _hold_window(self, piece_bytes: int) -> None:
-        """Account for what the last piece added to what the engine looks back on."""
-        come_bytes = self._limit_bytes - self._room_bytes
-        added = min(come_bytes, self.window_bytes) - min(come_bytes - piece_bytes, self.window_bytes)
-        if added:
+        """Account for what the last piece added to what an engine looks back on, of which one at a time is there."""
+        self._come_bytes += piece_bytes
+        added = min(self._come_bytes, self.window_bytes) - self._held_window_bytes
+        if added > 0:
             self._hold(added)
+            self._held_window_bytes += added
 
     @abstractmethod
     def _start(self, first: int, /) -> Engine:
@@ -293,6 +296,7 @@ class StreamDecoder(Decoder):
             if last is None:
                 raise cut_short(self.codec)
             return None
+        self._come_bytes = 0
         self._engine = self._repeat(self._head[0]) if last else self._start(self._head[0])
         if self._engine is None:
             raise followed(self.codec)

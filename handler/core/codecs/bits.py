@@ -19,14 +19,23 @@ _WORD_BYTES = 8
 
 
 def ensure_packed(codec: str, packed_bytes: int, count: int, bits: int) -> None:
-    """Pass where so many bytes hold ``count`` integers of ``bits``; HDF5 writes a byte more where they end with one.
+    """Pass where so many bytes hold ``count`` integers of ``bits``; HDF5 begins a byte more where they end with one.
 
     Raises:
         UndecodableData: There are fewer, or more.
     """
-    if packed_bytes < -(-count * bits // 8):
+    ensure_length(codec, packed_bytes, count * bits // 8 + 1)
+
+
+def ensure_length(codec: str, stored_bytes: int, expected_bytes: int) -> None:
+    """Pass where there are as many bytes as there should be.
+
+    Raises:
+        UndecodableData: There are fewer, or more.
+    """
+    if stored_bytes < expected_bytes:
         raise cut_short(codec)
-    if packed_bytes > count * bits // 8 + 1:
+    if stored_bytes > expected_bytes:
         raise followed(codec)
 
 

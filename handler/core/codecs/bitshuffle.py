@@ -50,7 +50,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
     """The elements again, in new memory. Of the last few, those beyond a multiple of eight are as they were.
 
     Raises:
-        UndecodableData: The data is no whole number of elements, which the filter does not take, or not as its header
+        UndecodableData: The length is not a multiple of the element size, or the data is not as its header
             says.
         InvalidArgument: A block is of a number of elements that no eight divide.
         EntityTooLarge: More would come out than the budget allows.

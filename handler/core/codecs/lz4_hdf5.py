@@ -41,7 +41,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
         raise cut_short(_ID)
     size, block_bytes = _HEADER.unpack_from(data)
     if size and not block_bytes:
-        raise UndecodableData(_ID, "the header tells of blocks without a byte")
+        raise UndecodableData(_ID, "the header has a block size of 0")
     told.budget.hold(len(data))
     target = told.allocate(size)
     rest = data[_HEADER.size :]

@@ -21,7 +21,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
 
     Raises:
         UndecodableData: There are not as many bits as the elements need.
-        InvalidArgument: The values are those of no number of an integer type.
+        InvalidArgument: The values do not describe an integer type.
     """
     _, is_plain, count, kind, size, order, bits, lowest = read_cd_values(told, 8, 8)
     if kind != _ATOMIC or size not in {1, 2, 4, 8} or order > 1 or not 1 <= bits <= 8 * size - lowest:

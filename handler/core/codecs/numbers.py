@@ -5,12 +5,13 @@ named, they are the one of the data that is asked for, and the one before. All g
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from handler.core.blocks import Block
 from handler.core.codecs.base import Told, cut_short
-from handler.errors import UndecodableData
+from handler.errors import InvalidArgument, UndecodableData
 
 # So many are worked on together: what numpy needs in between stays in the cache.
 _PIECE_ELEMENTS = 64 * 1024
@@ -22,12 +23,15 @@ def undo_delta(data: memoryview, told: Told) -> memoryview:
     Of bools the difference is whether they differ; numcodecs writes them so, but adds them up when it reads.
 
     Raises:
-        UndecodableData: The data is no whole number of elements.
+        UndecodableData: The length is not a multiple of the element size.
     """
     stored, elements, memory = _open(data, told, "dtype")
-    add = np.bitwise_xor if elements.dtype.kind == "b" else np.add
     with np.errstate(all="ignore"):
-        add.accumulate(stored, out=elements, dtype=elements.dtype.newbyteorder("="))
+        if elements.dtype.kind == "b":
+            np.bitwise_xor.accumulate(stored != 0, out=elements)
+        else:
+            # In the type that numpy adds such numbers up in, as numcodecs does.
+            np.cumsum(stored, out=elements)
     return memory
 
 
@@ -35,21 +39,64 @@ def undo_fixedscaleoffset(data: memoryview, told: Told) -> memoryview:
     """The elements times a scale and moved by an offset, as numbers again.
 
     Raises:
-        UndecodableData: The data is no whole number of elements.
+        UndecodableData: The length is not a multiple of the element size.
     """
     stored, elements, memory = _open(data, told, "dtype")
-    scale, offset = told.number("scale"), told.number("offset")
+    # As floats, since numpy takes no whole number beyond the type of what it divides; the result is a float anyway.
+    scale, offset = float(told.number("scale")), float(told.number("offset"))
     for piece in _pieces(len(elements), told):
         with np.errstate(all="ignore"):
             elements[piece] = (stored[piece] / scale) + offset
     return memory
 
 
+def undo_scale_offset(data: memoryview, told: Told) -> memoryview:
+    """The elements divided by a scale and moved by an offset, in their own type: Zarr 3's ``scale_offset``.
+
+    Raises:
+        UndecodableData: The length is not a multiple of the element size, or a result is not an integer of the type.
+        InvalidArgument: The type cannot hold the scale or the offset.
+    """
+    stored, elements, memory = _open(data, told)
+    scale, offset = (_find_scalar(told, name) for name in ("scale", "offset"))
+    for piece in _pieces(len(elements), told):
+        with np.errstate(all="ignore"):
+            divided = stored[piece] / scale if told.dtype.kind in "fc" else _divide_whole(stored[piece], scale, told)
+            if told.dtype.kind in "iu":
+                _ensure_within(divided, int(offset), told)
+            elements[piece] = divided + offset
+    return memory
+
+
+def _find_scalar(told: Told, name: str) -> Any:
+    value, native = told.number(name), told.dtype.newbyteorder("=").type
+    try:
+        scalar = native(value)
+    except OverflowError:
+        scalar = None
+    if scalar is None or (told.dtype.kind not in "fc" and scalar != value):
+        raise InvalidArgument("filters", f"{told.step.id}: {name} {value} is not a number of {told.dtype.name}")
+    return scalar
+
+
+def _divide_whole(stored: Block, scale: Any, told: Told) -> Block:
+    if (stored % scale).any():
+        raise UndecodableData(told.step.id, "an integer cannot be divided by the scale without a rest")
+    whole: Block = stored // scale
+    return whole
+
+
+def _ensure_within(divided: Block, offset: int, told: Told) -> None:
+    limits = np.iinfo(told.dtype)
+    if int(divided.min()) + offset < limits.min or int(divided.max()) + offset > limits.max:
+        raise UndecodableData(told.step.id, f"an integer is beyond {told.dtype.name}")
+
+
 def undo_quantize(data: memoryview, told: Told) -> memoryview:
     """The elements in the data type that they had: it rounds when it writes, and only the type is undone.
 
     Raises:
-        UndecodableData: The data is no whole number of elements.
+        UndecodableData: The length is not a multiple of the element size.
     """
     return _cast(data, told, "dtype")
 
@@ -58,7 +105,7 @@ def undo_astype(data: memoryview, told: Told) -> memoryview:
     """The elements in the data type that they had.
 
     Raises:
-        UndecodableData: The data is no whole number of elements.
+        UndecodableData: The length is not a multiple of the element size.
     """
     return _cast(data, told, "decode_dtype")
 
@@ -89,9 +136,11 @@ def undo_packbits(data: memoryview, told: Told) -> memoryview:
     return memory[: len(bits) - unused]
 
 
-def _open(data: memoryview, told: Told, before: str) -> tuple[Block, Block, memoryview]:
+def _open(data: memoryview, told: Told, *before: str) -> tuple[Block, Block, memoryview]:
     """What is stored, as numbers; as many elements to be written, of the type that ``before`` names; their memory."""
-    stored_dtype, dtype = told.encoded_dtype, told.read_dtype(before)
+    stored_dtype, dtype = told.encoded_dtype, told.read_dtype(*before)
+    if stored_dtype.kind == "c" != dtype.kind:
+        raise InvalidArgument("filters", f"{told.step.id}: {stored_dtype.name} cannot become {dtype.name}")
     if len(data) % stored_dtype.itemsize:
         raise UndecodableData(told.step.id, f"{len(data)} bytes are not a whole number of {stored_dtype.name} elements")
     stored = np.frombuffer(data, stored_dtype)

@@ -26,7 +26,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
     """
     dtype = told.dtype.newbyteorder("=")
     if dtype.str[1:] not in _NUMBERS:
-        raise InvalidArgument("filters", f"pcodec: there is no {dtype.name} in this codec")
+        raise InvalidArgument("filters", f"pcodec: this codec does not store {dtype.name}")
     library = load(_ID, "pcodec.standalone", "pcodec")
     told.budget.hold(len(data))
     stored, count = bytes(data), told.likely_bytes // dtype.itemsize + 1

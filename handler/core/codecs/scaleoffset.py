@@ -16,7 +16,7 @@ import numpy as np
 
 from handler.core.blocks import Block
 from handler.core.codecs.base import Told, cut_short, read_cd_values
-from handler.core.codecs.bits import ensure_packed, unpack
+from handler.core.codecs.bits import ensure_length, ensure_packed, unpack
 from handler.errors import InvalidArgument, UndecodableData
 
 _ID = "scaleoffset"
@@ -31,7 +31,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
 
     Raises:
         UndecodableData: The chunk is not what its header says.
-        InvalidArgument: The values are none that HDF5 has.
+        InvalidArgument: HDF5 does not write such values.
     """
     scale, factor, count, is_float, size, has_sign, order, has_fill, low, high = read_cd_values(told, 8, 10)
     sizes = {4, 8} if is_float else {1, 2, 4, 8}
@@ -43,14 +43,18 @@ def undo(data: memoryview, told: Told) -> memoryview:
         raise cut_short(_ID)
     bits, smallest_bytes, smallest = _HEADER.unpack_from(data)
     if bits > 8 * size or smallest_bytes != _SMALLEST_BYTES:
-        raise UndecodableData(_ID, "the header is none that HDF5 writes")
+        raise UndecodableData(_ID, "HDF5 does not write such a header")
     packed = data[_HEADER.size :]
     dtype = np.dtype(f"{'<>'[order]}{'f' if is_float else 'iu'[not has_sign]}{size}")
-    ensure_packed(_ID, len(packed), count, bits)
+    is_whole = bits == 8 * size
+    if is_whole:
+        ensure_length(_ID, len(packed), count * size)
+    else:
+        ensure_packed(_ID, len(packed), count, bits)
     elements = told.allocate(count * size)
     numbers = np.frombuffer(elements, dtype)
-    if bits == 8 * size:
-        numbers[:] = np.frombuffer(packed[: len(elements)], dtype.newbyteorder("<"))
+    if is_whole:
+        numbers[:] = np.frombuffer(packed, dtype.newbyteorder("<"))
         return elements
     fill = _read_bits(high << 32 | low, dtype)[0]
     restore = _restore_floats if is_float else _restore_integers
@@ -75,7 +79,7 @@ def _restore_floats(piece: Block, smallest: int, dtype: np.dtype[Any], factor: i
     digits = factor - 2**32 if factor >= 2**31 else factor
     with np.errstate(all="ignore"):
         restored = piece.astype(native)
-        restored /= native.type(10.0**digits)
+        restored /= native.type(np.float64(10) ** digits)
         restored += _read_bits(smallest, dtype)[0]
     return restored
 
