@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 BENCH ?=
 ARCH ?= x86_64
+UPGRADE ?= --upgrade
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo serve store test test-minio check format bench bench-kernels bench-peers faults lambda-zip lambda-cold lock clean
@@ -13,11 +15,11 @@ ARCH ?= x86_64
 help: ## Print this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-$(INSTALLED): requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml handler/pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./handler
 	@touch $@
 
 install: $(INSTALLED) ## Make .venv/ with everything in it
@@ -63,13 +65,11 @@ lambda-zip: $(INSTALLED) ## Build build/lambda.zip, the AWS function; ARCH=arm64
 lambda-cold: $(INSTALLED) ## Measure what importing the function costs, from its zip, in fresh processes
 	$(BIN)/python -m deploy.aws.cold
 
-lock: $(INSTALLED) ## Pin what pyproject.toml names: requirements-dev.txt, and as parts of it what a server and an image need
-	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --custom-compile-command "make lock" --extra dev -o requirements-dev.txt
-	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	  --custom-compile-command "make lock" --extra server -c requirements-dev.txt -o requirements.txt
-	$(BIN)/uv pip compile --group lambda-image --quiet --universal --python-version 3.11 --generate-hashes \
-	  --custom-compile-command "make lock" -c requirements-dev.txt -o requirements-lambda.txt
+lock: $(INSTALLED) ## Pin what both pyproject.toml name, anew; with UPGRADE= the pins stay, and only what they lack is added
+	$(COMPILE) --group dev $(UPGRADE) --no-emit-package s3-active-storage --no-emit-package s3-active-storage-service \
+	  -o requirements-dev.txt
+	$(COMPILE) handler/pyproject.toml --extra server --no-emit-package s3-active-storage -c requirements-dev.txt -o requirements.txt
+	$(COMPILE) --group lambda-image -c requirements-dev.txt -o requirements-lambda.txt
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

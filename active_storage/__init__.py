@@ -1,1 +1,4 @@
-"""What clients import. It needs botocore and numpy, and shares the grammar and the spec with the service."""
+"""What clients import, and what clients and the service share: the model, the grammar, the algebra, the errors.
+
+It needs botocore and numpy, and nothing of the service.
+"""

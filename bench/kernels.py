@@ -10,13 +10,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from active_storage.algebra import Reduced
+from active_storage.algebra import Reduced, make_algebra
+from active_storage.model.dtypes import ByteOrder
+from active_storage.model.missing import Missing
+from active_storage.model.ranges import Slice
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
 from bench.machine import describe
 from bench.tables import Spread, Target, format_spread, format_targets, table
-from handler.core.blocks import BlockReader, Held
-from handler.core.select import Plan
+from handler.codecs.readable import Held
+from handler.engine.blocks import BlockReader, Buffers
 from handler.kernels.reducer import Reducer
-from handler.spec import REDUCERS, ByteOrder, Missing, ReductionSpec, Slice
+from handler.kernels.sizes import Sizes
+from handler.kernels.walk import Walk
 
 ELEMENTS = 1 << 20
 ROUNDS, QUICK_ROUNDS = 41, 2
@@ -74,12 +80,13 @@ def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
 
 def make_run(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
     """What reduces a case once, from its bytes to its result."""
-    plan = Plan.of(spec, spec.shape or (ELEMENTS,))
+    sizes = Sizes()
+    walk, buffers = Walk.of(spec, spec.shape or (ELEMENTS,), sizes), Buffers(sizes.block_bytes)
 
     def run() -> Reduced:
-        reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS)
-        reducer = Reducer(spec, plan)
-        reducer.consume(reader.read, plan.walk())
+        reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS, buffers)
+        reducer = Reducer(make_algebra(spec), spec.missing, walk)
+        reducer.consume(reader.read, walk.stops(), lambda: None)
         reader.close()
         return reducer.result()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from active_storage.model.spec import ReductionSpec
 from bench.kernels import ELEMENTS, FILL, make_cases, make_run
-from handler.spec import ReductionSpec
 
 _CASES = make_cases()
 

@@ -14,7 +14,7 @@ import psutil
 
 from bench import network
 from bench.cases import GIB, format_size
-from handler.core.blocks import BLOCK_BYTES
+from handler.kernels.sizes import Sizes
 from handler.settings import Settings
 
 # What takes part in answering, asking or computing.
@@ -70,7 +70,7 @@ def describe(others: Disturbance | None = None) -> dict[str, str]:
         "Python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.python_compiler()})",
         **{name: version(name) for name in _PACKAGES},
         "the service": f"{settings.workers} workers, {settings.threads} threads each",
-        "its blocks": format_size(BLOCK_BYTES),
+        "its blocks": format_size(Sizes().block_bytes),
         **({"CPU taken by others during the run": f"{others.share:.0%}"} if others else {}),
     }
 

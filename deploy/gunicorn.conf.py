@@ -1,6 +1,6 @@
-"""For whoever runs gunicorn themselves: ``gunicorn -c deploy/gunicorn.conf.py handler.wsgi:app``.
+"""To run gunicorn yourself: ``gunicorn -c deploy/gunicorn.conf.py handler.wsgi:app``.
 
-The same options as ``active-storage serve``, from the same settings.
+Gives gunicorn the same options as ``active-storage serve``, from the same settings.
 """
 
 import sys

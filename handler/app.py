@@ -1,8 +1,8 @@
-"""The Flask application: it takes a request from the server and gives it the reply that a door makes.
+"""The Flask application: from WSGI to a request, and from a door's reply to WSGI.
 
-Flask does not route: its router works on a decoded path with slashes merged, and the path of an object must reach the
-store as it was sent. Nor are its request, context and response made, which no door looks at: they took a fifth of a
-small request's time. What is left of it is what runs and tests an application.
+Flask's router is not used: it merges slashes in a decoded path, and an object's path must reach the store unchanged.
+Its request, context and response are not used either: they took a fifth of a small request's time, and no door needs
+them. What is used of Flask is its class of an application, with which it is served and tested.
 """
 
 import select
@@ -14,18 +14,20 @@ from typing import Any
 
 import flask
 
-from handler import logs
-from handler.contracts import doors
-from handler.contracts.door import Reply, Request, Service, find_fault, locate_target, new_request_id
-from handler.errors import InvalidArgument
+from active_storage.errors import InvalidArgument
+from handler.doors import table as doors
+from handler.doors.door import Reply, Request
+from handler.doors.request_target import find_fault, locate_target
+from handler.doors.service import Service
+from handler.observe.record import Record
+from handler.scope import CLOCK, Clock
 from handler.settings import Settings
-from handler.upstream.deadline import Deadline
-from handler.upstream.transport import Transport
+from handler.stores.transport import Transport
 
 _PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
 
-# How often a caller is looked after while its object is read. Each look lets go of the interpreter's lock, and waits
-# for it.
+# How often a caller's connection is checked while the object is read. Each check releases the interpreter's lock and
+# then waits for it.
 _HANG_UP_SECONDS = 0.05
 
 
@@ -33,7 +35,7 @@ class Application(flask.Flask):
     """The service as a WSGI application.
 
     Args:
-        service: What its requests share.
+        service: What all requests share.
     """
 
     def __init__(self, service: Service) -> None:
@@ -42,32 +44,32 @@ class Application(flask.Flask):
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request (PEP 3333)."""
-        started = time.monotonic()
-        request = _read_request(environ, self._service.settings)
-        reply = doors.answer(request, self._service)
-        sent = _Sent(reply, request.method != "HEAD", started)
+        request = _read_request(environ, self._service)
+        reply = doors.reply_to(request, self._service)
+        sent = _Sent(reply, request.method != "HEAD", request.record)
         try:
             start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", reply.headers)
         except BaseException:
-            # Nobody else would: the server was not given it.
+            # The server closes a body only if it has received it.
             sent.close()
             raise
         return sent
 
 
-def create_app(settings: Settings, transport: Transport | None = None) -> flask.Flask:
-    """The application for these settings. Nothing is read or connected to before the first request.
+def create_app(settings: Settings, transport: Transport | None = None, clock: Clock = CLOCK) -> flask.Flask:
+    """The application for these settings. It connects to nothing before the first request.
 
     Args:
-        settings: What it is set up by.
-        transport: What connects to stores; by default what the settings say.
+        settings: The configuration.
+        transport: What connects to stores; by default made from the settings.
+        clock: Tells the time of requests.
     """
-    logs.configure(settings)
-    return Application(Service.of(settings, transport))
+    return Application(Service.of(settings, transport, clock))
 
 
-def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
-    # gunicorn and werkzeug give the target as it was sent; PATH_INFO has lost %2F, + and //.
+def _read_request(environ: dict[str, Any], service: Service) -> Request:
+    settings = service.settings
+    # gunicorn and werkzeug have the raw target in RAW_URI. PATH_INFO has lost %2F, + and //.
     method, raw_target, host = environ["REQUEST_METHOD"], environ["RAW_URI"], environ.get("HTTP_HOST")
     path, query = locate_target(raw_target, host or "", settings.base_domain)
     headers = {
@@ -76,19 +78,18 @@ def _read_request(environ: dict[str, Any], settings: Settings) -> Request:
         if name.startswith("HTTP_") or name in ("CONTENT_TYPE", "CONTENT_LENGTH")
     }
     return Request(
-        id=new_request_id(),
+        scope=service.open_scope(settings.deadline, _watch_caller(environ)),
         method=method,
         path=path,
         query=query,
         headers=headers,
-        deadline=Deadline.after(settings.deadline, _watch_caller(environ)),
         read_body=_Body(environ["wsgi.input"], environ.get("CONTENT_LENGTH", "")),
         fault=find_fault(method, raw_target, host, needs_host=environ["SERVER_PROTOCOL"] != "HTTP/1.0"),
     )
 
 
 def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
-    """What tells whether the caller has hung up, where the server says on which socket it is."""
+    """A function that tells whether the caller has hung up; it says no if the server does not provide the socket."""
     connection = environ.get("gunicorn.socket")
     if connection is None:
         return lambda: False
@@ -100,9 +101,9 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
         if now < asked_at + _HANG_UP_SECONDS:
             return False
         asked_at = now
-        # One for each call: several threads may ask at a time, and a small request never does.
+        # Made for each call: several threads may call at a time, and small requests never call.
         poll = select.poll()
-        # Linux's word for an end of what the other side sends; elsewhere nothing but both ends is told.
+        # POLLRDHUP is Linux's event for a peer that has closed its side. Other systems report closed connections only.
         poll.register(connection, getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
 
@@ -110,11 +111,11 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
 
 
 class _Body:
-    """The body of a request, which the server gives once.
+    """The body of a request, which can be read from the server once.
 
     Args:
-        source: What it is read from.
-        length: The request's ``Content-Length``; empty where it has none.
+        source: The server's stream.
+        length: The ``Content-Length`` header; empty if it is absent.
     """
 
     def __init__(self, source: Any, length: str) -> None:
@@ -128,7 +129,7 @@ class _Body:
                 body = self._source.read(most)
             except Exception:  # noqa: BLE001  # the server's own classes: a bad chunk, a connection that broke
                 raise InvalidArgument("body", "could not be read to its end") from None
-            # RFC 9112, section 8: such a message is incomplete. gunicorn gives what came.
+            # RFC 9112, section 8: such a message is incomplete. gunicorn returns what it has received.
             if self._length.isdecimal() and len(body) < min(int(self._length), most):
                 raise InvalidArgument("body", "is shorter than its Content-Length")
             self._read = body
@@ -136,12 +137,12 @@ class _Body:
 
 
 class _Sent:
-    """The body of a reply, of which is counted what was taken; when it is closed, the request's line is logged."""
+    """The body of a reply. It counts what is sent, and ends the request when it is closed."""
 
-    def __init__(self, reply: Reply, has_body: bool, started: float) -> None:
+    def __init__(self, reply: Reply, has_body: bool, record: Record) -> None:
         self._reply = reply
         self._has_body = has_body
-        self._started = started
+        self._record = record
         self._bytes_sent = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -150,8 +151,8 @@ class _Sent:
             yield piece
 
     def close(self) -> None:
-        """Let go of the body. The server calls it in any case, and once."""
+        """Release the body and end the request. The server calls this exactly once."""
         try:
             self._reply.close()
         finally:
-            logs.finish(self._reply.status, self._bytes_sent, self._started)
+            self._record.end(self._reply.status, self._bytes_sent)

@@ -1,16 +1,12 @@
-"""``active-storage``: run the service, or look at its settings. Every setting is a flag too."""
+"""The command ``active-storage``: run the service, or print its settings. Every setting is a flag too."""
 
 import sys
 from collections.abc import Sequence
 
-try:
-    from pydantic import SecretStr
+from pydantic import SecretStr
 
-    from handler.memory import MemoryGate
-    from handler.settings import ENV_PREFIX, SettingsError, find_unknown, load_settings
-except ModuleNotFoundError as missing:
-    # The command is there with the client too, which needs nothing of the service's.
-    sys.exit(f"{missing.name} is not installed: in a checkout, pip install '.[server]' brings what the service needs")
+from handler.engine.memory import MemoryGate
+from handler.settings import ENV_PREFIX, SettingsError, find_unknown, load_settings
 
 _USAGE = """\
 usage: active-storage serve [--SETTING VALUE ...]         run the service in the foreground
@@ -20,7 +16,7 @@ usage: active-storage serve [--SETTING VALUE ...]         run the service in the
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; the exit code, 2 where they name none or a setting is wrong."""
+    """Run the command in the arguments. The exit code is 2 if there is no such command, or a setting is wrong."""
     command, *flags = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
     if command in ("--help", "-h"):
         sys.stdout.write(_USAGE)
@@ -36,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in find_unknown():
         sys.stderr.write(f"{line}\n")
     if command == "check-config":
-        # Those that depend on another setting.
+        # Settings whose default depends on another setting.
         implied = {
             "max_object_memory": MemoryGate.of(settings).request_limit_bytes,
             "s3_public_endpoint": str(settings.public_store),
@@ -44,13 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         for name, value in (settings.model_dump(mode="json") | implied).items():
             line = f"{ENV_PREFIX}{name.upper()}={'' if value is None else value}"
-            # What is not shown must not be taken for a value.
+            # A comment, so that the masked text cannot be taken for the value.
             is_hidden = isinstance(getattr(settings, name), SecretStr)
             sys.stdout.write(f"# {line}\n" if is_hidden else f"{line}\n")
         return 0
-    # gunicorn has no place in a process that only looks at its settings.
-    from handler.server import Server  # noqa: PLC0415
-
+    try:
+        # check-config does not need gunicorn.
+        from handler.server import Server  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        # Without the extra `server` the package is the AWS function, which needs neither Flask nor gunicorn.
+        library = str(missing.name).partition(".")[0]
+        sys.stderr.write(
+            f"{library} is not installed: the extra `server` of s3-active-storage-service has it; "
+            "in a checkout, pip install . './handler[server]'\n"
+        )
+        return 2
     Server(settings).run()
     return 0
 

@@ -25,8 +25,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from active_storage.model.origins import Origin, OriginPattern
 from handler.affinity import count_cores
-from handler.origins import Origin, OriginPattern
 
 ENV_PREFIX = "ACTIVE_STORAGE_"
 _ENV_FILE = ".env"

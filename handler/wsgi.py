@@ -1,4 +1,4 @@
-"""``handler.wsgi:app``, for any WSGI server that gives the request target as it was sent in ``RAW_URI``."""
+"""``handler.wsgi:app``, for any WSGI server that provides the raw request target as ``RAW_URI``."""
 
 from handler.app import create_app
 from handler.settings import load_settings

@@ -19,9 +19,12 @@ import hdf5plugin
 import numcodecs
 import numpy as np
 
-from handler.codecs import CODECS
-from handler.spec import Filter, Missing, ReductionSpec, Slice
-from tests.core.chunks import write_chunk
+from active_storage.model.codecs import CODECS
+from active_storage.model.missing import Missing
+from active_storage.model.ranges import Slice
+from active_storage.model.spec import ReductionSpec
+from active_storage.model.steps import Step
+from tests.codecs.chunks import write_chunk
 
 Array = np.ndarray[Any, Any]
 
@@ -63,15 +66,13 @@ def sample(shape: tuple[int, ...], dtype: str) -> Array:
 def store(spec: ReductionSpec, array: Array) -> bytes:
     """The object that holds ``array`` as the spec says, something before it and, if its size is told, after it."""
     data = array.astype(array.dtype.newbyteorder(spec.byte_order)).tobytes(order=spec.order)
-    for each in spec.filters:
-        data = _filter(each, data, spec)
-    if spec.codec is not None:
-        encode = ENCODE.get(spec.codec.id)
-        data = encode(data) if encode else _filter(spec.codec, data, spec)
+    for each in spec.steps:
+        encode = ENCODE.get(each.id)
+        data = encode(data) if encode else _filter(each, data, spec)
     return b"\xff" * spec.offset + data
 
 
-def _filter(each: Filter, data: bytes, spec: ReductionSpec) -> bytes:
+def _filter(each: Step, data: bytes, spec: ReductionSpec) -> bytes:
     size = each.element_size or spec.element_bytes
     if each.id == "shuffle":
         return np.frombuffer(data, np.uint8).reshape(-1, size).T.tobytes()
@@ -132,30 +133,27 @@ CASES = [
         )
     ),
     *(
-        _case(f"codec-{codec}", "mean", "float32", (64, 33), compression=codec, selection=(Slice(3, 60), Slice()))
+        _case(f"codec-{codec}", "mean", "float32", (64, 33), steps=(Step(codec),), selection=(Slice(3, 60), Slice()))
         for codec in ENCODE
     ),
-    _case(
-        "hdf5-chunk", "sum", "float32", (8, 16, 16), compression="zlib", filters=(Filter("shuffle", 4),), missing=_LESS
-    ),
+    _case("hdf5-chunk", "sum", "float32", (8, 16, 16), steps=(Step("shuffle", 4), Step("zlib")), missing=_LESS),
     _case(
         "hdf5-checksum",
         "max",
         "int16",
         (64, 16),
-        filters=(Filter("shuffle", 2), Filter("fletcher32")),
-        compression="gzip",
+        steps=(Step("shuffle", 2), Step("fletcher32"), Step("gzip")),
     ),
     _case(
         "numbers-as-others",
         "sum",
         "float64",
         (50, 4),
-        filters=(
-            Filter("fixedscaleoffset", None, (("offset", -0.5), ("scale", 2), ("astype", "<i2"))),
-            Filter("crc32c", None, (("location", "start"),)),
+        steps=(
+            Step("fixedscaleoffset", None, (("offset", -0.5), ("scale", 2), ("astype", "<i2"))),
+            Step("crc32c", None, (("location", "start"),)),
+            Step("zlib"),
         ),
-        compression="zlib",
         axis=(0,),
     ),
     _case(
@@ -163,14 +161,14 @@ CASES = [
         "sum",
         "int32",
         (50, 4),
-        compression=Filter("bitshuffle", 4, (("cname", "lz4"),)),
+        steps=(Step("bitshuffle", 4, (("cname", "lz4"),)),),
         axis=(0,),
     ),
-    _case("delta", "sum", "int32", (100,), filters=(Filter("delta"),)),
+    _case("delta", "sum", "int32", (100,), steps=(Step("delta"),)),
     _case("big-endian", "sum", "int64", (30, 4), byte_order="big", axis=(1,)),
     _case("offset", "min", "uint16", (30, 4), offset=6, axis=(1,)),
     _case("offset-size", "max", "uint8", (30, 4), offset=3, has_tail=True),
-    _case("compressed-size", "sum", "float32", (30, 4), offset=3, has_tail=True, compression="zlib"),
+    _case("compressed-size", "sum", "float32", (30, 4), offset=3, has_tail=True, steps=(Step("zlib"),)),
     _case("std-ddof", "std", "float64", (30, 4), axis=(0,), ddof=1),
     *(
         _case(f"several-rules-{reducer}", reducer, "float32", (40, 7), missing=_SEVERAL, axis=(0,))
@@ -185,7 +183,7 @@ CASES = [
     _case("float-sum", "sum", "uint16", (40, 7), axis=(0,), sum_dtype="float64"),
     _case("scalar", "sum", "float32", ()),
     _case("scalar-select", "select", "int16", (), byte_order="big"),
-    _case("scalar-place", "argmax", "float32", (), compression="zlib"),
+    _case("scalar-place", "argmax", "float32", (), steps=(Step("zlib"),)),
     _case("all-missing", "max", "float32", (4, 3), axis=(0,), missing=Missing(valid_min=1000)),
     _case("nothing-selected", "sum", "float32", (4, 3), selection=(Slice(2, 2), Slice())),
     _case("complex", "sum", "complex64", (9, 4), axis=(0,)),
@@ -206,10 +204,10 @@ def as_json(spec: ReductionSpec, url: str) -> dict[str, Any]:
         ]
     if spec.axis is not None:
         body["axis"] = list(spec.axis)
-    if spec.codec is not None:
-        body["compression"] = _as_members(spec.codec)
-    if spec.filters:
-        body["filters"] = [_as_members(each) for each in spec.filters]
+    if spec.steps:
+        body["filters"] = [_as_members(each) for each in spec.steps]
+    if spec.compression:
+        body["compression"] = body["filters"].pop()
     if spec.missing is not None:
         body["missing"] = _as_rule(spec.missing)
     return body
@@ -237,6 +235,6 @@ def _stop(chosen: Slice, size: int, step: int) -> int:
     return size if step > 0 else -size - 1
 
 
-def _as_members(each: Filter) -> dict[str, Any]:
+def _as_members(each: Step) -> dict[str, Any]:
     size = {} if each.element_size is None else {"element_size": each.element_size}
     return {"id": each.id, **size, **dict(each.parameters)}

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from handler.core.blocks import BLOCK_BYTES
-from handler.params import format_range
-from handler.spec import DTYPES, REDUCERS, ByteOrder, ByteRange, ReductionSpec
+from active_storage.grammar.ranges import format_range
+from active_storage.model.dtypes import DTYPES, ByteOrder
+from active_storage.model.ranges import ByteRange
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
+from tests.helpers import BLOCK_BYTES
 from tests.judge import check_data
 
 

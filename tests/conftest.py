@@ -9,7 +9,7 @@ import pytest
 
 from handler.app import create_app
 from handler.settings import Settings
-from handler.upstream.fake import FakeStore
+from handler.stores.fake import FakeStore
 from tests.helpers import make_settings
 
 # The same cases in every run, so that a change is what breaks a test. ``--hypothesis-profile=default`` draws new ones.

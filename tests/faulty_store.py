@@ -24,10 +24,13 @@ import flask
 import numpy as np
 
 from handler.app import create_app
-from handler.core.blocks import BLOCK_BYTES
-from handler.core.select import _LEAST_PARTS, _PART_BYTES
-from handler.upstream.transport import Transport, TransportLimits
-from tests.helpers import make_settings
+from handler.kernels.sizes import Sizes
+from handler.scope import CLOCK
+from handler.stores.answers import _MAX_MESSAGE_CHARACTERS
+from handler.stores.exchange import _MAX_ERROR_BYTES
+from handler.stores.transport import Transport, TransportLimits
+from handler.stores.wire import _MAX_FIELDS, _MAX_LINE_BYTES
+from tests.helpers import BLOCK_BYTES, FakeClock, make_settings
 
 # Three of the service's blocks, the last one not full. No piece is like another one: float32 has all these numbers.
 OBJECT_BYTES = 2 * BLOCK_BYTES + BLOCK_BYTES // 4
@@ -49,7 +52,8 @@ CUTS = (0, 1, 3, BLOCK_BYTES, BLOCK_BYTES + BLOCK_BYTES // 4 + 1, len(RANGE) - 1
 CUT = 1001
 
 # So many that helpers read the last of them: whole parts, and one that is not.
-LARGE_BYTES = _LEAST_PARTS * _PART_BYTES + _PART_BYTES // 2
+_SIZES = Sizes()
+LARGE_BYTES = _SIZES.fewest_tasks * _SIZES.task_bytes + _SIZES.task_bytes // 2
 
 _DRIP_SECONDS = 0.005
 _RANGE_RE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -76,7 +80,8 @@ class Call:
         number: Which request it is since the behaviour was ordered, from 1.
     """
 
-    def __init__(self, connection: socket.socket, head: bytes, number: int) -> None:
+    def __init__(self, connection: socket.socket, head: bytes, number: int, clock: FakeClock | None) -> None:
+        self._clock = clock
         self._connection = connection
         self.head = head
         self.number = number
@@ -92,11 +97,15 @@ class Call:
             raise HangUp from None
 
     def drip(self, piece: bytes) -> NoReturn:
-        """Send ``piece`` again and again, every few milliseconds, until nobody listens."""
-        pause = threading.Event()
+        """Send ``piece`` again and again, until nobody listens; each takes a while of the requests' time."""
         while True:
             self.send(piece)
-            pause.wait(_DRIP_SECONDS)
+            self.pass_time(_DRIP_SECONDS)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the requests' time pass, if it is one that can be set."""
+        if self._clock is not None:
+            self._clock.advance(seconds)
 
     def fall_silent(self) -> NoReturn:
         """Say nothing until the other side has gone."""
@@ -131,10 +140,12 @@ class FaultyStore:
         heads: The requests that it received since it was last ordered something, to the byte.
         tries: How many requests that were, or connections, where it reads none.
         connections: How many connections there were since it was made.
+        clock: The requests' time, which passes while it sends; None for that of the machine.
     """
 
     def __init__(self, behave: Behaviour | None = None, listens: bool = True) -> None:
         self.connections = 0
+        self.clock: FakeClock | None = None
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._busy: set[socket.socket] = set()
@@ -207,7 +218,7 @@ class FaultyStore:
                     self.heads.append(head)
                     self.tries += 1
                     self._busy.add(connection)
-                    behave, call = self._behave, Call(connection, head, self.tries)
+                    behave, call = self._behave, Call(connection, head, self.tries, self.clock)
                 try:
                     behave(call)
                 finally:
@@ -394,6 +405,7 @@ def floods(start: bytes, piece: bytes) -> Behaviour:
         call.send(start)
         while True:
             call.send(piece)
+            call.pass_time(_DRIP_SECONDS)
 
     return behave
 
@@ -628,6 +640,14 @@ DIFFERENCES = (
                    _says(**{f"x-amz-meta-x-amz-{name}": "AAAA"}), "StoreProtocolError")
         for name in ("key-v2", "key", "c", "iv")
     ),
+    Difference("encrypted-azure", "says `x-ms-meta-encryptiondata`", _says(x_ms_meta_encryptiondata="{}"),
+               "StoreProtocolError"),
+    Difference("other-generation", "gives another `x-goog-generation`", _says(x_goog_generation="2"), "ObjectChanged"),
+    Difference("other-azure-version", "gives another `x-ms-version-id`", _says(x_ms_version_id="2"), "ObjectChanged"),
+    Difference("stored-encoding", "says `x-goog-stored-content-encoding: gzip`",
+               _says(x_goog_stored_content_encoding="gzip"), "StoreProtocolError"),
+    Difference("other-key", "names another key of the caller's",
+               _says(x_amz_server_side_encryption_customer_key_MD5="AAAA"), "StoreProtocolError"),
     Difference("other-etag", "gives another ETag", _says(ETag='"other"'), "ObjectChanged"),
     Difference("weak-etag", "gives the ETag as a weak one (`W/`)", _says(ETag=f"W/{ETAG}"), "ObjectChanged"),
     Difference("two-etags", "gives two ETags, one of them the same", _says(ETag=f'{ETAG}, "other"'), "ObjectChanged"),
@@ -674,10 +694,17 @@ def _repeats_words_as_codes(call: Call) -> None:
 
 
 def _repeats_where_messages_are_cut(call: Call) -> None:
-    # A message of 300 characters ends inside the longest word.
+    # A message ends inside the longest word, where it is cut.
     words = re.findall(r"[A-Za-z0-9+/%-]{20,}", _hear(call))
     longest = max(words, key=len, default="")
-    send(call, refusal("403 Forbidden", "SignatureDoesNotMatch", f"{'x' * (299 - len(longest) // 2)} {longest}"))
+    send(
+        call,
+        refusal(
+            "403 Forbidden",
+            "SignatureDoesNotMatch",
+            f"{'x' * (_MAX_MESSAGE_CHARACTERS - 1 - len(longest) // 2)} {longest}",
+        ),
+    )
 
 
 def _repeats_in_headers(call: Call) -> None:
@@ -743,7 +770,7 @@ FORBIDDEN = refused(403, "AccessDenied")
 LATER = {"": right(2), "ObjectChanged": CHANGED, "StoreProtocolError": refused(502, "StoreProtocolError", 2)}
 
 # As short as can be where an answer never comes. Where it does come, a loaded machine has all the time that it needs.
-_IMPATIENT = MappingProxyType({"read_timeout": 0.3})
+_IMPATIENT = MappingProxyType({"read_timeout": 0.1})
 _IN_A_HURRY = MappingProxyType({"deadline": 0.8})
 
 
@@ -958,6 +985,8 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               adds({"X-Amz-Meta-X-Amz-Key": "AAAA"}), refused(400, "ClientSideEncrypted")),
         Fault("encrypted-v3", "holds an object that its writer encrypted (`x-amz-meta-x-amz-c`)",
               adds({"x-amz-meta-x-amz-c": "115"}), refused(400, "ClientSideEncrypted")),
+        Fault("encrypted-azure", "holds an object that its writer encrypted (`x-ms-meta-encryptiondata`)",
+              adds({"x-ms-meta-encryptiondata": "{}"}), refused(400, "ClientSideEncrypted")),
     ),
     "Refusals": (
         Fault("internal-error", "fails: 500, each time",
@@ -996,11 +1025,13 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               settings=_IMPATIENT),
         Fault("strange-code", "refuses with a code that is none",
               says(refusal("403 Forbidden", "not a code", "Access Denied.")), FORBIDDEN),
-        Fault("huge-refusal", "refuses, with 8 MiB of document", refuses(_S3_ERROR.ljust(8 << 20)), FORBIDDEN),
+        Fault("huge-refusal", "refuses, with 8 MiB of document", refuses(_S3_ERROR.ljust(128 * _MAX_ERROR_BYTES)),
+              FORBIDDEN),
         Fault("endless-refusal", "refuses, with a document without an end",
               floods(b"HTTP/1.1 403 Forbidden\r\n\r\n<Error>", b"<Code>NoSuchKey</Code>"), FORBIDDEN),
         Fault("endless-chunked-refusal", "refuses, with chunks without an end, and a length that says otherwise",
-              floods(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\nContent-Length: 65536\r\n\r\n",
+              floods(b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n"
+                     b"Content-Length: %d\r\n\r\n" % _MAX_ERROR_BYTES,
                      b"1000\r\n%b\r\n" % (b" " * 4096)), FORBIDDEN),
         Fault("billion-laughs", "refuses, with XML entities that grow to 2 GB", refuses(_LAUGHS), FORBIDDEN),
         Fault("quadratic-blow-up", "refuses, with one long XML entity used 10,000 times", refuses(_BLOW_UP), FORBIDDEN),
@@ -1026,10 +1057,19 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
     "What is not HTTP": (
         Fault("not-http", "does not speak HTTP", sends(b"SSH-2.0-OpenSSH_9.7\r\n"), PROTOCOL),
         Fault("strange-status", "sends a status line without a status", sends(b"HTTP/1.1 OK\r\n\r\n"), PROTOCOL),
+        *(
+            Fault(f"lenient-status-{place}", f"sends the status as `{status}`",
+                  sends(f"HTTP/1.1 {status} OK\r\nContent-Length: {OBJECT_BYTES}\r\n\r\n".encode() + OBJECT), PROTOCOL)
+            for place, status in enumerate(("+200", "2_00", "0200", "20", "2000"))
+        ),
+        Fault("lenient-status", "sends a control character before the status",
+              sends(f"HTTP/1.1 \x0b200 OK\r\nContent-Length: {OBJECT_BYTES}\r\n\r\n".encode() + OBJECT), PROTOCOL),
         Fault("http-3", "sends a status line of another HTTP", sends(b"HTTP/3 200 OK\r\nContent-Length: 0\r\n\r\n"),
               PROTOCOL),
-        Fault("long-header", "sends a header line of more than 64 KiB", adds({"x-amz-meta-a": "a" * 70_000}), PROTOCOL),
-        Fault("many-headers", "sends 200 headers", adds({f"x-amz-meta-{n}": "a" for n in range(200)}), PROTOCOL),
+        Fault("long-header", "sends a header line of more than 64 KiB", adds({"x-amz-meta-a": "a" * _MAX_LINE_BYTES}),
+              PROTOCOL),
+        Fault("many-headers", "sends 200 headers", adds({f"x-amz-meta-{n}": "a" for n in range(2 * _MAX_FIELDS)}),
+              PROTOCOL),
         Fault("headers-for-ever", "sends headers for ever",
               floods(b"HTTP/1.1 200 OK\r\n", b"x-amz-meta-a: " + b"a" * 10_000 + b"\r\n"), PROTOCOL),
         Fault("folded-line", "folds a header line", adds({"x-amz-meta-a": "1\r\n 2"}), PROTOCOL),
@@ -1072,8 +1112,11 @@ def service(store: FaultyStore, **settings: Any) -> Iterator[tuple[flask.Flask, 
         **{"s3_endpoint": store.url, "memory_limit": _ONE_REQUEST, "max_object_memory": _ONE_REQUEST, **settings}
     )
     limits = TransportLimits(values.connect_timeout, values.read_timeout, values.retries, connections=2)
-    transport = Transport(values.allow_list, limits, pause=lambda _: None)
+    # Where the deadline is what ends a request, the store says how time passes.
+    store.clock = FakeClock() if "deadline" in settings else None
+    clock = store.clock or CLOCK
+    transport = Transport(values.allow_list, limits, pause=lambda _: None, clock=clock)
     try:
-        yield create_app(values, transport), transport
+        yield create_app(values, transport, clock), transport
     finally:
         transport.close()

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from handler.core.result import Result
-from handler.params import build_spec, parse_reduction
-from handler.spec import DTYPES, REDUCERS
+from active_storage.grammar.reductions import build_spec, parse_reduction
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.reducers import REDUCERS
+from handler.engine.result import Result
 from tests.helpers import reduce_bytes
 
 TABLE = Path(__file__).parent / "data" / "frozen.json"

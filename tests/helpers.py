@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any
@@ -9,19 +10,22 @@ from xml.etree import ElementTree as ET
 
 import flask
 import numpy as np
-import pytest
 from werkzeug.test import TestResponse
 
-from handler.core import blocks, select
-from handler.core.result import Result
-from handler.memory import MemoryGate
-from handler.parts import Helpers
-from handler.pipeline import run
+from active_storage.model.spec import ReductionSpec
+from handler.engine.engine import Engine, Reduction
+from handler.engine.executor import Fetchers
+from handler.engine.memory import MemoryGate
+from handler.engine.result import Result
+from handler.kernels.sizes import Sizes
+from handler.scope import Clock, Scope
 from handler.settings import Settings
-from handler.spec import ReductionSpec
-from handler.upstream.fake import FakeSource
+from handler.stores.fake import FakeSource
+from handler.stores.source import Source
 
 ROOMY = 1 << 30
+
+BLOCK_BYTES = Sizes().block_bytes
 
 
 def make_settings(**values: Any) -> Settings:
@@ -35,9 +39,26 @@ def make_settings(**values: Any) -> Settings:
     return Bare(**values)
 
 
+def make_engine(fetchers: Fetchers | None = None, sizes: Sizes | None = None, memory_bytes: int = ROOMY) -> Engine:
+    """An engine that nobody helps, with blocks and memory as usual, or as they are given."""
+    return Engine(MemoryGate(memory_bytes, memory_bytes), fetchers or Fetchers(0), sizes or Sizes())
+
+
+def small_sizes(block: int, task: int) -> Sizes:
+    """Small blocks, and objects cut into two tasks or more: small ones are then read as large ones are."""
+    return Sizes(block, task, fewest_tasks=2)
+
+
+def reduce_source(
+    spec: ReductionSpec, source: Source, engine: Engine | None = None, scope: Scope | None = None
+) -> Reduction:
+    """What an engine makes of a source, by default in a minute at most."""
+    return (engine or make_engine()).reduce(spec, source, scope or Scope.after(60))
+
+
 def reduce_bytes(spec: ReductionSpec, data: bytes, read_bytes: int = ROOMY) -> Result:
-    """The pipeline's result of ``data``, which comes in pieces of ``read_bytes``."""
-    return run(spec, FakeSource(data, read_bytes=read_bytes), MemoryGate(ROOMY, ROOMY), Helpers(0)).result
+    """The engine's result of ``data``, which comes in pieces of ``read_bytes``."""
+    return reduce_source(spec, FakeSource(data, read_bytes=read_bytes)).result
 
 
 def check_stream(spec: ReductionSpec, data: bytes) -> Result:
@@ -91,24 +112,37 @@ def check_no_secret(text: str, secrets: Iterable[str]) -> None:
         assert not [piece for piece in pieces if piece in text]
 
 
-class Prompt(Helpers):
-    """Helpers who come however busy a stream is, and are done before it goes on."""
+class FakeClock(Clock):
+    """Time that passes when a test says so; who waits for it then wakes up."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._waiting: set[threading.Condition] = set()
+
+    def __call__(self) -> float:
+        return self._now
+
+    def wait(self, changed: threading.Condition, until: float) -> None:
+        # Known before the time is looked at, so that no advance is missed.
+        self._waiting.add(changed)
+        if self._now < until:
+            changed.wait()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += seconds
+        for changed in list(self._waiting):
+            with changed:
+                changed.notify_all()
+
+
+class Prompt(Fetchers):
+    """Fetchers who come however busy a stream is, and are done before it goes on."""
 
     def __init__(self) -> None:
         super().__init__(always=True)
 
-    def call(self, task: Callable[[], None]) -> list[Future[None]]:
-        called = super().call(task)
-        wait(called)
+    def submit(self, call: Callable[[], None]) -> Future[None]:
+        called = super().submit(call)
+        wait([called])
         return called
-
-
-def use_blocks(monkeypatch: pytest.MonkeyPatch, block: int, part: int) -> None:
-    """Read arrays in blocks, and cut walks into two parts or more, of so many bytes, until the test is over."""
-    for module in (blocks, select):
-        monkeypatch.setattr(module, "BLOCK_BYTES", block)
-    monkeypatch.setattr(blocks, "_spare_buffers", [])
-    monkeypatch.setattr(select, "_PART_BYTES", part)
-    monkeypatch.setattr(select, "_LEAST_PARTS", 2)
-    # Plans are kept, with blocks of the size that they were made for.
-    monkeypatch.setattr(select, "_make_plan", select._make_plan.__wrapped__)

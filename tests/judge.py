@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy import ma  # noqa: TID251  # the judge may be slow
 
-from handler.core.result import Result
-from handler.spec import DTYPES, Missing, ReductionSpec
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.missing import Missing
+from active_storage.model.spec import ReductionSpec
+from handler.engine.result import Result
 
 Array = np.ndarray[Any, Any]
 

@@ -77,8 +77,8 @@ def test_everyone_begins_a_round_in_turn() -> None:
 
 def test_a_look_counts_for_the_innermost_layer() -> None:
     stacks = (
-        "run (x/gunicorn/workers/gthread.py:1);run (handler/pipeline.py:2);read (handler/upstream/wire.py:3) 3\n"
-        "run (x/gunicorn/workers/gthread.py:1);run (handler/pipeline.py:2);recv (x/socket.py:3) 1\n"
+        "run (x/gunicorn/workers/gthread.py:1);run (handler/engine/engine.py:2);read (handler/stores/wire.py:3) 3\n"
+        "run (x/gunicorn/workers/gthread.py:1);run (handler/engine/engine.py:2);recv (x/socket.py:3) 1\n"
         "run (x/gunicorn/workers/gthread.py:1);_worker (concurrent/futures/thread.py:81) 90\n"
     )
     assert profile.count_layers(stacks) == {"the upstream call: request out, head in": 0.75, "the pipeline": 0.25}

@@ -143,11 +143,13 @@ def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixt
     assert "active-storage serve" in capsys.readouterr().err
 
 
-def test_where_only_the_client_is_installed_the_command_says_what_to_install() -> None:
-    program = "import sys; sys.modules['pydantic'] = None; import handler.cli"
+@pytest.mark.parametrize("library", ["flask", "gunicorn"])
+def test_without_the_extra_server_the_command_says_what_to_install(library: str) -> None:
+    program = f"import sys; sys.modules['{library}'] = None; from handler.cli import main; sys.exit(main(['serve']))"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr.startswith("pydantic is not installed: in a checkout, pip install '.[server]'")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith(f"{library} is not installed: ")
+    assert "pip install . './handler[server]'" in told.stderr
     assert "Traceback" not in told.stderr
 
 

@@ -1,4 +1,4 @@
-"""What every reducer's algebra has: an identity, a join, an end. What one of them computes is in its family's file."""
+"""The interface of an algebra: identity, join and finish. Each family of reducers has a file with its algebras."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -6,25 +6,26 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from handler.spec import DTYPES, ReductionSpec
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.spec import ReductionSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Dtype = np.dtype[Any]
 
-# Which cells: an index of numpy's, in the order of storage; () for all of them.
+# An index of numpy's that selects cells, in the order of storage; () for all cells.
 Index = tuple[int | slice, ...]
 
-# A named tuple of arrays, or of numpy's numbers where there is a single cell.
+# A named tuple of arrays, or of numpy's scalars if there is a single cell.
 State = TypeVar("State", bound=tuple[Any, ...])
 
 
 @dataclass(slots=True)
 class Partial(Generic[State]):
-    """What is known of some of the data.
+    """The partial result of some of the data.
 
     Attributes:
-        counts: How many elements are behind each cell, int64.
-        state: The reducer's, arrays of the cells' shape.
+        counts: The number of elements in each cell, int64.
+        state: The reducer's state, arrays of the cells' shape.
     """
 
     counts: Any
@@ -36,8 +37,8 @@ class Reduced:
     """A result as numbers.
 
     Attributes:
-        values: In the result's data type and the order of storage; a single value has shape ().
-        counts: How many elements each cell stands for, int64; for ``select``, all that are not missing.
+        values: The values, in the result's data type and the order of storage; a single value has shape ().
+        counts: The number of elements in each cell, int64; for ``select``, the number of all present elements.
     """
 
     values: Array
@@ -48,10 +49,10 @@ class Algebra(ABC, Generic[State]):
     """How one reducer's partial results of one data type are made, joined and finished.
 
     Args:
-        spec: The reduction. The data type and the result's type count, and for variances ``ddof``.
+        spec: The reduction. Its data types are used, and ``ddof`` for variances.
     """
 
-    # Whether elements are counted for each cell, or all together.
+    # Whether each cell has a count; otherwise there is one count for all.
     counts_cells: ClassVar[bool] = True
 
     def __init__(self, spec: ReductionSpec) -> None:
@@ -60,48 +61,53 @@ class Algebra(ABC, Generic[State]):
 
     @abstractmethod
     def identity(self) -> State:
-        """The state of no elements: a number for each array of the state."""
+        """The state without elements: a scalar for each array of the state."""
 
     @abstractmethod
     def join(self, mine: State, my_counts: Any, other: State, other_counts: Any) -> State:
-        """The state of the data of both, of which the first comes first."""
+        """The joined state. The data of ``mine`` comes before the data of ``other``."""
 
     @abstractmethod
     def finish(self, state: State, counts: Any) -> Any:
-        """The values of the cells, before they are cast to the result's type."""
+        """The values of the cells, before they are cast to the result's data type."""
 
     @property
     def adds_up(self) -> bool:
-        """Whether ``add_up`` may take the place of ``join`` for a few neighbours."""
+        """Whether ``add_up`` may replace ``join`` for a few neighbours."""
         return False
 
     def add_up(self, mine: State, other: State) -> State:
-        """The state of both, in place of the first: takes less than ``join``, and is as good for a few states."""
+        """Add ``other`` to ``mine`` in place. Faster than ``join``, and as exact for a few states."""
         raise AssertionError(f"{type(self).__name__} does not add up")
 
     @property
     def cell_bytes(self) -> int:
-        """How many bytes the state takes for each cell."""
-        return sum(np.asarray(value).itemsize for value in self.identity())
+        """The size of the state, in bytes for each cell."""
+        return sum(value.itemsize for value in self.identity())
 
     def start(self, cells: tuple[int, ...]) -> Partial[State]:
-        """A partial of no elements, for cells of this shape."""
+        """A partial without elements, for cells of this shape."""
         identity = self.identity()
-        # A single cell's are numbers of numpy's, as kernels make them.
+        # The state of a single cell consists of numpy's scalars, as kernels make them.
         state = type(identity)(*(np.full(cells, value) for value in identity)) if cells else identity
         return Partial(np.zeros(cells, np.int64) if cells and self.counts_cells else np.int64(0), state)
 
-    def join_at(self, whole: Partial[State], cells: Index, part: Partial[State]) -> None:
-        """Take a part, whose data comes after that of the whole, into these cells of the whole."""
+    def join_at(self, whole: Partial[State], cells: Index, partial: Partial[State]) -> None:
+        """Join a partial into these cells of the whole. Its data comes after the data of the whole."""
         if not np.ndim(whole.counts):
-            whole.state = self.join(whole.state, whole.counts, part.state, part.counts)
-            whole.counts = whole.counts + part.counts
+            whole.state = self.join(whole.state, whole.counts, partial.state, partial.counts)
+            whole.counts = whole.counts + partial.counts
             return
         mine = type(whole.state)(*(array[cells] for array in whole.state))
-        joined = self.join(mine, whole.counts[cells], part.state, part.counts)
+        joined = self.join(mine, whole.counts[cells], partial.state, partial.counts)
         put = (_put(array, cells, values) for array, values in zip(whole.state, joined, strict=True))
         whole.state = type(whole.state)(*put)
-        whole.counts[cells] += part.counts
+        whole.counts[cells] += partial.counts
+
+    def join_quietly(self, whole: Partial[State], cells: Index, partial: Partial[State]) -> None:
+        """The same, without numpy's warnings of overflow."""
+        with np.errstate(all="ignore"):
+            self.join_at(whole, cells, partial)
 
     def finish_partial(self, partial: Partial[State]) -> Reduced:
         """The result of all the data, as numbers."""
@@ -111,10 +117,9 @@ class Algebra(ABC, Generic[State]):
 
 
 def join_partials(algebra: Algebra[State], first: Partial[State], second: Partial[State]) -> Partial[State]:
-    """The partial of the data of both, in new memory. Both have the same cells, and the first's data comes first."""
-    with np.errstate(all="ignore"):
-        joined = Partial(np.copy(first.counts)[()], type(first.state)(*(np.copy(array)[()] for array in first.state)))
-        algebra.join_at(joined, (), second)
+    """The joined partial, in new memory. Both have the same cells, and the data of ``first`` comes first."""
+    joined = Partial(np.copy(first.counts)[()], type(first.state)(*(np.copy(array)[()] for array in first.state)))
+    algebra.join_quietly(joined, (), second)
     return joined
 
 
@@ -136,7 +141,7 @@ def _limit(dtype: Dtype, side: str) -> Any:
 
 
 def _put(array: Array, cells: Index, values: Any) -> Array:
-    """The array with these values in these cells; it is the values themselves where the cells are all that it has."""
+    """The array with these values in these cells. If the cells are all of the array, it is ``values`` itself."""
     if values.shape == array.shape and values.dtype == array.dtype:
         return values  # type: ignore[no-any-return]  # an array
     array[cells] = values

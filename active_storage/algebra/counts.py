@@ -1,4 +1,4 @@
-"""``count``: the number of elements is known beside every state, so that its own state is empty."""
+"""``count``: a partial has the number of elements already, so that the state is empty."""
 
 from typing import Any, NamedTuple
 
@@ -6,11 +6,11 @@ from active_storage.algebra.base import Algebra
 
 
 class NoState(NamedTuple):
-    """Nothing but the counts."""
+    """An empty state."""
 
 
 class Count(Algebra[NoState]):
-    """How many elements are not missing."""
+    """The number of elements that are not missing."""
 
     def identity(self) -> NoState:
         return NoState()

@@ -1,4 +1,4 @@
-"""``select``: the elements themselves. Each is a cell of its own, so that parts are put beside each other."""
+"""``select``: the elements themselves. Each element has a cell of its own, so that partials are placed side by side."""
 
 from typing import Any, NamedTuple
 
@@ -8,13 +8,13 @@ from active_storage.algebra.base import Algebra, Index, Partial
 
 
 class Elements(NamedTuple):
-    """The elements; 0 in the cells that no part has come to."""
+    """The elements; 0 in cells that have none yet."""
 
     values: Any
 
 
 class Select(Algebra[Elements]):
-    """The selected elements. All that are not missing are counted together."""
+    """The selected elements. There is one count, of all present elements."""
 
     counts_cells = False
 
@@ -22,17 +22,17 @@ class Select(Algebra[Elements]):
         return Elements(self.dtype.type(0))
 
     def join(self, mine: Elements, my_counts: Any, other: Elements, other_counts: Any) -> Elements:
-        # The identity is 0 in every bit, and each cell is in one of them only.
+        # The identity is 0 in every bit, and each cell has an element in one of the two only.
         bits = np.bitwise_or(np.asarray(mine.values).view(np.uint8), np.asarray(other.values).view(np.uint8))
         return Elements(bits.view(self.dtype))
 
-    def join_at(self, whole: Partial[Elements], cells: Index, part: Partial[Elements]) -> None:
-        """Put the elements into their cells: a part has all the elements of these, or of the whole, some 0."""
+    def join_at(self, whole: Partial[Elements], cells: Index, partial: Partial[Elements]) -> None:
+        """Put the elements into their cells. A partial without an index has all cells, some of them 0."""
         if cells:
-            whole.state.values[cells] = part.state.values
+            whole.state.values[cells] = partial.state.values
         else:
-            whole.state = self.join(whole.state, whole.counts, part.state, part.counts)
-        whole.counts = whole.counts + part.counts
+            whole.state = self.join(whole.state, whole.counts, partial.state, partial.counts)
+        whole.counts = whole.counts + partial.counts
 
     def finish(self, state: Elements, counts: Any) -> Any:
         return state.values

@@ -14,17 +14,17 @@ class Extremum(NamedTuple):
 
 
 def least(dtype: Dtype) -> Any:
-    """What no element is below: for floats it lies beyond the lowest number."""
+    """The lower bound of all elements: minus infinity for floats."""
     return dtype.type(-np.inf) if dtype.kind == "f" else lowest(dtype)
 
 
 def greatest(dtype: Dtype) -> Any:
-    """What no element is above."""
+    """The upper bound of all elements: infinity for floats."""
     return dtype.type(np.inf) if dtype.kind == "f" else highest(dtype)
 
 
 class Extreme(Algebra[Extremum]):
-    """What maximum and minimum share: NaN propagates, and a cell of no elements has a number of the type."""
+    """What maximum and minimum share: NaN propagates, and a cell without elements has a finite value."""
 
     ufunc: ClassVar[np.ufunc]
 
@@ -33,7 +33,7 @@ class Extreme(Algebra[Extremum]):
 
 
 class Max(Extreme):
-    """The largest element; of nothing, the lowest number."""
+    """The largest element; without elements, the lowest number of the data type."""
 
     ufunc = np.maximum
 
@@ -45,7 +45,7 @@ class Max(Extreme):
 
 
 class Min(Extreme):
-    """The smallest element; of nothing, the highest number."""
+    """The smallest element; without elements, the highest number of the data type."""
 
     ufunc = np.minimum
 

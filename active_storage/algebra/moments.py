@@ -6,11 +6,11 @@ import numpy as np
 
 from active_storage.algebra.base import Algebra
 from active_storage.algebra.sums import mean_of, two_sum
-from handler.spec import ReductionSpec
+from active_storage.model.spec import ReductionSpec
 
 
 class Moments(NamedTuple):
-    """The sum, what rounding lost of it, and the sum of squared deviations from the mean, in float64."""
+    """The sum, its rounding error, and the sum of squared deviations from the mean, in float64."""
 
     total: Any
     error: Any
@@ -30,14 +30,14 @@ class Summary(NamedTuple):
 def _join_moments(mine: Moments | Summary, my_counts: Any, other: Moments | Summary, other_counts: Any) -> Moments:
     counts = np.maximum(my_counts + other_counts, 1)
     apart = other.total / np.maximum(other_counts, 1) - mine.total / np.maximum(my_counts, 1)
-    # Where one of them has no elements it has no mean, whatever the numbers say.
+    # Without elements there is no mean, whatever the numbers say.
     apart = np.where((my_counts > 0) & (np.asarray(other_counts) > 0), apart, 0.0)
     m2 = mine.m2 + other.m2 + apart * apart * (my_counts * (other_counts / counts))
     return Moments(*two_sum(mine.total, mine.error, other.total, other.error), m2)
 
 
 class Var(Algebra[Moments]):
-    """The mean of the squared deviations, with ``ddof`` taken from the number of elements; of nothing, NaN."""
+    """The sum of squared deviations, divided by the number of elements minus ``ddof``; NaN without elements."""
 
     def __init__(self, spec: ReductionSpec) -> None:
         super().__init__(spec)

@@ -1,8 +1,8 @@
 """``sum`` and ``mean``.
 
-Integers are added up in the type of the result, where they wrap. Floats are added up in float64, and the totals of
-pieces join with the error of every addition (``two_sum``: Knuth, TAOCP vol. 2, 4.2.2, theorem B), which is added at the
-end. Of types narrower than that, neighbouring pieces are added up plainly first: a run of them is like one piece.
+Integers are added in the data type of the result, where they wrap. Floats are added in float64. When totals of pieces
+join, the rounding error of each addition is kept (``two_sum``: Knuth, TAOCP vol. 2, 4.2.2, theorem B) and added at the
+end. For narrower data types, the totals of a run of neighbouring pieces are added plainly first.
 """
 
 from typing import Any, NamedTuple
@@ -13,20 +13,20 @@ from active_storage.algebra.base import Algebra, Dtype
 
 
 class IntegerTotal(NamedTuple):
-    """The sum so far, in the type of the result."""
+    """The sum so far, in the data type of the result."""
 
     total: Any
 
 
 class Total(NamedTuple):
-    """The sum so far in float64 or complex128, and what rounding lost on the way."""
+    """The sum so far in float64 or complex128, and its rounding error."""
 
     total: Any
     error: Any
 
 
 class IntegerSum(Algebra[IntegerTotal]):
-    """Wraps. Of bool, whether any is true."""
+    """The sum of integers, which wraps. The sum of bools is whether any is true."""
 
     def identity(self) -> IntegerTotal:
         return IntegerTotal(self.result_dtype.type(0))
@@ -39,7 +39,7 @@ class IntegerSum(Algebra[IntegerTotal]):
 
 
 class FloatSum(Algebra[Total]):
-    """The sum in twice float64's precision."""
+    """The sum of floats, in twice the precision of float64."""
 
     def identity(self) -> Total:
         zero = wide(self.dtype).type(0)
@@ -54,7 +54,7 @@ class FloatSum(Algebra[Total]):
 
     def add_up(self, mine: Total, other: Total) -> Total:
         total = mine.total
-        # In place, where it is an array.
+        # In place, if it is an array.
         total += other.total
         return Total(total, 0.0)
 
@@ -63,23 +63,23 @@ class FloatSum(Algebra[Total]):
 
 
 class Mean(FloatSum):
-    """The sum divided by the number of elements; of nothing, NaN."""
+    """The sum divided by the number of elements; NaN without elements."""
 
     def finish(self, state: Total, counts: Any) -> Any:
         return mean_of(state.total, state.error, counts)
 
 
 def wide(dtype: Dtype) -> Dtype:
-    """The type that elements are added up in."""
+    """The data type in which elements are added."""
     return np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
 
 
 def two_sum(total: Any, error: Any, other_total: Any, other_error: Any) -> tuple[Any, Any]:
-    """The sum of two totals, each with its error, and the error of that."""
+    """The sum of two totals with their errors, and its error."""
     joined = total + other_total
     taken = joined - total
     lost = other_total - taken
-    # What the joined total lost of the first: in place, since making arrays takes longer than adding them up.
+    # The error of the first total. In place, since making arrays takes longer than adding them.
     taken -= joined
     taken += total
     lost += taken
@@ -91,10 +91,10 @@ def two_sum(total: Any, error: Any, other_total: Any, other_error: Any) -> tuple
 def rounded(total: Any, error: Any) -> Any:
     """A total and its error as one number."""
     corrected, is_finite = total + error, np.isfinite(total)
-    # Where the total is infinite or NaN, the error of getting there is NaN and says nothing.
+    # If the total is infinite or NaN, its error is NaN and has no meaning.
     return corrected if is_finite.all() else np.where(is_finite, corrected, total)
 
 
 def mean_of(total: Any, error: Any, counts: Any) -> Any:
-    """The mean of each cell; NaN where it has no elements."""
+    """The mean of each cell; NaN without elements."""
     return np.where(counts > 0, rounded(total, error), np.nan) / np.maximum(counts, 1)

@@ -1,4 +1,4 @@
-"""``any`` and ``all``: an element is true where it is not 0."""
+"""``any`` and ``all``: an element is true if it is not 0."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,14 +30,14 @@ class Quantifier(Algebra[Truth]):
 
 
 class Any_(Quantifier):  # noqa: N801  # the name without it is typing's
-    """Whether any element is true; of nothing, false."""
+    """Whether any element is true; false without elements."""
 
     ufunc = np.logical_or
     of_nothing = False
 
 
 class All(Quantifier):
-    """Whether all elements are true; of nothing, true."""
+    """Whether all elements are true; true without elements."""
 
     ufunc = np.logical_and
     of_nothing = True

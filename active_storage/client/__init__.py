@@ -1,1 +1,1 @@
-"""Clients of the service, a file for each library that is taught to speak to it."""
+"""Clients of the service: one file for each library that it extends."""

@@ -1,8 +1,8 @@
 """A signature version for boto3 and s3fs that signs for the store behind an active storage proxy.
 
-The proxy passes a signature on to the store, and the store verifies it against the object as it knows it. So the
-request is signed with the store's scheme, host and path, which the proxy's discovery document tells, and is sent to
-the proxy. At an endpoint that has no such document, a plain S3, the signature is the standard one.
+The proxy passes the signature on to the store, and the store verifies it for its own address of the object. Therefore
+the request is signed with the store's scheme, host and path, which are in the proxy's discovery document, and is sent
+to the proxy. For an endpoint without such a document, which is a plain S3 store, the signature is the standard one.
 
     S3ActiveStorageV4Auth.register()
     s3 = boto3.client("s3", config=Config(signature_version=S3ActiveStorageV4Auth.SIGNATURE_VERSION), ...)
@@ -22,25 +22,27 @@ from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
-from handler.errors import ActiveStorageError
-from handler.origins import Origin
-from handler.params import DISCOVERY_PATH, NEGOTIATED_HEADERS, OBJECT_DOOR, join_target, split_path, split_query
+from active_storage.errors import ActiveStorageError
+from active_storage.grammar.query import split_query
+from active_storage.grammar.ranges import NEGOTIATED_HEADERS
+from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR, join_target, split_path
+from active_storage.model.origins import Origin
 
-# A proxy answers from memory. Whoever needs longer is down, and boto3 would wait a minute.
+# A proxy answers from memory, so that a slower one is down. boto3's own timeout is a minute.
 DISCOVERY_TIMEOUT_SECONDS = 10
 
-# The proxy answers these against the result, and asks the store in the source's terms: it must be free to change them.
-# If-Range it does not answer, signed or not.
+# The proxy applies these headers to the result, and changes them for the store. Therefore they are not signed. If-Range
+# is refused, signed or not.
 _UNSIGNED_HEADERS = NEGOTIATED_HEADERS - {"if-range"}
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """What an active storage endpoint says of itself.
+    """The discovery document of an active storage endpoint.
 
     Attributes:
-        store: ``scheme://host[:port]`` of the store, as signatures must name it.
-        doors: The first segments of paths that are answered: reducers, and the door to objects themselves.
+        store: The ``scheme://host[:port]`` of the store, for which requests are signed.
+        doors: The first path segments that the endpoint answers: reducers, and the door to objects themselves.
     """
 
     store: str
@@ -48,7 +50,7 @@ class Proxy:
 
 
 class Discovery:
-    """What is known of endpoints: each is asked once, and the answer is kept for good. Safe for threads."""
+    """The discovery documents of endpoints. Each is asked for once and kept. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,11 +58,11 @@ class Discovery:
         self._known: dict[str, Proxy | None] = {}
 
     def find(self, endpoint: str, config: Config | None = None) -> Proxy | None:
-        """The proxy at ``scheme://host[:port]``, None where there is none.
+        """The proxy at ``scheme://host[:port]``; None if the endpoint is not a proxy.
 
         Args:
-            endpoint: Where to ask.
-            config: The client's, None where it is not known: what is between it and the endpoint.
+            endpoint: The endpoint.
+            config: The client's configuration, for network proxies and certificates; None if it is not known.
 
         Raises:
             botocore.exceptions.HTTPClientError: The endpoint does not answer. It is asked again the next time.
@@ -70,7 +72,7 @@ class Discovery:
         with asking:
             if endpoint not in self._known:
                 status, body = _fetch(endpoint + DISCOVERY_PATH, config)
-                # 5xx says nothing of what the endpoint is, only that it is not well now.
+                # A 5xx does not tell what the endpoint is, only that it fails at the moment.
                 if status >= 500:
                     return None
                 self._known[endpoint] = _read_document(body) if status == 200 else None
@@ -81,10 +83,10 @@ DISCOVERY = Discovery()
 
 
 class _SignsForStore:
-    """What header and query signatures share: the request is signed as the store will see it."""
+    """What header and query signatures share: the request is signed as the store will receive it."""
 
     def add_auth(self, request: AWSRequest) -> None:
-        """Sign ``request``; one to a proxy goes there in path style, with a signature for the store.
+        """Sign ``request``. A request to a proxy is sent in path style, with a signature for the store.
 
         Raises:
             botocore.exceptions.BotoCoreError: There are no credentials, or the endpoint does not answer.
@@ -95,14 +97,14 @@ class _SignsForStore:
         if proxy is None:
             super().add_auth(request)  # type: ignore[misc]  # botocore's signer is the other base
             return
-        # The proxy's own parameters are not the store's to see, so that no signature covers them.
+        # The proxy's own parameters are not sent to the store, so that the signature cannot cover them.
         request.url, own_query = _object_url(proxy, url)
         super().add_auth(request)  # type: ignore[misc]
         query = (own_query, urlsplit(str(request.url)).query)
         request.url = url._replace(query="&".join(part for part in query if part)).geturl()
 
     def headers_to_sign(self, request: AWSRequest) -> Any:
-        """The headers that the signature covers: at a proxy, without those that it must be free to change."""
+        """The headers that the signature covers; for a proxy, without the headers that it changes."""
         headers = super().headers_to_sign(request)  # type: ignore[misc]
         if request.context.get(_CONTEXT_KEY):
             for name in _UNSIGNED_HEADERS:
@@ -117,10 +119,10 @@ class S3ActiveStorageV4Auth(_SignsForStore, botocore.auth.S3SigV4Auth):
 
     @classmethod
     def register(cls) -> None:
-        """Make boto3 know the signature version, for requests, presigned URLs and presigned forms. Twice is once."""
+        """Register the signature version with boto3, for requests, presigned URLs and presigned forms. Idempotent."""
         botocore.auth.AUTH_TYPE_MAPS[cls.SIGNATURE_VERSION] = cls
         botocore.auth.AUTH_TYPE_MAPS[f"{cls.SIGNATURE_VERSION}-query"] = S3ActiveStorageV4QueryAuth
-        # A form to upload with, which names no object and no host: the standard one, for a plain S3.
+        # Presigned upload forms are for a plain S3 store: the standard signature.
         botocore.auth.AUTH_TYPE_MAPS[f"{cls.SIGNATURE_VERSION}-presign-post"] = botocore.auth.S3SigV4PostAuth
 
 
@@ -132,8 +134,8 @@ _CONTEXT_KEY = "active_storage_signs_for_store"
 
 
 def _fetch(url: str, config: Config | None) -> tuple[int, bytes]:
-    # botocore's own session: its errors for an endpoint that is down, its proxies and certificates. A client's
-    # ``verify`` never comes to its signer, but the variables that stand for it are for every client.
+    # botocore's session gives botocore's errors, proxies and certificates. A signer cannot see the client's ``verify``,
+    # but it can use the environment variables for it.
     ca_bundle = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
     proxies = getattr(config, "proxies", None)
     session = URLLib3Session(
@@ -151,7 +153,7 @@ def _fetch(url: str, config: Config | None) -> tuple[int, bytes]:
 
 
 def _read_document(body: bytes) -> Proxy | None:
-    """The proxy that a discovery document describes; None where it is something else, such as a website."""
+    """The proxy that a discovery document describes; None for other documents, such as a website's page."""
     try:
         document = json.loads(body)
         if document["active_storage_version"] != "v1":
@@ -164,11 +166,11 @@ def _read_document(body: bytes) -> Proxy | None:
 
 
 def _path_style(request: AWSRequest) -> SplitResult:
-    """The request's URL with the bucket in the path, where botocore put it into the host."""
+    """The request's URL with the bucket in the path, even if botocore put it into the host."""
     url = urlsplit(str(request.url))
     call = request.context.get("s3_redirect") or {}
     bucket, key = call.get("bucket"), (call.get("params") or {}).get("Key", "")
-    # An endpoint's own name may begin with the bucket's too; then the path holds more than the key.
+    # The endpoint's own name may begin with the bucket's name. Then the path holds more than the key.
     if not bucket or not url.netloc.startswith(f"{bucket}.") or unquote(url.path).removeprefix("/") != key:
         return url
     return url._replace(netloc=url.netloc.removeprefix(f"{bucket}."), path=f"/{bucket}{url.path}")
@@ -177,7 +179,7 @@ def _path_style(request: AWSRequest) -> SplitResult:
 def _object_url(proxy: Proxy, url: SplitResult) -> tuple[str, str]:
     """The URL of the object in the store, and the part of the query that is the proxy's own.
 
-    A URL that names no object stays as it is: whatever the signature, the proxy says what is wrong.
+    A URL without an object is returned unchanged: the proxy says what is wrong with it, whatever the signature.
     """
     try:
         path = split_path(url.path)

@@ -20,7 +20,7 @@ _IMPORT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 start = time.perf_counter()
-import handler.contracts.aws
+import handler.doors.aws
 print(time.perf_counter() - start)
 """
 
@@ -35,7 +35,7 @@ def main() -> int:
             archive.extractall(unpacked)
         seconds = [import_seconds(unpacked) for _ in range(_PROCESSES)]
     median = f"median {statistics.median(seconds):.3f} s, {min(seconds):.3f} to {max(seconds):.3f}"
-    print(f"import of handler.contracts.aws, Python {THIS_PYTHON}, {THIS_ARCH}, {_PROCESSES} processes: {median}")
+    print(f"import of handler.doors.aws, Python {THIS_PYTHON}, {THIS_ARCH}, {_PROCESSES} processes: {median}")
     return 0
 
 

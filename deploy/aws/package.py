@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,10 @@ MAX_ZIPPED = 50 << 20
 MAX_UNZIPPED = 250 << 20
 
 _PACKAGES = ("active_storage", "handler")
+# The client's distribution and the service's: each names what its package imports.
+_PROJECTS = ("pyproject.toml", "handler/pyproject.toml")
+# What lies in a package's folder and is not of the package.
+_NOT_OF_THE_PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "__pycache__")
 # Tests; what compilers and type checkers read; and what pip and uv write down of where and how they installed.
 _UNWANTED = ("**/tests", "**/*.a", "**/*.h", "**/*.pyi", "bin", "*.dist-info/RECORD", ".lock", "**/__pycache__")
 _BOTOCORE_SERVICE = "s3"
@@ -71,12 +76,12 @@ def install(folder: Path, python: str, arch: str) -> bool:
         Whether bytecode could be added, for which a Python of that version must be on this machine.
     """
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
-    wanted = ["-r", "pyproject.toml", "--extra", "lambda", "-c", "requirements.txt"]
+    wanted = [*requirements(), "-c", "requirements.txt"]
     wheels = ["--only-binary", ":all:", "--python-version", python, "--python-platform", PLATFORMS[arch]]
     # Copied, not linked: what is written into the folder must not reach uv's cache.
     _run([uv, "pip", "install", "--quiet", "--target", str(folder), "--link-mode", "copy", *wanted, *wheels])
     for package in _PACKAGES:
-        shutil.copytree(ROOT / package, folder / package)
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns(*_NOT_OF_THE_PACKAGE))
     _strip(folder)
     interpreter = sys.executable if python == THIS_PYTHON else _find_python(uv, python)
     if interpreter is None:
@@ -86,6 +91,14 @@ def install(folder: Path, python: str, arch: str) -> bool:
     bytecode = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), str(folder)]
     _run([interpreter, "-I", *bytecode], PYTHONHASHSEED="0")
     return True
+
+
+def requirements() -> list[str]:
+    """What both distributions require, without the extras, and without the client, which is copied from this tree."""
+    projects = [tomllib.loads((ROOT / path).read_text())["project"] for path in _PROJECTS]
+    names = tuple(project["name"] for project in projects)
+    required = [requirement for project in projects for requirement in project["dependencies"]]
+    return [requirement for requirement in required if not requirement.startswith(names)]
 
 
 def write_zip(folder: Path, target: Path) -> None:

@@ -1,8 +1,8 @@
 """Kernels: from pieces of data to states of the algebra. numpy and numkong; no network, no clock, no settings.
 
-A *piece* is the selected part of a block, which fits the cache. A kernel is a function that makes a state of one piece;
-a new one is a function in the file of its family and a row below. How states join and finish is in
-``active_storage.algebra``; which pieces there are, in ``handler.core.select``; ``reducer.py`` drives all three.
+A *piece* is what is selected of a block. It fits the cache. A kernel is a function from one piece to a state. A new
+kernel is a function in the file of its family, and a row in the table below. How states join and finish is in
+``active_storage.algebra``. Which pieces there are is in ``walk.py``. ``reducer.py`` drives all three.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,24 +10,24 @@ from types import MappingProxyType
 from typing import Any
 
 from active_storage.algebra import Algebra
+from active_storage.algebra.arg_extrema import ArgMax, ArgMin
 from active_storage.algebra.counts import Count
 from active_storage.algebra.elements import Select
 from active_storage.algebra.extrema import Max, Min
 from active_storage.algebra.moments import Stats, Std, Var
-from active_storage.algebra.places import ArgMax, ArgMin
 from active_storage.algebra.sums import FloatSum, IntegerSum, Mean
 from active_storage.algebra.truth import All, Any_
+from handler.kernels.arg_extrema import find_arg_extremum
 from handler.kernels.elements import keep_elements, keep_nothing
 from handler.kernels.extrema import find_extremum
 from handler.kernels.moments import find_moments, summarize
 from handler.kernels.pieces import Piece
-from handler.kernels.places import find_place
 from handler.kernels.sums import add_floats, add_integers
 from handler.kernels.truth import find_truth
 
 Kernel = Callable[[Any, Piece], tuple[Any, ...]]
 
-# By the algebra whose states they make.
+# By the algebra of their states.
 KERNELS: Mapping[type[Algebra[Any]], Kernel] = MappingProxyType(
     {
         Count: keep_nothing,
@@ -40,8 +40,8 @@ KERNELS: Mapping[type[Algebra[Any]], Kernel] = MappingProxyType(
         Var: find_moments,
         Std: find_moments,
         Stats: summarize,
-        ArgMax: find_place,
-        ArgMin: find_place,
+        ArgMax: find_arg_extremum,
+        ArgMin: find_arg_extremum,
         Any_: find_truth,
         All: find_truth,
     }

@@ -4,7 +4,7 @@ import numpy as np
 
 from active_storage.algebra.extrema import greatest, least
 from active_storage.algebra.moments import Moments, Stats, Summary, Var
-from handler.core.missing import overwrite
+from handler.kernels.missing import overwrite
 from handler.kernels.pieces import Piece
 from handler.kernels.sums import total_of
 
@@ -22,7 +22,7 @@ def find_moments(_algebra: Var | Stats, piece: Piece) -> Moments:
 
 def summarize(algebra: Stats, piece: Piece) -> Summary:
     """The moments and the extrema of each cell of a piece."""
-    # Moments first: they want 0 for what is missing, the extrema something else.
+    # Moments first: they need 0 for missing elements, and the extrema need another value.
     moments = find_moments(algebra, piece)
     dtype = piece.values.dtype
     smallest = np.minimum.reduce(piece.filled(greatest(dtype)), axis=piece.axes).astype(np.float64)

@@ -1,25 +1,25 @@
-"""The piece: what every kernel is given."""
+"""The piece: the input of every kernel."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from handler.core.missing import overwrite
-from handler.core.select import Plan, Slab
+from handler.kernels.missing import overwrite
+from handler.kernels.walk import Slab, Walk
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Piece(NamedTuple):
-    """A part of the selected data, in the caller's direction.
+    """What is selected of a block, in the caller's direction.
 
     Attributes:
-        values: The elements; the memory is the piece's to overwrite.
-        mask: Which of them are missing, None where all are present.
-        counts: How many elements that are not missing each cell has.
+        values: The elements, whose memory a kernel may overwrite.
+        mask: Which elements are missing; None if all are present.
+        counts: The number of present elements of each cell.
         axes: The axes that are reduced.
-        slab: Where it lies.
-        plan: What it is a part of.
+        slab: The stop of the walk.
+        walk: The walk.
     """
 
     values: Array
@@ -27,10 +27,10 @@ class Piece(NamedTuple):
     counts: Any
     axes: tuple[int, ...]
     slab: Slab
-    plan: Plan
+    walk: Walk
 
     def filled(self, value: Any) -> Array:
-        """The values, with ``value`` for those that are missing."""
+        """The values, with missing ones overwritten by ``value``."""
         if self.mask is not None:
             overwrite(self.values, self.mask, value)
         return self.values

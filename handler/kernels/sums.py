@@ -8,8 +8,8 @@ import numpy as np
 from active_storage.algebra.sums import FloatSum, IntegerSum, IntegerTotal, Total, wide
 from handler.kernels.pieces import Array, Piece
 
-# What numkong adds up several times as fast as numpy, which writes each number down in float64 before: float32 in
-# float64 as well, small integers exactly. As long as what is added up lies together, and is more than a few numbers.
+# numkong adds these up several times as fast as numpy, which converts each number to float64 in memory first. It adds
+# float32 in float64 too, and small integers exactly. The numbers must be contiguous, and more than a few.
 _NUMKONG_DTYPES = frozenset(np.dtype(name) for name in ("float32", "int8", "uint8", "int16", "uint16"))
 _NUMKONG_LEAST = 16
 

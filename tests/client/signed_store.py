@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from handler.params import DISCOVERY_PATH
+from active_storage.grammar.targets import DISCOVERY_PATH
 
 KEYS = Credentials("access", "secret-of-the-keys")
 REGION = "us-east-1"

@@ -25,8 +25,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 import active_storage.client.boto3 as plugin
 from active_storage.client.boto3 import Proxy, S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth
-from handler.params import DISCOVERY_PATH
-from handler.spec import REDUCERS, ReductionSpec
+from active_storage.grammar.targets import DISCOVERY_PATH
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
 from tests.client.conftest import NUMBERS, PUBLIC_HOST
 from tests.client.signed_store import KEYS, REGION, Seen, Served, SignedStore, Wsgi, is_well_signed
 from tests.judge import check_data

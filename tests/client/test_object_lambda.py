@@ -15,8 +15,8 @@ import requests
 from botocore.exceptions import ClientError
 
 from active_storage.client.object_lambda import NotReduced, reducing
-from handler.errors import InvalidArgument, UnknownReducer
-from handler.params import split_query
+from active_storage.errors import InvalidArgument, UnknownReducer
+from active_storage.grammar.query import split_query
 from tests.client.conftest import NUMBERS
 from tests.client.signed_store import KEYS, REGION, Seen, Served, SignedStore
 

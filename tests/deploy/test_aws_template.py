@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cfnlint.decode.cfn_yaml import load
 
-from deploy.aws.package import PLATFORMS, PYTHON, write_zip
-from handler.origins import Origin, OriginPattern
+from active_storage.model.origins import Origin, OriginPattern
+from deploy.aws.package import PLATFORMS, PYTHON, requirements, write_zip
 from handler.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -56,10 +56,14 @@ def test_the_allowed_origins_are_the_endpoint_and_access_points(function: Any) -
 
 
 def test_the_function_is_made_of_the_servers_libraries_without_the_server() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    beyond = {re.split(r"[>=;\[]", requirement)[0] for requirement in extras["server"]}
-    assert beyond == {"s3-active-storage", "flask", "gunicorn"}
-    assert "s3-active-storage[lambda]" in extras["server"]
+    client, service = (
+        tomllib.loads((ROOT / path).read_text())["project"] for path in ("pyproject.toml", "handler/pyproject.toml")
+    )
+    named = {*client["dependencies"], *service["dependencies"]}
+    assert {re.split(r"[>=;\[]", requirement)[0] for requirement in named - set(requirements())} == {client["name"]}
+    assert set(requirements()) < named
+    beyond = {re.split(r"[>=;\[]", requirement)[0] for requirement in service["optional-dependencies"]["server"]}
+    assert beyond == {"flask", "gunicorn"}
 
 
 def test_a_zip_is_the_same_wherever_and_whenever_it_is_made(tmp_path: Path) -> None:

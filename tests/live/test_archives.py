@@ -15,9 +15,11 @@ import pytest
 from activestorage.active import Active
 from numpy.ma import masked_values  # noqa: TID251  # the judge may be slow
 
+from active_storage.grammar.reductions import format_segment
+from active_storage.model.missing import Missing
+from active_storage.model.spec import ReductionSpec
+from active_storage.model.steps import Step
 from deploy.local.store import Store
-from handler.params import format_segment
-from handler.spec import Filter, Missing, ReductionSpec
 
 pytestmark = pytest.mark.live
 
@@ -62,7 +64,7 @@ def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(archive: Archive,
         variable = file[name]
         pipeline = variable.id.get_create_plist()
         numbers = [pipeline.get_filter(place)[0] for place in range(pipeline.get_nfilters())]
-        filters = tuple(Filter(FILTERS[number]) for number in numbers)
+        filters = tuple(Step(FILTERS[number]) for number in numbers)
         for place in range(variable.id.get_num_chunks()):
             chunk = variable.id.get_chunk_info(place)
             assert chunk.byte_offset in {info.byte_offset for info in again[name].id._index.values()}
@@ -75,7 +77,7 @@ def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(archive: Archive,
                     shape=CHUNKS,
                     offset=chunk.byte_offset,
                     size=chunk.size,
-                    filters=filters,
+                    steps=filters,
                     missing=Missing((FILL,)),
                 )
                 answer = proxied.get_object(Bucket=reducer, Key=f"{format_segment(spec)}/{BUCKET}/{key}")

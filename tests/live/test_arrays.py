@@ -6,8 +6,8 @@ import cbor2
 import pytest
 import requests
 
+from active_storage.grammar.reductions import format_segment
 from deploy.local.store import Store
-from handler.params import format_segment
 from tests.array_cases import CASES, ArrayCase, as_json, is_in_json
 from tests.judge import check_data
 

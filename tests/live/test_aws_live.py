@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from active_storage.model.spec import ReductionSpec
 from deploy.local.samples import BUCKET, DTYPES, sample_array
 from deploy.local.store import Store
-from handler.contracts.aws import Function
-from handler.contracts.door import Service
-from handler.spec import ReductionSpec
+from handler.doors.aws import Function
+from handler.doors.service import Service
 from tests.client.signed_store import serving
-from tests.contracts.test_aws import Context, event
+from tests.doors.test_aws import Context, event
 from tests.helpers import make_settings
 from tests.judge import check_data
 from tests.lambda_endpoint import Answered, LambdaEndpoint

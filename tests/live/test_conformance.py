@@ -8,8 +8,8 @@ import requests
 import s3fs
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from active_storage.model.dtypes import DTYPES
 from deploy.local.store import Store
-from handler.spec import DTYPES
 from tests.conformance import Case, cases, check, questions
 
 pytestmark = pytest.mark.live

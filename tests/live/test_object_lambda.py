@@ -18,12 +18,13 @@ from minio import Minio
 from minio.error import S3Error
 
 from active_storage.client.object_lambda import reducing
+from active_storage.grammar.reductions import format_reduction
+from active_storage.model.dtypes import DTYPES as ALL_DTYPES
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
 from deploy.local.processes import LOOPBACK
 from deploy.local.samples import BUCKET, DTYPES, TEMPERATURES, sample_array
 from deploy.local.store import Store
-from handler.params import format_reduction
-from handler.spec import DTYPES as ALL_DTYPES
-from handler.spec import REDUCERS, ReductionSpec
 from tests.array_cases import CASES
 from tests.client.signed_store import serving
 from tests.events import make_event
@@ -168,7 +169,7 @@ def test_conditions_are_on_the_result(s3: Any) -> None:
 def test_errors_reach_the_client_with_their_own_codes(s3: Any, targets: Targets) -> None:
     assert refused(s3, Key="missing")[:2] == (404, "NoSuchKey")
     assert refused(s3, "sum/;byte_order=odd")[:2] == (400, "InvalidArgument")
-    assert refused(s3, "sum") == (400, "InvalidArgument", "dtype: is not given")
+    assert refused(s3, "sum") == (400, "InvalidArgument", "dtype: is required")
     assert refused(s3, "/float32")[:2] == (400, "InvalidArgument")
     assert refused(s3, "sum/float64;size=4")[:2] == (400, "IncompleteElement")
     assert refused(s3, VersionId="null")[:2] == (501, "NotImplemented")
@@ -183,7 +184,7 @@ def test_a_store_without_the_token_is_not_told_of_its_own_event(s3: Any, targets
 @pytest.mark.parametrize(
     ("query", "status", "code", "part"),
     [
-        ({"reducer": "sum", "dtype": "float31"}, 400, "InvalidArgument", "dtype: no data type 'float31'"),
+        ({"reducer": "sum", "dtype": "float31"}, 400, "InvalidArgument", "dtype: there is no data type 'float31'"),
         ({"reducer": "median", "dtype": "float32"}, 404, "NoSuchReducer", "'median'"),
         ({"reducer": "sum", "dtype": "float32", "axes": "0"}, 400, "InvalidArgument", "'axes'"),
     ],

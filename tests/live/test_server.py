@@ -27,6 +27,7 @@ from handler.app import _HANG_UP_SECONDS
 from handler.settings import ENV_PREFIX
 from tests import faulty_store
 from tests.faulty_store import Call, FaultyStore, HangUp, plain, well
+from tests.helpers import BLOCK_BYTES
 
 pytestmark = pytest.mark.live
 
@@ -316,13 +317,13 @@ def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
     body = bytes(64 << 20)
 
     def behave(call: Call) -> None:
-        call.send(plain("200 OK", body, {"ETag": '"1"'}).head + body[: 1 << 20])
+        call.send(plain("200 OK", body, {"ETag": '"1"'}).head + body[:BLOCK_BYTES])
         asked.set()
         has_hung_up.wait(10)
         # The service looks every so often, and is through with the rest in less.
         time.sleep(2 * _HANG_UP_SECONDS)
         try:
-            call.send(body[1 << 20 :])
+            call.send(body[BLOCK_BYTES:])
         except HangUp:
             was_cut.set()
             raise

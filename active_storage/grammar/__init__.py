@@ -1,0 +1,12 @@
+"""From text to values and back: the one grammar of paths, queries, parameters and byte ranges.
+
+    target     = "/" reducer "/" segment "/" object      a reduction of an object
+    segment    = dtype *( ";" name "=" value )            RFC 3986, section 3.3: path parameters
+    object     = bucket "/" key                           neither parsed nor decoded
+    query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
+    reduction  = reducer "/" segment                      without an object; either of the two may be empty
+
+The reducer and the segment are percent-decoded before they are parsed, since clients encode what they like there
+(boto3 writes ``;`` as ``%3B``). What is sent on to the store stays raw. ``parse_`` and ``format_`` are pairs: what one
+writes the other reads.
+"""

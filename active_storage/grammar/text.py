@@ -1,0 +1,47 @@
+"""Percent-encoding (RFC 3986, section 2.1): one rule for our own names. What is the store's is never touched."""
+
+import re
+from urllib.parse import quote, unquote
+
+from active_storage.errors import InvalidArgument
+
+# What must be percent-encoded in a request target: white space, controls, "#", all beyond ASCII (RFC 3986, 2).
+_UNENCODED_RE = re.compile(r'[^!-"$-~]')
+
+# Two hexadecimal digits must follow every "%" (RFC 3986, section 2.1).
+_BROKEN_ESCAPE_RE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+# Escapes of bytes beyond ASCII, of which several make a character.
+_BEYOND_ASCII_RE = re.compile(r"%[89A-Fa-f]")
+
+
+def decode(text: str, field: str) -> str:
+    """``text`` without percent-encoding. A plus is not a space, as in every path.
+
+    Raises:
+        InvalidArgument: An escape is malformed, a character is not encoded, or the bytes are not UTF-8.
+    """
+    ensure_encoded(text, field)
+    return unquote(text)
+
+
+def ensure_encoded(text: str, field: str) -> None:
+    """Pass if ``decode`` can decode the text.
+
+    Raises:
+        InvalidArgument: As in ``decode``.
+    """
+    if _BROKEN_ESCAPE_RE.search(text):
+        raise InvalidArgument(field, "has a % without two hexadecimal digits after it")
+    if _UNENCODED_RE.search(text):
+        raise InvalidArgument(field, "has a character that must be percent-encoded")
+    if _BEYOND_ASCII_RE.search(text):
+        try:
+            unquote(text, errors="strict")
+        except UnicodeDecodeError:
+            raise InvalidArgument(field, "is not UTF-8 under its percent-encoding") from None
+
+
+def encode(text: str, safe: str = "/") -> str:
+    """``text`` percent-encoded like SigV4: all but unreserved characters and the ``safe`` ones."""
+    return quote(text, safe=f"{safe}-_.~")

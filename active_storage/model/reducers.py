@@ -1,0 +1,52 @@
+"""The table of reducers: the properties of each that do not need its arithmetic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+# Kinds of numpy's data types: b bool, i and u integers, f floats, c complex.
+_REAL = "biuf"
+
+
+@dataclass(frozen=True, slots=True)
+class ReducerRule:
+    """The properties of a reducer.
+
+    Attributes:
+        result_dtype: The result's data type; None for that of the elements.
+        widens: Whether integers and bools give float64.
+        kinds: The kinds of data types that it accepts.
+        leading: The size of an additional first dimension of the result; 0 for none.
+        one_axis: Whether it reduces along exactly one axis or along all.
+        takes_ddof: Whether it has the parameter ``ddof``.
+        needs_elements: Whether it is undefined without elements.
+        keeps_elements: Whether its result is the selected elements, whatever the axis.
+    """
+
+    result_dtype: str | None = None
+    widens: bool = False
+    kinds: str = _REAL
+    leading: int = 0
+    one_axis: bool = False
+    takes_ddof: bool = False
+    needs_elements: bool = False
+    keeps_elements: bool = False
+
+
+REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
+    {
+        "count": ReducerRule(result_dtype="int64", kinds=_REAL + "c"),
+        "max": ReducerRule(needs_elements=True),
+        "min": ReducerRule(needs_elements=True),
+        "sum": ReducerRule(kinds=_REAL + "c"),
+        "select": ReducerRule(kinds=_REAL + "c", keeps_elements=True),
+        "mean": ReducerRule(widens=True, kinds=_REAL + "c"),
+        "var": ReducerRule(widens=True, takes_ddof=True),
+        "std": ReducerRule(widens=True, takes_ddof=True),
+        "argmax": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
+        "argmin": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
+        "any": ReducerRule(result_dtype="bool"),
+        "all": ReducerRule(result_dtype="bool"),
+        "stats": ReducerRule(result_dtype="float64", leading=5),
+    }
+)

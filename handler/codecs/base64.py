@@ -1,0 +1,30 @@
+"""``base64``, numcodecs': RFC 4648, section 4, without line breaks."""
+
+import binascii
+
+from active_storage.errors import UndecodableData
+from handler.codecs.base import Told, translated
+
+# Four characters stand for three bytes; so many are decoded together.
+_PIECE_CHARACTERS = 1024 * 1024
+
+
+def undo(data: memoryview, told: Told) -> memoryview:
+    """What was encoded, in new memory.
+
+    Raises:
+        UndecodableData: There are other characters, or no whole number of fours.
+        EntityTooLarge: More would come out than the budget allows.
+    """
+    target, filled = told.allocate(-(-len(data) // 4) * 3), 0
+    for start in range(0, len(data), _PIECE_CHARACTERS):
+        piece = data[start : start + _PIECE_CHARACTERS]
+        is_last = start + len(piece) == len(data)
+        with translated("base64", ValueError):
+            decoded = binascii.a2b_base64(piece, strict_mode=True)
+        if len(piece) % 4 or (not is_last and len(decoded) * 4 != len(piece) * 3):
+            raise UndecodableData("base64", "the data is cut short, or goes on after its end")
+        target[filled : filled + len(decoded)] = decoded
+        filled += len(decoded)
+        told.budget.check()
+    return target[:filled]

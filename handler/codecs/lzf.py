@@ -1,0 +1,36 @@
+"""``lzf``, h5py's: one block of LZF without a header, decoded by imagecodecs. No checksum.
+
+Nothing tells how much will come out but the data itself, so memory is tried that is as large as is likely, and then
+twice as large, up to what so many bytes can become.
+"""
+
+from active_storage.errors import UndecodableData
+from handler.codecs.base import Told, cut_short, load
+
+_ID = "lzf"
+
+# Three bytes may stand for 264: a match's length is 9 bits and 9 more.
+_MOST_FROM_THREE = 264
+
+
+def undo(data: memoryview, told: Told) -> memoryview:
+    """What was compressed, in new memory.
+
+    Raises:
+        UndecodableData: The data is damaged or cut short.
+        EntityTooLarge: More would come out than the budget allows.
+    """
+    library = load(_ID, "imagecodecs", "imagecodecs")
+    if not data:
+        raise cut_short(_ID)
+    most = -(-len(data) // 3) * _MOST_FROM_THREE
+    size = min(max(told.likely_bytes, 1), most)
+    while True:
+        target = told.allocate(size)
+        try:
+            return target[: library.lzf_decode(data, out=target).nbytes]
+        except library.LzfError as error:
+            # Too little memory is one of its errors, and has no class of its own.
+            if size == most:
+                raise UndecodableData(_ID, "the data is damaged, or was not written by this codec") from error
+        size = min(2 * size, most)

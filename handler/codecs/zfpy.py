@@ -1,0 +1,122 @@
+"""``zfpy``, numcodecs' and HDF5's filter 32013: a stream of zfp, decoded by imagecodecs. No checksum.
+
+numcodecs puts the whole header before the stream, HDF5 keeps it in the file: its ``cd_values`` are a version, then the
+header. The library reads beyond the end of a stream that is cut short or damaged. So it is given the stream with as
+many zeros behind it as the longest stream of that array could have: one that ends early gives other numbers, never
+other memory.
+
+The header, the lowest bit first: 32 bits of magic, 2 of the type of the numbers, 2 of the number of dimensions, 48 of
+the sizes, the last dimension's first, each less one; then 12 of the mode. Where those are all set, 64 more: 15 of the
+fewest bits of a block less one, and others that do not matter here.
+"""
+
+import math
+from dataclasses import dataclass
+from struct import pack
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from active_storage.errors import UndecodableData
+from handler.codecs.base import Told, cut_short, load, translated
+
+Bytes = npt.NDArray[np.uint8]
+
+_ID = "zfpy"
+
+_MAGIC = b"zfp\x05"
+_SHORT_BITS, _LONG_BITS = 96, 148
+_LONG_MODE = 0xFFF
+_DTYPES = (np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64))
+_SIZE_BITS = (48, 24, 16, 12)
+
+# Blocks have this side. No block of a fixed rate in a short mode takes more bits.
+_SIDE = 4
+_MOST_RATED_BITS = 2048
+
+
+def undo(data: memoryview, told: Told) -> memoryview:
+    """The numbers in C order, in new memory and this machine's byte order.
+
+    Raises:
+        UndecodableData: zfp does not write such a header.
+        EntityTooLarge: More would come out than the budget allows.
+    """
+    kept = told.step.value("cd_values")
+    head = pack(f"<{len(kept)}I", *kept)[4:] if isinstance(kept, tuple) else b""
+    header = _Header.parse(memoryview(head) if head else data)
+    library = load(_ID, "imagecodecs", "imagecodecs")
+    target = told.allocate(math.prod(header.shape) * header.dtype.itemsize)
+    padded_bytes = max(header.most_bytes, len(head) + len(data) + 1)
+    told.budget.hold(padded_bytes)
+    padded = np.zeros(padded_bytes, np.uint8)
+    _join(head, header.bits if head else 0, data, padded)
+    numbers = np.frombuffer(target, header.dtype).reshape(header.shape)
+    with translated(_ID, library.ZfpError, ValueError, RuntimeError):
+        library.zfp_decode(padded, out=numbers)
+    return target
+
+
+def _join(head: bytes, head_bits: int, data: memoryview, padded: Bytes) -> None:
+    """Put the bits of the data behind those of a header, which may end inside a byte."""
+    start, shift = divmod(head_bits, 8)
+    stored = np.frombuffer(data, np.uint8)
+    padded[: len(head)] = np.frombuffer(head, np.uint8)
+    padded[start + bool(shift) :] = 0
+    if not shift:
+        padded[start : start + len(stored)] = stored
+        return
+    padded[start] &= (1 << shift) - 1
+    padded[start : start + len(stored)] |= stored << shift
+    padded[start + 1 : start + 1 + len(stored)] |= stored >> (8 - shift)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a stream says of its array.
+
+    Attributes:
+        dtype: Of its numbers.
+        shape: Its own.
+        bits: How many the header takes.
+        least_bits: How many a block takes at least.
+    """
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    bits: int
+    least_bits: int
+
+    @classmethod
+    def parse(cls, data: memoryview) -> Self:
+        """The header that ``data`` begins with.
+
+        Raises:
+            UndecodableData: zfp does not write such a header.
+        """
+        if len(data) < _SHORT_BITS // 8:
+            raise cut_short(_ID)
+        if data[: len(_MAGIC)] != _MAGIC:
+            raise UndecodableData(_ID, "the data is damaged, or was not written by this codec")
+        bits = int.from_bytes(data[len(_MAGIC) : -(-_LONG_BITS // 8)], "little")
+        kind, dimensions, sizes = bits & 3, (bits >> 2 & 3) + 1, bits >> 4
+        width = _SIZE_BITS[dimensions - 1]
+        shape = tuple((sizes >> width * place & (1 << width) - 1) + 1 for place in reversed(range(dimensions)))
+        if bits >> 52 & _LONG_MODE != _LONG_MODE:
+            return cls(_DTYPES[kind], shape, _SHORT_BITS, _MOST_RATED_BITS)
+        if 8 * len(data) < _LONG_BITS:
+            raise cut_short(_ID)
+        return cls(_DTYPES[kind], shape, _LONG_BITS, (bits >> 64 & 0x7FFF) + 1)
+
+    @property
+    def most_bytes(self) -> int:
+        """No stream of the array is longer, whatever is in it.
+
+        A block is an exponent, then planes of bits: of each number one in every plane, and as many that say where the
+        next number begins.
+        """
+        blocks: int = math.prod(-(-size // _SIDE) for size in self.shape)
+        numbers: int = _SIDE ** len(self.shape)
+        bits = 64 + 2 * numbers * (8 * self.dtype.itemsize + 1)
+        return self.bits // 8 + 16 + blocks * max(bits, self.least_bits) // 8

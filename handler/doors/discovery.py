@@ -1,0 +1,37 @@
+"""The discovery document, ``GET /.well-known/s3-active-storage``: what a client needs for signing and asking."""
+
+import json
+
+from active_storage.errors import NoSuchDoor
+from active_storage.grammar.parameters import PARAMETERS
+from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.reducers import REDUCERS
+from handler.doors.door import Reply, Request
+from handler.doors.error_replies import write_xml_error
+from handler.doors.service import Service
+
+METHODS = ("GET", "HEAD")
+
+write_error = write_xml_error
+
+
+def reply_to(request: Request, service: Service) -> Reply:
+    """The document. Clients have relied on its first four fields since the first version.
+
+    Raises:
+        NoSuchDoor: The path names another well-known document.
+    """
+    if request.path != DISCOVERY_PATH:
+        raise NoSuchDoor(f"the only well-known document here is {DISCOVERY_PATH}")
+    document = {
+        "active_storage_version": "v1",
+        "s3_endpoint": str(service.settings.public_store),
+        "available_reducers": list(REDUCERS),
+        "supported_datatypes": list(DTYPES),
+        "supported_parameters": list(PARAMETERS),
+        "object_door": OBJECT_DOOR,
+    }
+    body = json.dumps(document).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    return Reply(200, headers, body)

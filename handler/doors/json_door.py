@@ -1,0 +1,92 @@
+"""The way through the two JSON doors: from a request to a reduction.
+
+A POST names the reducer in its path and the object in its body. The reply is the version's own: ``json_v1.py`` and
+``json_v2.py``.
+"""
+
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from active_storage.errors import (
+    IncompleteElement,
+    InvalidArgument,
+    NoSuchDoor,
+    OriginNotAllowed,
+    StoreError,
+    UnknownReducer,
+)
+from active_storage.model.reducers import REDUCERS
+from handler.doors.door import Request
+from handler.doors.json_body import read_body
+from handler.doors.json_credentials import find_signer, read_credentials
+from handler.doors.json_location import ObjectLocation
+from handler.doors.json_request import JsonQuestion
+from handler.doors.service import Service
+from handler.engine.engine import Reduction
+from handler.stores.signed import FallbackSource, SignedSource
+from handler.stores.signers import Credentials
+from handler.stores.source import Source
+
+METHODS = ("POST",)
+
+
+def reduce(
+    request: Request, service: Service, parse: Callable[[str, bytes], JsonQuestion]
+) -> tuple[JsonQuestion, Reduction]:
+    """What a request asks for, and its reduction.
+
+    Args:
+        request: The request.
+        service: What all requests share.
+        parse: Parses the body of a request for a reducer.
+
+    Raises:
+        ActiveStorageError: There is no result.
+    """
+    reducer = find_reducer(request.path)
+    credentials = read_credentials(request.headers)
+    question = parse(reducer, read_body(request))
+    spec, location = question.spec, question.location
+    request.record.add(reducer=spec.reducer, dtype=spec.dtype)
+    source = open_location(location, credentials, request, service)
+    try:
+        return question, service.engine.reduce(spec, source, request.scope)
+    except OriginNotAllowed as error:
+        raise InvalidArgument(location.field, "lies at an origin that is not on the allow-list") from error
+    except IncompleteElement as error:
+        raise InvalidArgument("size", f"is not a whole number of {spec.dtype} elements") from error
+    except StoreError as error:
+        if error.status == 416:
+            raise InvalidArgument("offset", "lies outside the object") from error
+        raise
+
+
+def find_reducer(path: str) -> str:
+    """The reducer that a path such as ``/v2/sum/`` names. Additional slashes are ignored.
+
+    Raises:
+        UnknownReducer: There is no reducer of that name.
+        NoSuchDoor: The path has no second part, or a third one.
+    """
+    version, *rest = [unquote(segment, errors="replace") for segment in path.split("/") if segment]
+    if len(rest) != 1:
+        raise NoSuchDoor(f"nothing answers here; ask for /{version}/reducer/")
+    if rest[0] not in REDUCERS:
+        # The clients' own word.
+        raise UnknownReducer(f"unsupported operation {rest[0][:60]}")
+    return rest[0]
+
+
+def open_location(
+    location: ObjectLocation, credentials: Credentials | None, request: Request, service: Service
+) -> Source:
+    """The source at a location, asked for in the caller's name.
+
+    Raises:
+        BadCredentials: The name in the credentials cannot be an S3 access key.
+    """
+    signer = find_signer(location, credentials, request, service)
+    sources = [
+        SignedSource(service.transport, location.origin, target, signer, request.scope) for target in location.targets
+    ]
+    return sources[0] if len(sources) == 1 else FallbackSource(*sources)

@@ -1,0 +1,155 @@
+"""The members of a JSON request: their names, their JSON types, and the parser from a body to them.
+
+What both versions send is one model, and each version adds a small one of its own. The models are strict: a float is
+refused for an integer and text for a number; an unknown member and a duplicate member are refused. ``null`` means that
+the member is absent. Which values make sense together is for the spec to say.
+
+No error text holds a part of the body, except names of members, data types and codecs, and numbers.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from active_storage.errors import InvalidArgument
+from active_storage.model.dtypes import MAX_DIMENSIONS
+from active_storage.model.missing import MISSING_RULES
+from handler.doors.json_body import name_member, read_object
+
+# A key of 1,024 bytes has 3,072 characters if all are percent-encoded, and a presigned query can have as many.
+_MAX_TEXT_CHARACTERS = 8192
+
+# The same as in HDF5 (H5Z_MAX_NFILTERS).
+_MAX_FILTERS = 32
+
+_INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+
+# Our texts for pydantic's types of errors whose own texts use pydantic's words.
+_FAULTS: Mapping[str, str] = MappingProxyType(
+    {
+        "extra_forbidden": "is not a member of this request",
+        "missing": "is required",
+        "model_type": "should be an object",
+    }
+)
+
+
+def _ensure_number(value: Any) -> int | float:
+    number = value
+    if type(value) is int and not _INT64_MIN <= value <= _UINT64_MAX:
+        # Few writers of JSON keep more digits than a float has, so that such a number is read as a float.
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    if type(number) not in (int, float) or not math.isfinite(number):
+        raise PydanticCustomError("number", "should be a number, and a finite one")
+    return number  # type: ignore[no-any-return]  # its type was just checked
+
+
+def _read_nan(value: Any) -> Any:
+    # JSON has no number for NaN. Zarr and numpy write it as one of these texts.
+    return math.nan if value in ("nan", "NaN") else _ensure_number(value)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if type(value) is int else value
+
+
+def _ensure_ascending(axes: list[int]) -> list[int]:
+    if any(later <= earlier for earlier, later in itertools.pairwise(axes)):
+        raise PydanticCustomError("axes", "should be ascending and without repeats")
+    return axes
+
+
+_Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
+_Number = Annotated[Any, AfterValidator(_ensure_number)]
+_Value = Annotated[Any, AfterValidator(_read_nan)]
+_Values = Annotated[list[_Value], Field(max_length=MISSING_RULES["missing_values"][1])]
+_Limits = Annotated[list[_Number], Field(max_length=MISSING_RULES["valid_range"][1])]
+_Index = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
+_Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
+_Axis = Annotated[int, Field(ge=0)]
+_Axes = Annotated[
+    list[_Axis], Field(max_length=MAX_DIMENSIONS), BeforeValidator(_as_list), AfterValidator(_ensure_ascending)
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class StepMembers(_Strict):
+    """The members of a step; parameters of its codec may follow."""
+
+    # The parameters are those of its row in ``active_storage.model.codecs``.
+    model_config = ConfigDict(extra="allow")
+
+    id: _Text
+    element_size: int | None = None
+
+
+class MissingMembers(_Strict):
+    """The members of the rule for missing data."""
+
+    missing_value: _Value | None = None
+    missing_values: _Values | None = None
+    valid_min: _Number | None = None
+    valid_max: _Number | None = None
+    valid_range: _Limits | None = None
+
+
+class Members(_Strict):
+    """The members that both versions have."""
+
+    dtype: _Text
+    byte_order: _Text | None = None
+    offset: int | None = None
+    size: int | None = None
+    shape: Annotated[list[int], Field(max_length=MAX_DIMENSIONS)] | None = None
+    order: _Text | None = None
+    selection: Annotated[list[_Bounds], Field(max_length=MAX_DIMENSIONS)] | None = None
+    compression: StepMembers | None = None
+    filters: Annotated[list[StepMembers], Field(max_length=_MAX_FILTERS)] | None = None
+    missing: MissingMembers | None = None
+
+
+class MembersV1(Members):
+    """The members of version 1."""
+
+    source: _Text
+    bucket: _Text
+    object: _Text
+
+
+class MembersV2(Members):
+    """The members of version 2."""
+
+    interface_type: _Text
+    url: _Text
+    axis: _Axes | None = None
+    # Accepted without effect: there is no cache of chunks to disable.
+    option_disable_chunk_cache: bool | None = None
+    option_shape_as_bytes: bool | None = None
+    option_count_as_bytes: bool | None = None
+
+
+_AnyMembers = TypeVar("_AnyMembers", bound=Members)
+
+
+def parse_members(model: type[_AnyMembers], body: bytes) -> _AnyMembers:
+    """The members that a body holds.
+
+    Raises:
+        InvalidArgument: The body is not JSON, or a member has a wrong name or type.
+    """
+    try:
+        return model.model_validate(read_object(body))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise InvalidArgument(name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None

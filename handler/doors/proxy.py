@@ -1,0 +1,35 @@
+"""The direct proxy: ``GET /{reducer}/{dtype}[;param=value]*/{bucket}/{key}``, for every S3 client.
+
+The caller signs the request for the object in the store, and the store verifies the signature.
+"""
+
+from active_storage.grammar.query import split_query
+from active_storage.grammar.reductions import merge, parse_path
+from active_storage.grammar.targets import split_path
+from active_storage.grammar.text import ensure_encoded
+from handler.doors.door import Reply, Request
+from handler.doors.error_replies import write_xml_error
+from handler.doors.s3_door import ensure_known, parse_question, reply_with_object
+from handler.doors.service import Service
+from handler.stores.passthrough import PassthroughSource, SignedCall, build_request
+
+METHODS = ("GET", "HEAD")
+
+write_error = write_xml_error
+
+
+def reply_to(request: Request, service: Service) -> Reply:
+    """The reply to a request for a reduction.
+
+    Raises:
+        ActiveStorageError: There is no result.
+    """
+    path = split_path(request.path)
+    query = split_query(request.query)
+    ensure_known(query.rest)
+    ensure_encoded(path.object_path, field="key")
+    call = SignedCall.of(path.object_path, query.rest, request.headers)
+    question = parse_question(merge(parse_path(path), query.parameters), call.headers, call.signed)
+    store_request = build_request(service.settings.store, service.settings.public_store, call, question.conditions)
+    source = PassthroughSource(service.transport, store_request, request.scope)
+    return reply_with_object(question, source, service, request.scope, is_head=request.method == "HEAD")

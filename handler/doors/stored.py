@@ -1,0 +1,89 @@
+"""The object itself, unchanged: ``GET /obj/{bucket}/{key}``, so that a client needs one endpoint only."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from active_storage.errors import ActiveStorageError
+from active_storage.grammar.query import StoreQuery
+from active_storage.grammar.ranges import NEGOTIATED_HEADERS, parse_range
+from active_storage.grammar.targets import split_path
+from active_storage.grammar.text import ensure_encoded
+from handler.doors.door import Reply, Request
+from handler.doors.error_replies import write_xml_error
+from handler.doors.service import Service
+from handler.observe.record import Record
+from handler.stores.headers import drop_nominated, is_hop
+from handler.stores.passthrough import PassthroughSource, SignedCall, build_request
+from handler.stores.source import ObjectFacts, Stream
+
+METHODS = ("GET", "HEAD")
+
+# Headers about one exchange, not about the object: our reply has its own.
+_OWN_HEADERS = frozenset({"date", "server", "x-amz-request-id"})
+
+write_error = write_xml_error
+
+
+def reply_to(request: Request, service: Service) -> Reply:
+    """The reply to a request for the object: the store's own headers and bytes.
+
+    Raises:
+        ActiveStorageError: The store does not deliver the object.
+    """
+    path = split_path(request.path)
+    ensure_encoded(path.object_path, field="key")
+    ensure_encoded(request.query, field="query")
+    call = SignedCall.of(path.object_path, StoreQuery.of(request.query), request.headers)
+    byte_range = parse_range(call.headers["range"]) if "range" in call.headers else None
+    conditions = {name: call.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & call.headers.keys()}
+    store_request = build_request(service.settings.store, service.settings.public_store, call, conditions)
+    source = PassthroughSource(service.transport, store_request, request.scope)
+    if request.method == "HEAD":
+        facts = source.head(byte_range)
+        return Reply(facts.status, _object_headers(facts))
+    resources = ExitStack()
+    with resources:
+        most = service.engine.sizes.block_bytes
+        resources.enter_context(service.engine.gate.account()).hold(most)
+        stream = resources.enter_context(source.open(byte_range))
+        # The first piece is read before the status is sent: until then, an error can still become the reply.
+        buffer = memoryview(bytearray(min(most, stream.facts.length)))
+        first = stream.readinto(buffer)
+        # The resources are released after the last piece is sent.
+        pieces = _Pieces(stream, buffer, first, resources.pop_all(), request.record)
+        return Reply(stream.facts.status, _object_headers(stream.facts), pieces)
+
+
+def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
+    kept = drop_nominated(facts.headers)
+    return [(name, value) for name, value in kept.items() if name not in _OWN_HEADERS and not is_hop(name)]
+
+
+class _Pieces:
+    """The object's bytes. The first ``filled`` are in the buffer already, and ``close`` releases the resources."""
+
+    def __init__(self, stream: Stream, buffer: memoryview, filled: int, resources: ExitStack, record: Record) -> None:
+        self._stream = stream
+        self._buffer = buffer
+        self._filled = filled
+        self._resources = resources
+        self._record = record
+
+    def __iter__(self) -> Iterator[bytes]:
+        count = self._filled
+        try:
+            while count:
+                yield bytes(self._buffer[:count])
+                count = self._stream.readinto(self._buffer)
+        except ActiveStorageError as error:
+            # The status is sent already. On a ConnectionResetError the server closes the client's connection before
+            # the last byte, so that the client sees a short body.
+            self._record.add(outcome=error.logged_code)
+            raise ConnectionResetError(errno.ECONNRESET, "the object could not be read to its end") from None
+        finally:
+            self._record.add(bytes_read=self._stream.bytes_read)
+
+    def close(self) -> None:
+        """Release the resources."""
+        self._resources.close()

@@ -1,0 +1,81 @@
+"""The memory gate: how much memory requests may hold. Too much load is refused, before the process is killed for it."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from active_storage.errors import EntityTooLarge, SlowDown
+from handler.settings import Settings
+
+# Most requests hold a block for less than a second.
+_RETRY_AFTER_SECONDS = 1
+
+
+class MemoryGate:
+    """Counts the memory that the requests of a process hold. It never waits: what does not fit is refused at once.
+
+    Args:
+        limit_bytes: The most that all requests may hold together.
+        request_limit_bytes: The most that one request may hold.
+    """
+
+    def __init__(self, limit_bytes: int, request_limit_bytes: int) -> None:
+        self.request_limit_bytes = min(limit_bytes, request_limit_bytes)
+        self.held_bytes = 0
+        self._limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The gate for these settings."""
+        return cls(settings.memory_limit, settings.max_object_memory)
+
+    def account(self) -> "Account":
+        """An account for one request."""
+        return Account(self)
+
+    def take(self, count_bytes: int) -> None:
+        """Count memory that a request begins to hold.
+
+        Raises:
+            SlowDown: Other requests hold too much at the moment.
+        """
+        with self._lock:
+            if self.held_bytes + count_bytes > self._limit_bytes:
+                raise SlowDown("the memory for requests is in use; try again later", _RETRY_AFTER_SECONDS)
+            self.held_bytes += count_bytes
+
+    def give_back(self, count_bytes: int) -> None:
+        """Count memory that a request no longer holds."""
+        with self._lock:
+            self.held_bytes -= count_bytes
+
+
+class Account:
+    """The memory that one request holds. A context manager: at its end all of it is given back."""
+
+    def __init__(self, gate: MemoryGate) -> None:
+        self._gate = gate
+        self._held_bytes = 0
+
+    def hold(self, count_bytes: int) -> None:
+        """Hold more bytes.
+
+        Raises:
+            EntityTooLarge: The request would hold more than any request may.
+            SlowDown: Other requests hold too much at the moment.
+        """
+        needed, most = self._held_bytes + count_bytes, self._gate.request_limit_bytes
+        if needed > most:
+            raise EntityTooLarge(f"the request needs {needed} bytes of memory; the limit is {most}")
+        self._gate.take(count_bytes)
+        self._held_bytes = needed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._gate.give_back(self._held_bytes)
+        self._held_bytes = 0

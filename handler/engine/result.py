@@ -1,0 +1,104 @@
+"""The result: from numbers to the bytes that every door sends."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from active_storage.algebra import Reduced
+from active_storage.errors import NothingToReduce
+from active_storage.model.dtypes import DTYPES, Order
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
+from handler.kernels.walk import Walk
+
+# The most counts in a description: more than a header holds. Without a limit, a shape could make it large.
+_MAX_DESCRIBED_COUNTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result, or the description of one before it is computed.
+
+    Attributes:
+        dtype: The data type of the values, a name in ``DTYPES``.
+        shape: The shape of the values; () for a single one.
+        counts: The number of elements of each cell, in the order of the data, as int64 in a result; None in a
+            description that does not know them, or if they are too many for it.
+        count_total: The sum of the counts; None if it is not known yet.
+        empty_total: The number of cells without elements; None if it is not known yet.
+        data: The values, little-endian and in C order; in F order if data of F order is not reduced along any axis;
+            empty in a description.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    counts: Sequence[int] | None
+    count_total: int | None
+    empty_total: int | None
+    data: bytes = b""
+
+    @classmethod
+    def of(cls, spec: ReductionSpec, walk: Walk, reduced: Reduced) -> Self:
+        """The result of a reduction's numbers."""
+        values = _arrange(spec, walk, reduced.values)
+        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        order: Order = "F" if _keeps_order(spec) else "C"
+        # A memoryview: Python numbers for millions of cells would take several times the memory of the result.
+        counts = walk.arrange(reduced.counts).ravel(order=order).data
+        total, present = int(reduced.counts.sum()), np.count_nonzero(reduced.counts)
+        empty = 0 if REDUCERS[spec.reducer].keeps_elements else reduced.counts.size - int(present)
+        return cls(spec.result_dtype, values.shape, counts, total, empty, values.tobytes(order=order))
+
+    @classmethod
+    def describe(cls, spec: ReductionSpec, walk: Walk) -> Self:
+        """The description of the result of a walk."""
+        rule = REDUCERS[spec.reducer]
+        cells = walk.result_shape
+        shape = (rule.leading, *cells) if rule.leading else cells
+        if spec.missing is not None:
+            return cls(spec.result_dtype, shape, None, None, None)
+        total = walk.count_selected
+        number = 1 if rule.keeps_elements else math.prod(cells)
+        counts = (total // number if number else 0,) * number if number <= _MAX_DESCRIBED_COUNTS else None
+        empty = 0 if total or rule.keeps_elements else number
+        return cls(spec.result_dtype, shape, counts, total, empty)
+
+    def ensure_not_empty(self, spec: ReductionSpec) -> None:
+        """Pass unless it is a single value of no elements, and the reducer has no value for no elements.
+
+        For doors whose replies cannot say that a value is empty.
+
+        Raises:
+            NothingToReduce: It is the maximum of no elements, for instance.
+        """
+        if REDUCERS[spec.reducer].needs_elements and self.empty_total and not self.shape:
+            raise NothingToReduce(f"there are no elements to take the {spec.reducer} of")
+
+    def with_nan_where_empty(self) -> Self:
+        """The same with NaN in each cell without elements, if the data type is a float.
+
+        Copies the values if there is such a cell.
+        """
+        if not self.empty_total or not self.data or DTYPES[self.dtype].kind != "f":
+            return self
+        values = np.frombuffer(self.data, DTYPES[self.dtype].newbyteorder("<")).copy()
+        values[np.asarray(self.counts) == 0] = np.nan
+        return replace(self, data=values.tobytes())
+
+    @property
+    def length(self) -> int:
+        """The size of the data, in bytes."""
+        return DTYPES[self.dtype].itemsize * math.prod(self.shape)
+
+
+def _arrange(spec: ReductionSpec, walk: Walk, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if REDUCERS[spec.reducer].leading:
+        return np.stack([walk.arrange(each) for each in values])
+    return walk.arrange(values)
+
+
+def _keeps_order(spec: ReductionSpec) -> bool:
+    return spec.order == "F" and not spec.reduced_axes and not REDUCERS[spec.reducer].leading

@@ -1,0 +1,116 @@
+"""Sources and a store in memory, with which everything above the seam runs without a network.
+
+A test that needs trouble subclasses it in a few lines.
+"""
+
+from collections.abc import Mapping
+
+from active_storage.errors import NotModified, PreconditionFailed, StoreError, StoreTimeout
+from active_storage.model.etag import ETag, parse_etags
+from active_storage.model.origins import Origin
+from active_storage.model.ranges import ByteRange
+from handler.scope import Scope
+from handler.stores.source import ObjectFacts, Source, Stream
+from handler.stores.store_request import StoreRequest
+from handler.stores.transport import Transport
+
+
+class FakeStream(Stream):
+    """The bytes of a ``FakeSource``, in reads of at most ``read_bytes``."""
+
+    def __init__(self, source: "FakeSource", facts: ObjectFacts) -> None:
+        self.facts = facts
+        self._source = source
+        source.open_streams += 1
+        self._is_open = True
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        start = self.facts.start + self.bytes_read
+        stop = min(start + min(len(buffer), self._source.read_bytes), self.facts.stop)
+        buffer[: stop - start] = self._source.data[start:stop]
+        self.bytes_read += stop - start
+        return stop - start
+
+    def close(self) -> None:
+        self._source.open_streams -= self._is_open
+        self._is_open = False
+
+
+class FakeSource(Source):
+    """An object in memory.
+
+    Args:
+        data: Its bytes.
+        etag: Its ``ETag`` header.
+        read_bytes: The largest piece that one read gives, so that a test can cut the data anywhere.
+        headers: What the store says beside.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        etag: str | None = '"fake"',
+        read_bytes: int = 1 << 30,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.data = data
+        self.etag = etag
+        self.read_bytes = read_bytes
+        self.headers = headers or {}
+        self.open_streams = 0
+
+    def __repr__(self) -> str:
+        return f"<FakeSource {len(self.data)} bytes>"
+
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        return FakeStream(self, self.head(byte_range))
+
+    def head(self, byte_range: ByteRange | None) -> ObjectFacts:
+        total = len(self.data)
+        start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
+        return ObjectFacts(206 if byte_range else 200, start, stop, total, ETag.from_header(self.etag), self.headers)
+
+
+class FakeStore(Transport):
+    """A store in memory, in the place of the one behind the network.
+
+    Args:
+        objects: Bytes by path, "/bucket/key" as it is sent.
+
+    Attributes:
+        requests: What was asked for, in order.
+        sources: The objects, which count what is open and what was read.
+    """
+
+    def __init__(self, objects: Mapping[str, bytes]) -> None:
+        self.sources = {path: FakeSource(data, etag=f'"{len(data)}-fake"') for path, data in objects.items()}
+        self.requests: list[StoreRequest] = []
+
+    def open(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> Stream:
+        return self._find(request, scope).open(byte_range)
+
+    def head(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> ObjectFacts:
+        return self._find(request, scope).head(byte_range)
+
+    def ensure_answers(self, origin: Origin, scope: Scope) -> None:
+        pass
+
+    def _find(self, request: StoreRequest, scope: Scope) -> FakeSource:
+        self.requests.append(request)
+        if scope.is_over:
+            raise StoreTimeout("the time for this request was over before the store was asked")
+        source = self.sources.get(request.target.partition("?")[0])
+        if source is None:
+            raise StoreError(404, "NoSuchKey", "The specified key does not exist.")
+        unless, only_if = (request.headers.get(name, "") for name in ("if-none-match", "if-match"))
+        if not unless and not only_if:
+            return source
+        etag = ETag.from_header(source.etag)
+        if etag is not None and any(etag.matches_weakly(each) for each in parse_etags(unless)):
+            raise NotModified(etag)
+        if only_if not in ("", "*") and not (
+            etag and any(etag.matches_strongly(each) for each in parse_etags(only_if))
+        ):
+            raise PreconditionFailed("the object has another ETag")
+        return source

@@ -1,0 +1,133 @@
+"""Partials made by hand, with numpy and the algebra's named states only, and what numpy says of the whole.
+
+As a program it is a client that joins what several machines know, for ``tests/test_distributions.py``: it runs where
+nothing is installed but the client and numpy, so that it imports nothing of these tests.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from active_storage.algebra import Algebra, Partial, join_partials, make_algebra
+from active_storage.algebra.arg_extrema import ArgExtremum
+from active_storage.algebra.counts import NoState
+from active_storage.algebra.elements import Elements
+from active_storage.algebra.extrema import Extremum
+from active_storage.algebra.moments import Moments, Summary
+from active_storage.algebra.sums import IntegerSum, IntegerTotal, Total, wide
+from active_storage.algebra.truth import Truth
+from active_storage.grammar.reductions import build_spec, parse_reduction
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def make_values(dtype: str, shape: tuple[int, ...]) -> Array:
+    """Numbers of a data type, the same in every run: signs and fractions where the type has them, and repetitions."""
+    numbers = np.random.default_rng(7).integers(-40, 40, shape)
+    kind = DTYPES[dtype].kind
+    by_kind: dict[str, Array] = {
+        "c": numbers + 0.5j * numbers[::-1],
+        "f": numbers / 8,
+        "u": abs(numbers),
+        "b": numbers % 3 == 0,
+    }
+    values: Array = by_kind.get(kind, numbers).astype(dtype)
+    return values
+
+
+def _moments(values: Array) -> Moments:
+    numbers = values.astype(np.float64)
+    return Moments(numbers.sum(0), np.zeros(values.shape[1:])[()], ((numbers - numbers.mean(0)) ** 2).sum(0))
+
+
+def _total(values: Array, algebra: Algebra[Any]) -> IntegerTotal | Total:
+    if isinstance(algebra, IntegerSum):
+        return IntegerTotal(values.sum(0, dtype=algebra.result_dtype))
+    total = values.sum(0, dtype=wide(algebra.dtype))
+    return Total(total, np.zeros_like(total)[()])
+
+
+_STATES: Mapping[str, Callable[[Array, Algebra[Any], int], Any]] = {
+    "count": lambda values, algebra, first: NoState(),
+    "max": lambda values, algebra, first: Extremum(values.max(0)),
+    "min": lambda values, algebra, first: Extremum(values.min(0)),
+    "sum": lambda values, algebra, first: _total(values, algebra),
+    "mean": lambda values, algebra, first: _total(values, algebra),
+    "var": lambda values, algebra, first: _moments(values),
+    "std": lambda values, algebra, first: _moments(values),
+    "argmax": lambda values, algebra, first: ArgExtremum(values.max(0), np.int64(first) + values.argmax(0)),
+    "argmin": lambda values, algebra, first: ArgExtremum(values.min(0), np.int64(first) + values.argmin(0)),
+    "any": lambda values, algebra, first: Truth(values.any(0)),
+    "all": lambda values, algebra, first: Truth(values.all(0)),
+    "stats": lambda values, algebra, first: Summary(
+        *_moments(values), values.min(0).astype(np.float64), values.max(0).astype(np.float64)
+    ),
+}
+
+
+def make_partial(spec: ReductionSpec, whole: Array, first: int, end: int) -> Partial[Any]:
+    """What a machine knows that has the rows from ``first`` to before ``end``, each an element of every cell."""
+    values, algebra = whole[first:end], make_algebra(spec)
+    if spec.reducer == "select":
+        selected = np.zeros_like(whole)
+        selected[first:end] = values
+        return Partial(np.int64(values.size), Elements(selected))
+    state = _STATES[spec.reducer](values, algebra, first)
+    return Partial(np.full(whole.shape[1:], len(values), np.int64)[()], state)
+
+
+_NUMPYS: Mapping[str, Callable[[Array, ReductionSpec], Any]] = {
+    "count": lambda whole, spec: np.full(whole.shape[1:], len(whole)),
+    "max": lambda whole, spec: whole.max(0),
+    "min": lambda whole, spec: whole.min(0),
+    "sum": lambda whole, spec: whole.sum(0, dtype=spec.result_dtype),
+    "select": lambda whole, spec: whole,
+    "mean": lambda whole, spec: whole.mean(0, dtype=wide(whole.dtype)),
+    "var": lambda whole, spec: whole.var(0, dtype=np.float64, ddof=spec.ddof),
+    "std": lambda whole, spec: whole.std(0, dtype=np.float64, ddof=spec.ddof),
+    "argmax": lambda whole, spec: whole.argmax(0),
+    "argmin": lambda whole, spec: whole.argmin(0),
+    "any": lambda whole, spec: whole.any(0),
+    "all": lambda whole, spec: whole.all(0),
+    "stats": lambda whole, spec: np.stack(
+        [
+            np.full(whole.shape[1:], float(len(whole))),
+            *(values.astype(np.float64) for values in (whole.min(0), whole.max(0), whole.mean(0, dtype=np.float64))),
+            whole.var(0, dtype=np.float64) * len(whole),
+        ]
+    ),
+}
+
+
+def check_result(spec: ReductionSpec, partial: Partial[Any], whole: Array) -> None:
+    """The partial, finished, is what numpy makes of all the rows: to the last bit, but for the rounding of floats."""
+    reduced = make_algebra(spec).finish_partial(partial)
+    expected = np.asarray(_NUMPYS[spec.reducer](whole, spec)).astype(spec.result_dtype)
+    assert reduced.values.dtype == expected.dtype
+    assert reduced.values.shape == expected.shape
+    tolerance = 4 * np.finfo(expected.dtype).eps if expected.dtype.kind in "fc" else 0
+    np.testing.assert_allclose(reduced.values, expected, rtol=float(tolerance), atol=0)
+    assert reduced.counts.sum() == whole.size
+
+
+def main() -> None:
+    """Join two machines' partials by every reducer, where there is no service."""
+    whole = make_values("float32", (101,))
+    for reducer in REDUCERS:
+        spec = build_spec(parse_reduction(f"{reducer}/float32;shape=101"), None)
+        halves = make_partial(spec, whole, 0, 60), make_partial(spec, whole, 60, 101)
+        check_result(spec, join_partials(make_algebra(spec), *halves), whole)
+        print(reducer)  # noqa: T201  # what the test reads
+    try:
+        importlib.import_module("handler")
+    except ModuleNotFoundError:
+        print("no handler")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

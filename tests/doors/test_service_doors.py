@@ -1,0 +1,52 @@
+"""The doors that say what the service is and how it is: discovery and health."""
+
+from collections.abc import Callable
+
+import flask
+import pytest
+
+from active_storage.errors import StoreUnreachable
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.reducers import REDUCERS
+from handler.app import create_app
+from handler.stores.fake import FakeStore
+from tests.helpers import ask, make_settings, read_error
+
+DISCOVERY = "/.well-known/s3-active-storage"
+
+
+def test_the_document_has_what_clients_rely_on(make_app: Callable[..., flask.Flask]) -> None:
+    document = ask(make_app(s3_public_endpoint="https://s3.example.org"), DISCOVERY).json
+    assert isinstance(document, dict)
+    assert document["active_storage_version"] == "v1"
+    assert document["s3_endpoint"] == "https://s3.example.org"
+    assert document["available_reducers"] == list(REDUCERS)
+    assert document["supported_datatypes"] == list(DTYPES)
+
+
+def test_other_well_known_documents_are_not_found(app: flask.Flask) -> None:
+    response = ask(app, "/.well-known/security.txt")
+    assert (response.status_code, read_error(response)["Code"]) == (404, "NoSuchBucket")
+
+
+@pytest.mark.parametrize("target", [DISCOVERY, "/healthz", "/readyz"])
+def test_head_has_the_length_of_get_and_no_body(app: flask.Flask, target: str) -> None:
+    head, got = ask(app, target, "HEAD"), ask(app, target)
+    assert head.headers["Content-Length"] == str(len(got.data))
+    assert (head.status_code, head.data) == (200, b"")
+
+
+def test_a_service_without_its_store_lives_and_is_not_ready() -> None:
+    class Down(FakeStore):
+        def ensure_answers(self, origin: object, scope: object) -> None:
+            raise StoreUnreachable("no connection to the store")
+
+    app = create_app(make_settings(), Down({}))
+    assert ask(app, "/healthz").status_code == 200
+    response = ask(app, "/readyz")
+    assert (response.status_code, read_error(response)["Code"]) == (502, "StoreUnreachable")
+
+
+@pytest.mark.parametrize("target", ["/healthz/x", "/readyz/"])
+def test_paths_below_are_not_found(app: flask.Flask, target: str) -> None:
+    assert ask(app, target).status_code == 404

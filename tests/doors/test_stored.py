@@ -1,0 +1,103 @@
+"""The object itself: what the store says and sends, nothing else."""
+
+import flask
+import numpy as np
+import pytest
+from werkzeug.test import EnvironBuilder
+
+from active_storage.errors import StoreCutOff
+from handler.app import Application
+from handler.stores.fake import FakeSource, FakeStore, FakeStream
+from tests.conftest import NUMBERS
+from tests.helpers import BLOCK_BYTES, ask, read_error
+
+KEY = "/obj/bucket/key"
+
+
+def test_the_object_comes_as_it_is(app: flask.Flask, store: FakeStore) -> None:
+    store.sources["/bucket/key"].headers = {
+        "etag": '"source"', "content-length": "40", "content-type": "image/png", "x-amz-meta-a": "b",
+        "x-amz-checksum-crc32": "AAAAAA==", "connection": "close", "server": "Store", "date": "then",
+    }  # fmt: skip
+    response = ask(app, KEY)
+    assert (response.status_code, response.data) == (200, NUMBERS.tobytes())
+    for name in ("etag", "content-length", "content-type", "x-amz-meta-a", "x-amz-checksum-crc32"):
+        assert response.headers[name] == store.sources["/bucket/key"].headers[name]
+    assert not {"connection", "server", "date"} & {name.lower() for name, _ in response.headers}
+
+
+def test_a_range_is_of_the_object(app: flask.Flask) -> None:
+    response = ask(app, KEY, headers={"Range": "bytes=1-6"})
+    assert (response.status_code, response.data) == (206, NUMBERS.tobytes()[1:7])
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_stores_request_id_is_not_ours(app: flask.Flask, store: FakeStore, method: str) -> None:
+    store.sources["/bucket/key"].headers = {"x-amz-request-id": "the store's"}
+    (given,) = ask(app, KEY, method).headers.getlist("x-amz-request-id")
+    assert given != "the store's"
+
+
+def test_head_reads_nothing(app: flask.Flask, store: FakeStore) -> None:
+    assert ask(app, KEY, "HEAD").status_code == 200
+    assert store.sources["/bucket/key"].bytes_read == 0
+
+
+def test_query_and_conditions_go_to_the_store_as_they_are(app: flask.Flask, store: FakeStore) -> None:
+    ask(app, f"{KEY}?acl&versionId=%2f&byte_order=big", headers={"If-Match": '"40-fake"', "If-Range": '"a"'})
+    assert store.requests[-1].target == "/bucket/key?acl&versionId=%2f&byte_order=big"
+    assert store.requests[-1].headers["if-match"] == '"40-fake"'
+    assert store.requests[-1].headers["if-range"] == '"a"'
+
+
+@pytest.mark.parametrize("query", ["x=\xe9", "x=%zz"])
+def test_a_query_that_cannot_be_sent_is_the_callers_fault(app: flask.Flask, store: FakeStore, query: str) -> None:
+    response = ask(app, f"{KEY}?{query}")
+    assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
+    assert not store.requests
+
+
+def test_a_reply_that_the_server_does_not_take_is_let_go(app: Application, store: FakeStore) -> None:
+    store.sources["/bucket/key"].data = bytes(3 * BLOCK_BYTES)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("no such header")
+
+    environ = EnvironBuilder(environ_overrides={"RAW_URI": KEY}).get_environ()
+    with pytest.raises(ValueError, match="no such header"):
+        app.wsgi_app(environ, refuse)
+    assert store.sources["/bucket/key"].open_streams == 0
+
+
+def test_a_copy_that_is_still_good_is_not_sent_again(app: flask.Flask) -> None:
+    response = ask(app, KEY, headers={"If-None-Match": '"40-fake"'})
+    assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", '"40-fake"')
+
+
+def test_a_missing_object_is_the_stores_error(app: flask.Flask) -> None:
+    response = ask(app, "/obj/bucket/nokey")
+    assert (response.status_code, read_error(response)["Code"]) == (404, "NoSuchKey")
+
+
+def test_an_object_of_many_blocks_comes_whole(app: flask.Flask, store: FakeStore) -> None:
+    data = np.random.default_rng(7).bytes(3 * BLOCK_BYTES + 5)
+    store.sources["/bucket/large"] = FakeSource(data, read_bytes=100_003)
+    assert ask(app, "/obj/bucket/large").data == data
+
+
+def test_an_object_that_breaks_off_does_not_look_whole(app: flask.Flask, store: FakeStore) -> None:
+    """The status is sent before the fault is known: the connection must break, so that the length does not fit."""
+
+    class Broken(FakeSource):
+        def _open(self, byte_range: object) -> FakeStream:
+            return BrokenStream(self, self.head(None))
+
+    class BrokenStream(FakeStream):
+        def readinto(self, buffer: memoryview, /) -> int:
+            if self.bytes_read:
+                raise StoreCutOff("the store sent fewer bytes than it promised")
+            return super().readinto(buffer[:8])
+
+    store.sources["/bucket/key"] = Broken(NUMBERS.tobytes())
+    with pytest.raises(ConnectionResetError):
+        ask(app, KEY)

@@ -1,0 +1,286 @@
+"""What of a caller's request goes on to the store, on every door that takes signatures: what one covers, if it is one.
+
+Also what never does, whoever signed for it, and what of another cloud's links is known.
+"""
+
+import base64
+from collections.abc import Mapping
+from urllib.parse import quote
+
+import flask
+import pytest
+
+from handler.stores.fake import FakeStore
+from tests.conftest import NUMBERS
+from tests.events import STORE, make_event, post
+from tests.helpers import ask, read_error
+
+SUM = "/sum/float32/bucket/key"
+DOORS = (SUM, "/obj/bucket/key")
+
+AUTHORIZATION = (
+    "{} Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request, SignedHeaders={}, "
+    "Signature=0123456789abcdef0123456789abcdef"
+)
+V4 = "AWS4-HMAC-SHA256"
+QUERY = {
+    "Algorithm": V4,
+    "Credential": "AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request",
+    "SignedHeaders": "host;x-custom",
+    "Signature": "5e" * 32,
+}
+CUSTOM = {"X-Custom": "1"}
+
+# What a store could believe, or what is of the connection: each of another kind, or of another gateway.
+NEVER = {
+    "Forwarded": "for=10.1.2.3",
+    "X-Forwarded-For": "10.1.2.3",
+    "X-Forwarded-Host": "internal",
+    "X-Forwarded-Client-Cert": "By=x",
+    "X-Real-IP": "10.1.2.3",
+    "X-Client-IP": "10.1.2.3",
+    "X-Cluster-Client-IP": "10.1.2.3",
+    "Client-IP": "10.1.2.3",
+    "True-Client-IP": "10.1.2.3",
+    "CF-Connecting-IP": "10.1.2.3",
+    "Fastly-Client-IP": "10.1.2.3",
+    "X-Azure-ClientIP": "10.1.2.3",
+    "X-ProxyUser-IP": "10.1.2.3",
+    "X-Remote-User": "root",
+    "X-SSL-Client-Verify": "SUCCESS",
+    "X-Auth-Request-Email": "root@example.org",
+    "Via": "1.1 proxy",
+    "Cookie": "session=1",
+    "Cookie2": "session=1",
+    "X-HTTP-Method-Override": "DELETE",
+    "X-HTTP-Method": "DELETE",
+    "X-Method-Override": "DELETE",
+    "X-Original-URL": "/minio/admin",
+    "X-Original-Host": "internal",
+    "X-Rewrite-URL": "/minio/admin",
+    "X-Host": "internal",
+    "Connection": "close",
+    "Keep-Alive": "5",
+    "Proxy-Authorization": "Basic QTpC",
+    "Proxy-Connection": "close",
+    "TE": "trailers",
+    "Trailer": "x",
+    "Upgrade": "h2c",
+    "Expect": "100-continue",
+}
+
+
+def presigned(prefix: str = "X-Amz-", /, **parts: str | None) -> str:
+    """A signed query; parts that are None are left out."""
+    given = {**QUERY, **parts}
+    return "&".join(f"{prefix}{name}={quote(value, safe='')}" for name, value in given.items() if value is not None)
+
+
+def sent_to(app: flask.Flask, store: FakeStore, target: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers that the store is sent."""
+    response = ask(app, target, headers=headers)
+    assert response.status_code == 200, response.data
+    return store.requests[-1].headers
+
+
+# What is signed
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("algorithm", [V4, "AWS4-ECDSA-P256-SHA256", "GOOG4-RSA-SHA256"])
+def test_what_a_signature_covers_goes_on(app: flask.Flask, store: FakeStore, door: str, algorithm: str) -> None:
+    header = {"Authorization": AUTHORIZATION.format(algorithm, "host;user-agent;x-custom"), "User-Agent": "a  b"}
+    sent = sent_to(app, store, door, {**CUSTOM, **header})
+    assert (sent["x-custom"], sent["user-agent"]) == ("1", "a  b")
+    for prefix in ("X-Amz-", "X-Goog-"):
+        assert sent_to(app, store, f"{door}?{presigned(prefix, Algorithm=algorithm)}", CUSTOM)["x-custom"] == "1"
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-SignedHeaders=x-custom",
+        *(presigned(**{name: value}) for name in ("Algorithm", "Credential", "Signature") for value in (None, "")),
+        presigned(Algorithm="made-up"),
+        presigned("X-Goog-", Signature=None),
+        "AWSAccessKeyId=A&Expires=1&Signature=s&X-Amz-SignedHeaders=x-custom",
+    ],
+)
+def test_a_query_that_is_no_signature_covers_nothing(app: flask.Flask, store: FakeStore, door: str, query: str) -> None:
+    assert "x-custom" not in sent_to(app, store, f"{door}?{query}", CUSTOM)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "SignedHeaders=x-custom",
+        f"{V4} SignedHeaders=x-custom",
+        f"{V4} SignedHeaders=x-custom, Signature=00",
+        f"{V4} Credential=a/b, SignedHeaders=x-custom",
+        f"{V4} Credential=a/b, SignedHeaders=x-custom, Signature=",
+        f"{V4} Credential=, SignedHeaders=x-custom, Signature=00",
+        f"{V4} Credential=a/b, SignedHeaders=x-custom, Signature=made-up",
+        f"{V4} Credential=a/b, SignedHeaders=x-custom, SignedHeaders=x-custom, Signature=00",
+        f"{V4} Credential=a/b, SignedHeaders=x-custom, Signature=00, More=1",
+        AUTHORIZATION.format("AWS5-HMAC-SHA256", "x-custom"),
+        "AWS AKIDEXAMPLE:c2ln, SignedHeaders=x-custom",
+        "Bearer SignedHeaders=x-custom",
+    ],
+)
+def test_a_header_that_is_no_signature_covers_nothing(
+    app: flask.Flask, store: FakeStore, door: str, authorization: str
+) -> None:
+    sent = sent_to(app, store, door, {**CUSTOM, "Authorization": authorization, "User-Agent": "a", "Cookie": "b"})
+    assert not {"x-custom", "cookie"} & sent.keys()
+    assert (sent["user-agent"], sent["authorization"]) == ("s3-active-storage", authorization)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        (f"{presigned(SignedHeaders='host')}&{presigned('X-Goog-', SignedHeaders='host')}", {}),
+        (f"{presigned()}&X-Amz-SignedHeaders=host", CUSTOM),
+        (f"X-Amz-Signature=&{presigned()}", CUSTOM),
+    ],
+)
+def test_what_is_signed_twice_is_refused(
+    app: flask.Flask, store: FakeStore, door: str, query: str, headers: dict[str, str]
+) -> None:
+    """This service and the store could each go by another one."""
+    response = ask(app, f"{door}?{query}", headers=headers)
+    assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
+    assert store.requests == []
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "authorization", [AUTHORIZATION.format(V4, "host;range;x-amz-date;x-custom"), "AWS A:s", "Bearer for-a-gateway"]
+)
+def test_a_signature_beside_a_links_is_for_what_stands_before_the_service(
+    app: flask.Flask, store: FakeStore, door: str, authorization: str
+) -> None:
+    """As at a Function URL with AWS_IAM. S3 takes one signature, and no ``x-amz-`` header that it does not cover."""
+    headers = {**CUSTOM, "Authorization": authorization, "x-amz-date": "1", "x-amz-meta-a": "2", "Range": "bytes=0-3"}
+    response = ask(app, f"{door}?{presigned(SignedHeaders='host')}", headers=headers)
+    assert response.status_code in (200, 206)
+    sent = store.requests[-1].headers
+    assert not {"authorization", "x-custom"} & sent.keys()
+    assert ("x-amz-date" in sent) == (V4 not in authorization)
+    assert sent["x-amz-meta-a"] == "2"
+    assert response.data == NUMBERS[0].tobytes()
+    both = ask(app, f"{door}?{presigned(SignedHeaders='host;x-amz-date')}", headers=headers)
+    assert both.status_code in (200, 206)
+    assert store.requests[-1].headers["x-amz-date"] == "1"
+
+
+# What never goes on
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("name", NEVER)
+def test_some_headers_go_on_for_nobody(app: flask.Flask, store: FakeStore, door: str, name: str) -> None:
+    """Whoever claims or signs for them; a signature that covers one could not be verified without it."""
+    headers = {name: NEVER[name]}
+    covered = f"host;{name.lower()}"
+    for query in ("", "?X-Amz-SignedHeaders=" + quote(covered)):
+        assert name.lower() not in sent_to(app, store, door + query, headers)
+    asked = len(store.requests)
+    for target, more in (
+        (f"{door}?{presigned(SignedHeaders=covered)}", {}),
+        (f"{door}?{presigned('X-Goog-', SignedHeaders=covered)}", {}),
+        (door, {"Authorization": AUTHORIZATION.format(V4, covered)}),
+    ):
+        response = ask(app, target, headers={**headers, **more})
+        assert response.status_code == 400
+        assert f"the signature covers {name.lower()}, which cannot be sent on" in read_error(response)["Message"]
+    assert len(store.requests) == asked
+
+
+@pytest.mark.parametrize("link", [presigned(SignedHeaders="host;x-real-ip"), "X-Amz-SignedHeaders=x-real-ip"])
+def test_the_links_of_events_are_no_better(app: flask.Flask, store: FakeStore, link: str) -> None:
+    event = make_event(f"{STORE}/bucket/key?{link}", headers={"X-Real-IP": ["10.1.2.3"], "Cookie": ["a"]})
+    response = post(app, "/sum/float32", event)
+    assert response.status_code == (400 if "Signature=" in link else 200)
+    assert not [request for request in store.requests if {"x-real-ip", "cookie"} & request.headers.keys()]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_connection_nominates_stays_here(app: flask.Flask, store: FakeStore, door: str) -> None:
+    """RFC 9110, section 7.6.1: it is of this connection, whatever it is called."""
+    headers = {"Connection": "close, X-Amz-Date , x-amz-meta-a,If-Match, Range", "x-amz-date": "1", "X-Amz-Meta-A": "2"}
+    more = {"x-amz-meta-b": "3", "If-Match": '"none"', "Range": "bytes=0-3"}
+    response = ask(app, door, headers={**headers, **more})
+    assert response.status_code == 200
+    sent = store.requests[-1].headers
+    assert sent.keys() & {"x-amz-date", "x-amz-meta-a", "x-amz-meta-b", "if-match", "range"} == {"x-amz-meta-b"}
+    signed = {**headers, "Authorization": AUTHORIZATION.format(V4, "host;x-amz-date")}
+    assert "covers x-amz-date" in read_error(ask(app, door, headers=signed))["Message"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_the_stores_connection_nominates_stays_there(app: flask.Flask, store: FakeStore, method: str) -> None:
+    store.sources["/bucket/key"].headers = {
+        "connection": "keep-alive, X-Hop,content-length", "x-hop": "1", "x-amz-meta-a": "2", "keep-alive": "timeout=5",
+        "content-length": "40", "proxy-authenticate": "Basic", "upgrade": "h2c",
+    }  # fmt: skip
+    response = ask(app, "/obj/bucket/key", method)
+    names = {name.lower() for name, _ in response.headers}
+    assert not names & {"connection", "x-hop", "keep-alive", "proxy-authenticate", "upgrade"}
+    assert (response.headers["x-amz-meta-a"], response.headers["Content-Length"]) == ("2", "40")
+
+
+# Other clouds' links
+
+GOOGLE_V2 = "GoogleAccessId=reader%40project.iam.example&Expires=1&Signature=c2ln"
+CLOUDFRONT = "Expires=1&Policy=eyJ_&Signature=c2ln&Key-Pair-Id=K2JCJMDEHXQW5F&Hash-Algorithm=SHA256"
+AZURE = (
+    "sv=2024-11-04&ss=b&srt=o&sr=b&sp=r&se=2026-11-24T00%3A00%3A00Z&st=2026-11-23T00%3A00%3A00Z&spr=https&sip=10.0.0.1"
+    "&skoid=a&sktid=b&skt=c&ske=d&sks=b&skv=2024-11-04&sdd=2&saoid=e&suoid=f&scid=g&rscc=h&rscd=i&rsce=j&rscl=k&rsct=l"
+    "&sig=c2ln&snapshot=m&versionid=n"
+)
+LINKS = (presigned("X-Goog-", SignedHeaders="host") + "&X-Goog-Date=1&X-Goog-Expires=1", GOOGLE_V2, CLOUDFRONT, AZURE)
+
+
+@pytest.mark.parametrize("query", LINKS)
+def test_links_of_other_clouds_pass_as_they_are(app: flask.Flask, store: FakeStore, query: str) -> None:
+    response = ask(app, f"{SUM}?shape=2,5&{query}&axis=0")
+    assert response.data == NUMBERS.reshape(2, 5).sum(axis=0).tobytes()
+    assert store.requests[-1].target == f"/bucket/key?{query}"
+    assert (
+        post(app, "/sum/float32", make_event(f"{STORE}/bucket/key?{query}", f"/bucket/key?{query}")).status_code == 200
+    )
+
+
+@pytest.mark.parametrize("query", LINKS)
+@pytest.mark.parametrize("slip", ["axes=0", "Axis=0", "missing_vaule=1", "sharpe=2", "Shape=2", "sigma=1", "policy=1"])
+def test_a_slip_beside_them_is_still_refused(app: flask.Flask, store: FakeStore, query: str, slip: str) -> None:
+    response = ask(app, f"{SUM}?{query}&{slip}")
+    assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
+    assert repr(slip.partition("=")[0]) in read_error(response)["Message"]
+    assert store.requests == []
+
+
+@pytest.mark.parametrize("query", ["versionid=1", "snapshot=1"])
+def test_a_version_of_azures_is_one_beside_its_signature_only(app: flask.Flask, query: str) -> None:
+    """Else a slip of ``versionId`` would be of another version, in silence."""
+    assert ask(app, f"{SUM}?{query}").status_code == 400
+
+
+def test_a_name_that_could_be_a_secret_is_not_shown(app: flask.Flask) -> None:
+    for name in ("5e" * 32, base64.b64encode(b"a secret of some length").decode().replace("=", "%3D")):
+        response = ask(app, f"{SUM}?{name}")
+        assert response.status_code == 400
+        assert name not in read_error(response)["Message"]
+        signed = {"Authorization": f"{V4} Credential=a/b, SignedHeaders={name}, Signature=00"}
+        assert name.lower() not in read_error(ask(app, SUM, headers=signed))["Message"].lower()
+
+
+@pytest.mark.parametrize("encoding", ["canary", "canary-of-a-secret", "gzip canary"])
+def test_an_encoding_that_nobody_registered_is_not_shown(app: flask.Flask, store: FakeStore, encoding: str) -> None:
+    store.sources["/bucket/key"].headers = {"content-encoding": encoding}
+    response = ask(app, SUM)
+    assert (response.status_code, read_error(response)["Code"]) == (400, "UnsupportedContentEncoding")
+    assert "canary" not in response.text

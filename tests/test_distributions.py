@@ -1,0 +1,91 @@
+"""One tree, two distributions: the client's holds no service, and works alone."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from active_storage.model.reducers import REDUCERS
+from tests.algebra import by_hand
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# By its package: the folder of its pyproject.toml.
+PROJECTS = {"active_storage": ROOT, "handler": ROOT / "handler"}
+
+
+def read_project(package: str) -> dict[str, Any]:
+    project: dict[str, Any] = tomllib.loads((PROJECTS[package] / "pyproject.toml").read_text())["project"]
+    return project
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Builds a distribution's wheel, without the network: from the tree, or from the source distribution."""
+
+    def run(package: str, *options: str) -> Path:
+        folder = tmp_path_factory.mktemp(package)
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), *options]
+        subprocess.run([*command, str(PROJECTS[package])], check=True, capture_output=True)
+        (wheel,) = folder.glob("*.whl")
+        return wheel
+
+    return run
+
+
+def test_both_have_the_same_version_and_the_service_requires_it_exactly() -> None:
+    client, service = read_project("active_storage"), read_project("handler")
+    assert service["version"] == client["version"]
+    assert f"{client['name']}=={client['version']}" in service["dependencies"]
+    assert service["requires-python"] == client["requires-python"]
+
+
+def test_only_the_service_requires_the_other() -> None:
+    client = read_project("active_storage")
+    assert "optional-dependencies" not in client
+    assert not any(requirement.startswith(client["name"]) for requirement in client["dependencies"])
+    assert "scripts" not in client
+
+
+def test_both_have_the_same_licence() -> None:
+    licences = {(folder / "LICENSE").read_text() for folder in PROJECTS.values()}
+    assert len(licences) == 1
+
+
+# With --wheel as pip builds it from a checkout, without as from an index: by way of the source distribution.
+@pytest.mark.parametrize("options", [["--wheel"], []], ids=["tree", "sdist"])
+@pytest.mark.parametrize("package", PROJECTS)
+def test_a_wheel_holds_its_package_and_nothing_else(
+    build: Callable[..., Path], package: str, options: list[str]
+) -> None:
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")} | {f"{package}/py.typed"}
+    with zipfile.ZipFile(build(package, *options)) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        assert [name for name in wheel.namelist() if name.endswith("/licenses/LICENSE")]
+    assert held == files
+
+
+def test_the_client_installed_alone_joins_partials_and_brings_no_service(
+    build: Callable[..., Path], tmp_path: Path
+) -> None:
+    # Without pip, and of this environment's packages numpy only.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    (packages,) = tmp_path.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(build("active_storage", "--wheel")) as wheel:
+        wheel.extractall(packages)
+    installed = Path(np.__file__).parents[1]
+    for name in ("numpy", "numpy.libs"):
+        if (installed / name).exists():
+            (packages / name).symlink_to(installed / name)
+
+    # Isolated: neither the folder of the program nor PYTHONPATH is searched.
+    command = [str(tmp_path / "bin" / "python"), "-I", "-B", by_hand.__file__]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.split("\n") == [*REDUCERS, "no handler", ""]
