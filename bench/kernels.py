@@ -18,7 +18,7 @@ from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
 from bench.machine import describe
 from bench.tables import Spread, Target, format_spread, format_targets, table
-from handler.codecs.readable import Held
+from handler.codecs.readable import MemoryReader
 from handler.engine.blocks import BlockReader, Buffers
 from handler.kernels.reducer import Reducer
 from handler.kernels.sizes import Sizes
@@ -84,7 +84,7 @@ def make_run(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
     walk, buffers = Walk.of(spec, spec.shape or (ELEMENTS,), sizes), Buffers(sizes.block_bytes)
 
     def run() -> Reduced:
-        reader = BlockReader(Held(memoryview(data)), spec, 0, ELEMENTS, buffers)
+        reader = BlockReader(MemoryReader(memoryview(data)), spec, 0, ELEMENTS, buffers)
         reducer = Reducer(make_algebra(spec), spec.missing, walk)
         reducer.consume(reader.read, walk.stops(), lambda: None)
         reader.close()

@@ -100,7 +100,10 @@ def read_error(response: TestResponse) -> dict[str, str]:
     document = ET.fromstring(response.data)
     assert document.tag == "Error"
     fields = {element.tag: element.text or "" for element in document}
-    assert list(fields) == ["Code", "Message", "Resource", "RequestId"]
+    assert list(fields) in (
+        ["Code", "Message", "Resource", "RequestId"],
+        ["Code", "Message", "Resource", "RequestId", "Region"],
+    )
     assert fields["RequestId"] == response.headers["x-amz-request-id"]
     return fields
 

@@ -33,7 +33,8 @@ def split_target(target: str) -> tuple[str, str]:
         match = _ABSOLUTE_FORM_RE.match(target)
         target = target[match.end() :] if match else ""
     path, _, query = target.partition("?")
-    return path or "/", query
+    # Behind an authority there can be a fragment, which no path begins with.
+    return path if path.startswith("/") else f"/{path}", query
 
 
 def find_authority(target: str) -> str | None:

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+# The ETags in a condition for a store. Some clients and stores leave the quotes out.
+_CONDITION_RE = re.compile(r'(?:W/)?"[^"]*"|[^\s,"]+')
+
 # RFC 9110, section 8.8.3: entity-tag.
 _ETAG_RE = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e\x80-\xff]*)"')
 
@@ -92,6 +95,24 @@ class ETag:
 def parse_etags(header: str) -> list[ETag]:
     """The well-formed ETags that an ``If-Match`` or ``If-None-Match`` header lists."""
     return [ETag(match["opaque"], match["weak"] is not None) for match in _ETAG_RE.finditer(header)]
+
+
+def allows_match(header: str, etag: ETag | None) -> bool:
+    """Whether an ``If-Match`` header is true for an object with this ETag (RFC 9110, section 13.1.1)."""
+    return header.strip() == "*" or (
+        etag is not None and any(etag.matches_strongly(listed) for listed in _parse_condition(header))
+    )
+
+
+def allows_none_match(header: str, etag: ETag | None) -> bool:
+    """Whether an ``If-None-Match`` header is true for an object with this ETag (RFC 9110, section 13.1.2)."""
+    return header.strip() != "*" and (
+        etag is None or not any(etag.matches_weakly(listed) for listed in _parse_condition(header))
+    )
+
+
+def _parse_condition(header: str) -> list[ETag]:
+    return [etag for text in _CONDITION_RE.findall(header) if (etag := ETag.from_header(text))]
 
 
 def format_etags(etags: Iterable[ETag]) -> str:

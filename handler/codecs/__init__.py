@@ -1,20 +1,18 @@
-"""Codecs: from bytes as stored to those that were written, at a known cost. One file or class for each id on the wire.
+"""Codecs: from stored bytes to the bytes that were encoded, in bounded memory. One class or function for each codec.
 
-What lives here: the libraries of compression, the formats that wrap their data, what those libraries raise, and what is
-done about data that wants more memory than it may have. What does not: which codec data was written with, in which
-order filters are undone, and what becomes of the bytes; ``core/decode.py`` knows.
+This folder has the compression libraries, the formats around their data, the translation of their errors, and the
+limits of memory. ``chain.py`` undoes the steps of a spec in their order. Nothing here knows where bytes come from.
 
-- A *decoder* is a ``Readable`` around another one: it decodes into the caller's buffer, no more than the limit that it
-  was built with, and says that the data has ended only after it verified the end. What cannot stream says what it
-  holds (``base.py``).
-- Everything else is *undone* in memory, in one go, whether HDF5 calls it a filter or a compression. ``undo`` takes the
-  data and what the step is told (``Told``), and accounts for what it allocates; each says whether it copies. Nobody's
-  memory is changed. One that can be undone as it is read, with nothing but its data held, is so where nothing but the
-  reduction follows.
-- Whatever is wrong with the data is ``UndecodableData`` that names the codec: the object is the caller's, not the
-  store's fault. Too much of it is ``EntityTooLarge``.
+- A *decoder* is a ``Readable`` around another one. It decodes into the caller's buffer, up to the limit that it was
+  built with, and reports the end of the data only after it verified the end. ``base.py`` has the two kinds.
+- All other codecs are *undone* in memory, in one call, whether HDF5 calls them a filter or a compression. ``undo``
+  takes the data and the ``StepContext``, and accounts for the memory that it allocates. Its docstring says whether it
+  copies, and it never changes its input. The last step before the reduction is undone while it is read, if that needs
+  no memory beside the data.
+- Faulty data raises ``UndecodableData``, which names the codec: the object is at fault, not the store. Too much data
+  raises ``EntityTooLarge``.
 
-What did not fit: a codec without a checksum (lz4, blosc, blosc2, often zstd) decodes some damaged data to other bytes.
+Limit: a codec without a checksum (lz4, blosc, blosc2, often zstd) decodes some damaged data to wrong bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +34,7 @@ from handler.codecs import (
     szip,
     zfpy,
 )
-from handler.codecs.base import Decoder, Told
+from handler.codecs.base import Decoder, StepContext
 from handler.codecs.blosc import BloscDecoder
 from handler.codecs.blosc2 import Blosc2Decoder
 from handler.codecs.deflate import GzipDecoder, ZlibDecoder
@@ -45,19 +43,18 @@ from handler.codecs.readable import Readable
 from handler.codecs.standard import Bz2Decoder, LzmaDecoder
 from handler.codecs.zstd import ZstdDecoder
 
-Undo = Callable[[memoryview, Told], memoryview]
+Undo = Callable[[memoryview, StepContext], memoryview]
 
 
 @dataclass(frozen=True, slots=True)
 class Implementation:
-    """How a step is undone; one with nothing set leaves the bytes as they are.
+    """How a step is undone. If no attribute is set, the step leaves the bytes unchanged.
 
     Attributes:
-        decoder: Decodes a stream of bytes, for steps whose data need not be in memory, or whose header tells what it
-            will hold.
-        undo: Undoes it in memory, in one go.
-        undo_reading: Undoes it while it is read, beside ``undo``: a ``Readable`` of as many bytes, from the data and
-            the size of an element.
+        decoder: Decodes a stream of bytes, for codecs that stream or have the decoded size in a header.
+        undo: Undoes the step in memory, in one call.
+        undo_reading: Undoes the step while it is read: makes a ``Readable`` of as many bytes, from the data and the
+            size of an element. Such a step has ``undo`` as well.
     """
 
     decoder: type[Decoder] | None = None
@@ -66,7 +63,7 @@ class Implementation:
 
     @property
     def is_identity(self) -> bool:
-        """Whether there is nothing to undo."""
+        """Whether the step leaves the bytes unchanged."""
         return self.decoder is None and self.undo is None
 
 
@@ -102,7 +99,7 @@ IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
         "packbits": Implementation(undo=numbers.undo_packbits),
         "scaleoffset": Implementation(undo=scaleoffset.undo),
         "nbit": Implementation(undo=nbit.undo),
-        # It leaves floats with fewer bits set, which changes what is written and not how.
+        # The writer cleared low bits of floats: the values differ, but there is nothing to undo.
         "bitround": Implementation(),
     }
 )

@@ -1,13 +1,13 @@
-"""The shape of every decoder, and the two ways to be one.
+"""The interface of decoders, and its two kinds.
 
-A ``StreamDecoder`` reads what is stored in pieces and decodes a piece at a time, never more than was asked for: its
-memory does not grow with the data. A ``BlockDecoder`` is for formats that can only be decoded in one go: it holds what
-is stored, learns from a header how much will come out, and allocates only then.
+A ``StreamDecoder`` reads and decodes the data in pieces, never more than was asked for: its memory does not grow with
+the data. A ``BlockDecoder`` is for formats that are decoded in one call: it holds the stored data, reads the decoded
+size from a header, and allocates only then.
 
-The rules that hold of all stand here and nowhere else: at most ``limit_bytes`` come out, what is held on the way is
-accounted for, the end is verified before it is reported, and what a library raises becomes ``UndecodableData``
-(``translated``). A file of a codec knows its library and its header, no more. Errors of libraries stay as the cause:
-they tell of the data, never of who asked for it.
+The rules of all decoders are in this file: at most ``limit_bytes`` come out, memory is accounted for, the end is
+verified before it is reported, and a library's error becomes ``UndecodableData`` (``translated``). The file of a codec
+knows only its library and its header. A library's error stays as the cause: it tells about the data, never about the
+caller.
 """
 
 from abc import ABC, abstractmethod
@@ -23,22 +23,22 @@ from active_storage.errors import CodecNotInstalled, EntityTooLarge, InvalidArgu
 from active_storage.model.codecs import CODECS
 from active_storage.model.dtypes import ByteOrder
 from active_storage.model.steps import Step
-from handler.codecs.readable import Held, Readable, fill
+from handler.codecs.readable import MemoryReader, Readable, fill
 
-# What a stream is read and decoded by: each piece costs calls and a turn of the interpreter's lock. By 64 KiB eight
-# chunks in zlib at a time took 15 % longer, one alone 5 %; by 512 KiB none is faster.
+# The size in which a stream is read and decoded. Each piece costs calls and a turn of the interpreter's lock. With
+# 64 KiB, eight zlib chunks at a time took 15 % longer, and one alone 5 %; with 512 KiB none is faster.
 PIECE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What decoding may cost.
+    """The limits of decoding.
 
     Attributes:
-        limit_bytes: The most that may come out of a codec.
-        hold: Accounts for so many bytes of memory, or raises.
-        check: Raises where nobody waits for the data any more. It is asked between pieces, since a few bytes as they
-            are stored may take long to decode.
+        limit_bytes: The most bytes that may come out of a codec.
+        hold: Accounts for a number of bytes of memory, or raises.
+        check: Raises if the request has ended. It is called between pieces, since a few stored bytes can take long to
+            decode.
     """
 
     limit_bytes: int
@@ -47,15 +47,15 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What undoing a step takes beside its data.
+class StepContext:
+    """What a codec needs to undo a step, beside the data.
 
     Attributes:
-        step: Its row in the table of codecs and its parameters.
-        dtype: Of the elements that the step was done to, in their byte order.
-        byte_order: The request's, of data types that say none.
-        likely_bytes: How many bytes the step was probably done to; what comes out may be more or less.
-        budget: What it may cost.
+        step: The codec's id and its parameters.
+        dtype: The data type before the step was applied, with its byte order.
+        byte_order: The byte order of data types that name none.
+        likely_bytes: The likely size of the data before the step was applied, in bytes; not a limit.
+        budget: The limits of memory and time.
     """
 
     step: Step
@@ -66,23 +66,23 @@ class Told:
 
     @property
     def element_size(self) -> int:
-        """The size of an element, which is the data type's unless the step says another."""
+        """The size of an element in bytes: the step's parameter, or else that of the data type."""
         return self.step.element_size or self.dtype.itemsize
 
     def integer(self, name: str) -> int:
-        """The value of a parameter that is a whole number."""
+        """The value of a parameter that is an integer."""
         value = self.step.value(name)
         assert isinstance(value, int)  # noqa: S101  # the table of codecs sees to it
         return value
 
     def number(self, name: str) -> float:
-        """The value of a parameter that is a number; one that is whole stays so."""
+        """The value of a parameter that is a number, an int or a float."""
         value = self.step.value(name)
         assert isinstance(value, int | float)  # noqa: S101  # the table of codecs sees to it
         return value
 
     def allocate(self, size: int) -> memoryview:
-        """Memory for what comes out, accounted for.
+        """Allocate accounted memory for the result.
 
         Raises:
             EntityTooLarge: It is more than the budget allows.
@@ -94,9 +94,9 @@ class Told:
             return np.empty(size, np.uint8).data
 
     def read_dtype(self, *names: str) -> np.dtype[Any]:
-        """The data type that the first parameter names that is given, else that of the elements.
+        """The data type in the first of these parameters that is present, or else ``dtype``.
 
-        Without a byte order in the name, it has that of the request.
+        If its name has no byte order, it has that of the request.
         """
         given = (self.step.value(name) for name in names)
         name = next((name for name in given if isinstance(name, str)), None)
@@ -106,28 +106,28 @@ class Told:
 
     @property
     def encoded_dtype(self) -> np.dtype[Any]:
-        """The data type of what the step made of the elements."""
+        """The data type after the step was applied."""
         row = CODECS[self.step.id]
         if row.makes_integers:
             return np.dtype(f"i{self.dtype.itemsize}").newbyteorder(self.dtype.byteorder)
         return self.read_dtype(*row.encoded_dtype)
 
 
-def read_cd_values(told: Told, least: int, count: int) -> list[int]:
+def read_cd_values(context: StepContext, least: int, count: int) -> list[int]:
     """The first ``count`` values of HDF5's for a filter, of which ``least`` must be given; others are 0.
 
     Raises:
         InvalidArgument: There are fewer.
     """
-    given = told.step.value("cd_values")
+    given = context.step.value("cd_values")
     values = list(given) if isinstance(given, tuple) else []
     if len(values) < least:
-        raise InvalidArgument("filters", f"{told.step.id}: cd_values are {len(values)}, not {least} or more")
+        raise InvalidArgument("filters", f"{context.step.id}: cd_values are {len(values)}, not {least} or more")
     return [*values, *[0] * count][:count]
 
 
 def too_large(codec: str, limit_bytes: int) -> EntityTooLarge:
-    """What to raise where more would come out than may."""
+    """The error for data that decodes to more bytes than the limit."""
     return EntityTooLarge(f"{codec}: the data decodes to more than {limit_bytes} bytes")
 
 
@@ -144,7 +144,7 @@ def load(codec: str, module: str, library: str) -> Any:
 
 
 class Decoder(ABC):
-    """The bytes that were compressed, from those stored.
+    """Reads compressed data, and is read as what it decodes to.
 
     Once it has raised, a decoder is not to be asked again. No decoder is shared by threads; any number of them may
     run side by side.
@@ -199,19 +199,19 @@ def translated(codec: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def cut_short(codec: str) -> UndecodableData:
-    """What to raise where the data ends too early."""
+    """The error for data that ends too early."""
     return UndecodableData(codec, "the data is cut short")
 
 
 def followed(codec: str) -> UndecodableData:
-    """What to raise where the data goes on after its end."""
+    """The error for data that goes on after its end."""
     return UndecodableData(codec, "something follows the end of the data")
 
 
 # Streams
 
 
-class Engine(Protocol):
+class Decompressor(Protocol):
     """What decodes one stream: the interface of ``bz2.BZ2Decompressor``, which all the libraries used have copied.
 
     It keeps what it was given and has not used yet, which is never more than a piece.
@@ -234,11 +234,11 @@ class Engine(Protocol):
 
 
 class StreamDecoder(Decoder):
-    """Decodes piece by piece: holds two pieces and what the engine looks back on, whatever the size of the data.
+    """Decodes piece by piece: holds two pieces and what the decompressor looks back on, whatever the size of the data.
 
     Attributes:
         errors: What the library raises of data that is not as it should be.
-        window_bytes: How far an engine looks back at most. It touches that memory only as far as it has come.
+        window_bytes: How far a decompressor looks back at most. It touches that memory only as far as it has come.
     """
 
     errors: ClassVar[tuple[type[Exception], ...]]
@@ -250,9 +250,9 @@ class StreamDecoder(Decoder):
         self._hold(input_bytes + PIECE_BYTES)
         self._input = memoryview(bytearray(input_bytes))
         self._head: bytes | memoryview = b""
-        self._engine: Engine | None = None
+        self._decompressor: Decompressor | None = None
         self._room_bytes = budget.limit_bytes
-        # Since the engine began, and the most so far that one looked back on.
+        # Since the decompressor began, and the most so far that one looked back on.
         self._come_bytes = self._held_window_bytes = 0
 
     @property
@@ -264,8 +264,8 @@ class StreamDecoder(Decoder):
         """Decode once into ``buffer``, see ``Decoder.readinto``."""
         # One byte more than the limit allows: if it comes, it is too much; if it does not, the end was verified.
         most = min(len(buffer), PIECE_BYTES, self._room_bytes + 1)
-        while most and (engine := self._open_engine()):
-            piece = self._decode(engine, most)
+        while most and (decompressor := self._open_decompressor()):
+            piece = self._decode(decompressor, most)
             self._room_bytes -= len(piece)
             if self._room_bytes < 0:
                 raise self._too_large()
@@ -276,7 +276,7 @@ class StreamDecoder(Decoder):
         return 0
 
     def _hold_window(self, piece_bytes: int) -> None:
-        """Account for what the last piece added to what an engine looks back on, of which one at a time is there."""
+        """Account for the window of the decompressor, which grows with the data; only one exists at a time."""
         self._come_bytes += piece_bytes
         added = min(self._come_bytes, self.window_bytes) - self._held_window_bytes
         if added > 0:
@@ -284,15 +284,15 @@ class StreamDecoder(Decoder):
             self._held_window_bytes += added
 
     @abstractmethod
-    def _start(self, first: int, /) -> Engine:
+    def _start(self, first: int, /) -> Decompressor:
         """What decodes a stream whose first byte is ``first``."""
 
-    def _repeat(self, first: int, /) -> Engine | None:
+    def _repeat(self, first: int, /) -> Decompressor | None:
         """What decodes another stream after one that has ended; None where the format has no other."""
         return self._start(first)
 
-    def _open_engine(self) -> Engine | None:
-        last = self._engine
+    def _open_decompressor(self) -> Decompressor | None:
+        last = self._decompressor
         if last is not None and not last.eof:
             return last
         self._head = (last.unused_data if last else b"") or self._read()
@@ -301,21 +301,21 @@ class StreamDecoder(Decoder):
                 raise cut_short(self.codec)
             return None
         self._come_bytes = 0
-        self._engine = self._repeat(self._head[0]) if last else self._start(self._head[0])
-        if self._engine is None:
+        self._decompressor = self._repeat(self._head[0]) if last else self._start(self._head[0])
+        if self._decompressor is None:
             raise followed(self.codec)
-        return self._engine
+        return self._decompressor
 
-    def _decode(self, engine: Engine, most: int) -> bytes:
+    def _decode(self, decompressor: Decompressor, most: int) -> bytes:
         self._check()
         data, self._head = self._head, b""
-        is_hungry = not data and engine.needs_input
+        is_hungry = not data and decompressor.needs_input
         if is_hungry:
             data = self._read()
         with translated(self.codec, *self.errors):
-            piece = engine.decompress(data, most)
-        # Without input an engine may still have output; with neither, there was to be more.
-        if is_hungry and not data and not piece and not engine.eof:
+            piece = decompressor.decompress(data, most)
+        # Without input a decompressor may still have output; with neither, there was to be more.
+        if is_hungry and not data and not piece and not decompressor.eof:
             raise cut_short(self.codec)
         return piece
 
@@ -338,7 +338,7 @@ class BlockDecoder(Decoder):
         self._hold(stored_bytes)
         self._head: memoryview | None = None
         self._size = 0
-        self._rest: Held | None = None
+        self._rest: MemoryReader | None = None
 
     @property
     def decoded_bytes(self) -> int:
@@ -374,9 +374,9 @@ class BlockDecoder(Decoder):
         if size:
             self._decode(self._read_all(), target)
         if is_roomy:
-            self._rest = Held(target[size:])
+            self._rest = MemoryReader(target[size:])
             return size
-        self._rest = Held(target)
+        self._rest = MemoryReader(target)
         return self.readinto(buffer)
 
     def _read_all(self) -> memoryview:

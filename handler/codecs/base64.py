@@ -3,20 +3,20 @@
 import binascii
 
 from active_storage.errors import UndecodableData
-from handler.codecs.base import Told, translated
+from handler.codecs.base import StepContext, translated
 
 # Four characters stand for three bytes; so many are decoded together.
 _PIECE_CHARACTERS = 1024 * 1024
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """What was encoded, in new memory.
 
     Raises:
         UndecodableData: There are other characters, or no whole number of fours.
         EntityTooLarge: More would come out than the budget allows.
     """
-    target, filled = told.allocate(-(-len(data) // 4) * 3), 0
+    target, filled = context.allocate(-(-len(data) // 4) * 3), 0
     for start in range(0, len(data), _PIECE_CHARACTERS):
         piece = data[start : start + _PIECE_CHARACTERS]
         is_last = start + len(piece) == len(data)
@@ -26,5 +26,5 @@ def undo(data: memoryview, told: Told) -> memoryview:
             raise UndecodableData("base64", "the data is cut short, or goes on after its end")
         target[filled : filled + len(decoded)] = decoded
         filled += len(decoded)
-        told.budget.check()
+        context.budget.check()
     return target[:filled]

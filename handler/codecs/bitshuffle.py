@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from active_storage.errors import InvalidArgument, UndecodableData
-from handler.codecs.base import Told, cut_short, followed, translated
+from handler.codecs.base import StepContext, cut_short, followed, translated
 from handler.codecs.lz4_hdf5 import decode_lz4, split_block
 from handler.codecs.zstd import ZstdDecoder, start_zstd
 
@@ -46,7 +46,7 @@ _SWAPS = (
 )
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """The elements again, in new memory. Of the last few, those beyond a multiple of eight are as they were.
 
     Raises:
@@ -55,24 +55,24 @@ def undo(data: memoryview, told: Told) -> memoryview:
         InvalidArgument: A block is of a number of elements that no eight divide.
         EntityTooLarge: More would come out than the budget allows.
     """
-    size, name = told.element_size, told.step.value("cname")
+    size, name = context.element_size, context.step.value("cname")
     usual_elements = max(_BLOCK_BYTES // size // _MULTIPLE * _MULTIPLE, _LEAST_ELEMENTS)
-    block = (told.integer("block_size") or usual_elements) * size
+    block = (context.integer("block_size") or usual_elements) * size
     if name != "none":
-        data, block = _decompress(data, told, _decode_zstd if name == "zstd" else decode_lz4)
+        data, block = _decompress(data, context, _decode_zstd if name == "zstd" else decode_lz4)
     if block % (_MULTIPLE * size):
         raise InvalidArgument("filters", "bitshuffle: block_size is not a multiple of 8 elements")
     if len(data) % size:
         raise UndecodableData(_ID, f"{len(data)} bytes are no whole number of {size} bytes")
     stored = np.frombuffer(data, np.uint8)
-    target = told.allocate(len(data))
+    target = context.allocate(len(data))
     elements = np.frombuffer(target, np.uint8)
     group = max(_GROUP_BYTES // block, 1) * block
     blocked = len(data) // block * block
     for start in range(0, blocked, group):
         stop = min(start + group, blocked)
         _undo_blocks(stored[start:stop], elements[start:stop], block, size)
-        told.budget.check()
+        context.budget.check()
     last = (len(data) - blocked) // (_MULTIPLE * size) * _MULTIPLE * size
     if last:
         _undo_blocks(stored[blocked : blocked + last], elements[blocked : blocked + last], last, size)
@@ -80,21 +80,21 @@ def undo(data: memoryview, told: Told) -> memoryview:
     return target
 
 
-def _decompress(data: memoryview, told: Told, decode: Decode) -> tuple[memoryview, int]:
+def _decompress(data: memoryview, context: StepContext, decode: Decode) -> tuple[memoryview, int]:
     """The bytes of the blocks, and how many a block has."""
     if len(data) < _HEADER.size:
         raise cut_short(_ID)
     total, block = _HEADER.unpack_from(data)
-    unit = _MULTIPLE * told.element_size
+    unit = _MULTIPLE * context.element_size
     if not block or block % unit:
         raise UndecodableData(_ID, "the blocks of the header are not of eight elements, or of several times eight")
-    target, rest = told.allocate(total), data[_HEADER.size :]
+    target, rest = context.allocate(total), data[_HEADER.size :]
     # Those that are left in the end, fewer than eight, are never compressed.
     blocked = total // unit * unit
     for start in range(0, blocked, block):
         stored, rest = split_block(_ID, rest)
         decode(_ID, stored, target[start : min(start + block, blocked)])
-        told.budget.check()
+        context.budget.check()
     if len(rest) < total - blocked:
         raise cut_short(_ID)
     if len(rest) > total - blocked:
@@ -109,11 +109,11 @@ def _decode_zstd(codec: str, stored: memoryview, block: memoryview) -> None:
     Raises:
         UndecodableData: It is damaged, or gives another number of bytes.
     """
-    engine = start_zstd()
+    decompressor = start_zstd()
     with translated(codec, *ZstdDecoder.errors):
         # One byte more than should come: were there more, the frame would not have ended.
-        piece = engine.decompress(stored, len(block) + 1)
-    if len(piece) != len(block) or not engine.eof or engine.unused_data:
+        piece = decompressor.decompress(stored, len(block) + 1)
+    if len(piece) != len(block) or not decompressor.eof or decompressor.unused_data:
         raise UndecodableData(codec, "a block is not as long as the header says")
     block[:] = piece
 

@@ -16,8 +16,8 @@ from active_storage.model.dtypes import DTYPES, MAX_BYTES
 from active_storage.model.spec import ReductionSpec
 from active_storage.model.steps import Step
 from handler.codecs import IMPLEMENTATIONS
-from handler.codecs.base import Budget, Decoder, StreamDecoder, Told
-from handler.codecs.readable import Held, Readable, fill
+from handler.codecs.base import Budget, Decoder, StepContext, StreamDecoder
+from handler.codecs.readable import MemoryReader, Readable, fill
 
 # Room for those that filters may have put behind the elements: fletcher32's 4 bytes, and nobody has many of them.
 _CHECKSUMS_BYTES = 16
@@ -38,11 +38,11 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         InvalidArgument: They decode to another number of elements than the shape has.
         IncompleteElement: They decode to no whole number of elements.
     """
-    told = _tell_all(spec.steps, stored_bytes, spec, budget)
-    told = [each for each in told if not IMPLEMENTATIONS[each.step.id].is_identity]
-    if not told:
+    contexts = _make_contexts(spec.steps, stored_bytes, spec, budget)
+    contexts = [context for context in contexts if not IMPLEMENTATIONS[context.step.id].is_identity]
+    if not contexts:
         return stream, _count_elements(stored_bytes, spec)
-    first = IMPLEMENTATIONS[told[0].step.id].decoder if len(told) == 1 else None
+    first = IMPLEMENTATIONS[contexts[0].step.id].decoder if len(contexts) == 1 else None
     is_stream = first is not None and issubclass(first, StreamDecoder)
     if spec.shape is not None and first is not None:
         # Nothing of a stream is held, whatever its size.
@@ -51,19 +51,21 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         budget.hold(decoder.decoded_bytes or 0)
         return decoder, math.prod(spec.shape)
     try:
-        return _open_held(told, stream, stored_bytes, spec)
+        return _open_held(contexts, stream, stored_bytes, spec)
     except EntityTooLarge as error:
         if is_stream:
             raise EntityTooLarge(f"{error.message}; with a shape, the data is reduced as it comes") from error
         raise
 
 
-def _open_held(told: Sequence[Told], stream: Readable, stored_bytes: int, spec: ReductionSpec) -> tuple[Readable, int]:
+def _open_held(
+    contexts: Sequence[StepContext], stream: Readable, stored_bytes: int, spec: ReductionSpec
+) -> tuple[Readable, int]:
     # What is undone last, if it needs no memory of its own.
-    reading = IMPLEMENTATIONS[told[0].step.id].undo_reading
-    data = _undo_all(told[1:] if reading else told, stream, stored_bytes, told[0].budget)
+    reading = IMPLEMENTATIONS[contexts[0].step.id].undo_reading
+    data = _undo_all(contexts[1:] if reading else contexts, stream, stored_bytes, contexts[0].budget)
     elements = _count_elements(len(data), spec)
-    return reading(data, told[0].element_size) if reading else Held(data), elements
+    return reading(data, contexts[0].element_size) if reading else MemoryReader(data), elements
 
 
 def _count_elements(data_bytes: int, spec: ReductionSpec) -> int:
@@ -75,47 +77,47 @@ def _count_elements(data_bytes: int, spec: ReductionSpec) -> int:
     return data_bytes // spec.element_bytes
 
 
-def _tell_all(steps: Sequence[Step], stored_bytes: int, spec: ReductionSpec, budget: Budget) -> list[Told]:
-    """What each step is told: what the elements are that it was done to, and how many bytes they likely take."""
-    told = []
+def _make_contexts(steps: Sequence[Step], stored_bytes: int, spec: ReductionSpec, budget: Budget) -> list[StepContext]:
+    """The context of each step: the data type before the step, and how many bytes its data likely had."""
+    contexts = []
     dtype: np.dtype[Any] = DTYPES[spec.dtype].newbyteorder(spec.byte_order)
     elements = None if spec.shape is None else math.prod(spec.shape)
     for step in steps:
         likely_bytes = stored_bytes if elements is None else elements * dtype.itemsize + _CHECKSUMS_BYTES
-        told.append(Told(step, dtype, spec.byte_order, likely_bytes, budget))
-        dtype = told[-1].encoded_dtype
-    return told
+        contexts.append(StepContext(step, dtype, spec.byte_order, likely_bytes, budget))
+        dtype = contexts[-1].encoded_dtype
+    return contexts
 
 
-def _undo_all(told: Sequence[Told], stream: Readable, stored_bytes: int, budget: Budget) -> memoryview:
-    rest = list(told)
+def _undo_all(contexts: Sequence[StepContext], stream: Readable, stored_bytes: int, budget: Budget) -> memoryview:
+    rest = list(contexts)
     if rest and (decoder := IMPLEMENTATIONS[rest[-1].step.id].decoder):
         data = _decode_all(decoder, stream, stored_bytes, rest.pop())
     else:
         data = _read_all(stream, stored_bytes, budget)
-    for each in reversed(rest):
-        data = _undo(data, each)
+    for context in reversed(rest):
+        data = _undo(data, context)
         budget.check()
     return data
 
 
-def _undo(data: memoryview, told: Told) -> memoryview:
-    row = IMPLEMENTATIONS[told.step.id]
+def _undo(data: memoryview, context: StepContext) -> memoryview:
+    row = IMPLEMENTATIONS[context.step.id]
     if row.decoder:
-        return _decode_all(row.decoder, Held(data), len(data), told)
-    return row.undo(data, told) if row.undo else data
+        return _decode_all(row.decoder, MemoryReader(data), len(data), context)
+    return row.undo(data, context) if row.undo else data
 
 
-def _decode_all(decoder: type[Decoder], stored: Readable, stored_bytes: int, told: Told) -> memoryview:
-    decoded = decoder(stored, stored_bytes, told.budget)
+def _decode_all(decoder: type[Decoder], stored: Readable, stored_bytes: int, context: StepContext) -> memoryview:
+    decoded = decoder(stored, stored_bytes, context.budget)
     known_bytes = decoded.decoded_bytes
-    return _read_all(decoded, told.likely_bytes if known_bytes is None else known_bytes, told.budget)
+    return _read_all(decoded, context.likely_bytes if known_bytes is None else known_bytes, context.budget)
 
 
 def _read_all(source: Readable, likely_bytes: int, budget: Budget) -> memoryview:
-    """Everything that comes, in memory as large as is likely, and twice as large as often as that was too small.
+    """Read all the bytes into memory of the likely size, which is doubled whenever it is too small.
 
-    numpy's, since what nobody has written to yet costs nothing: zeroed memory took longer than decoding into it.
+    The memory is numpy's, since untouched pages cost nothing: zeroing it took longer than decoding into it.
     """
     data, filled = np.empty(0, np.uint8), 0
     # A byte more than will come: only when nothing follows it has the end been verified.

@@ -10,7 +10,7 @@ from importlib import import_module
 from struct import Struct
 
 from active_storage.errors import UndecodableData
-from handler.codecs.base import Told, cut_short
+from handler.codecs.base import StepContext, cut_short
 
 _CHECKSUM = Struct("<I")
 
@@ -18,43 +18,47 @@ _CHECKSUM = Struct("<I")
 _PIECE_BYTES = 1024 * 1024
 
 
-def undo_crc32(data: memoryview, told: Told) -> memoryview:
+def undo_crc32(data: memoryview, context: StepContext) -> memoryview:
     """The data without its CRC-32 (ISO-HDLC, zlib's); a view, as of all here."""
-    return _undo(data, told, lambda plain: _add_up(plain, told, zlib.crc32, 0))
+    return _undo(data, context, lambda plain: _add_up(plain, context, zlib.crc32, 0))
 
 
-def undo_adler32(data: memoryview, told: Told) -> memoryview:
+def undo_adler32(data: memoryview, context: StepContext) -> memoryview:
     """The data without its Adler-32 (RFC 1950)."""
-    return _undo(data, told, lambda plain: _add_up(plain, told, zlib.adler32, 1))
+    return _undo(data, context, lambda plain: _add_up(plain, context, zlib.adler32, 1))
 
 
-def undo_crc32c(data: memoryview, told: Told) -> memoryview:
+def undo_crc32c(data: memoryview, context: StepContext) -> memoryview:
     """The data without its CRC-32C (RFC 3720)."""
     extend = import_module("google_crc32c").extend
     # The library takes nothing but bytes, so that each piece is copied.
-    return _undo(data, told, lambda plain: _add_up(plain, told, lambda piece, value: extend(value, bytes(piece)), 0))
+    return _undo(
+        data, context, lambda plain: _add_up(plain, context, lambda piece, value: extend(value, bytes(piece)), 0)
+    )
 
 
-def undo_jenkins_lookup3(data: memoryview, told: Told) -> memoryview:
+def undo_jenkins_lookup3(data: memoryview, context: StepContext) -> memoryview:
     """The data without its lookup3 hash, which began with ``initval``."""
     compute = import_module("numcodecs.jenkins").jenkins_lookup3
-    return _undo(data, told, lambda plain: int(compute(plain, told.integer("initval"))), location="end")
+    return _undo(data, context, lambda plain: int(compute(plain, context.integer("initval"))), location="end")
 
 
-def _undo(data: memoryview, told: Told, compute: Callable[[memoryview], int], location: object = None) -> memoryview:
+def _undo(
+    data: memoryview, context: StepContext, compute: Callable[[memoryview], int], location: object = None
+) -> memoryview:
     if len(data) < _CHECKSUM.size:
-        raise cut_short(told.step.id)
-    if (location or told.step.value("location")) == "start":
+        raise cut_short(context.step.id)
+    if (location or context.step.value("location")) == "start":
         stored, plain = data[: _CHECKSUM.size], data[_CHECKSUM.size :]
     else:
         plain, stored = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
     if stored != _CHECKSUM.pack(compute(plain)):
-        raise UndecodableData(told.step.id, "the checksum is not that of the data")
+        raise UndecodableData(context.step.id, "the checksum is not that of the data")
     return plain
 
 
-def _add_up(plain: memoryview, told: Told, extend: Callable[[memoryview, int], int], value: int) -> int:
+def _add_up(plain: memoryview, context: StepContext, extend: Callable[[memoryview, int], int], value: int) -> int:
     for start in range(0, len(plain), _PIECE_BYTES):
         value = extend(plain[start : start + _PIECE_BYTES], value)
-        told.budget.check()
+        context.budget.check()
     return value

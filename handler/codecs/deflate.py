@@ -4,7 +4,7 @@ from typing import cast
 
 from isal.igzip_lib import DECOMP_GZIP, DECOMP_ZLIB, IgzipDecompressor, IsalError
 
-from handler.codecs.base import Engine, StreamDecoder
+from handler.codecs.base import Decompressor, StreamDecoder
 
 # ID1 of RFC 1952, 2.3.1. No zlib stream begins with it: the lower half of its first byte is 8 (RFC 1950, CM).
 _GZIP_ID1 = 0x1F
@@ -24,7 +24,7 @@ class ZlibDecoder(StreamDecoder):
     errors = _ERRORS
     window_bytes = _WINDOW_BYTES
 
-    def _start(self, _first: int, /) -> Engine:
+    def _start(self, _first: int, /) -> Decompressor:
         return IgzipDecompressor(DECOMP_ZLIB)
 
     def _repeat(self, _first: int, /) -> None:
@@ -41,9 +41,9 @@ class GzipDecoder(StreamDecoder):
     errors = _ERRORS
     window_bytes = _WINDOW_BYTES
 
-    def _start(self, first: int, /) -> Engine:
+    def _start(self, first: int, /) -> Decompressor:
         self._is_gzip = first == _GZIP_ID1
         return IgzipDecompressor(DECOMP_GZIP if self._is_gzip else DECOMP_ZLIB)
 
-    def _repeat(self, first: int, /) -> Engine | None:
+    def _repeat(self, first: int, /) -> Decompressor | None:
         return self._start(first) if self._is_gzip and first == _GZIP_ID1 else None

@@ -10,7 +10,7 @@ from struct import Struct
 import numpy as np
 
 from active_storage.errors import UndecodableData
-from handler.codecs.base import Told, cut_short
+from handler.codecs.base import StepContext, cut_short
 
 _CHECKSUM = Struct("<I")
 _HALVES = Struct("<HH")
@@ -22,7 +22,7 @@ _WEIGHTS = np.arange(_ROW_WORDS, 0, -1, dtype=np.float64)
 _PIECE_ROWS = 64
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """The data without its checksum, which was right; a view, nothing is copied.
 
     Raises:
@@ -31,7 +31,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
     if len(data) <= _CHECKSUM.size:
         raise cut_short("fletcher32")
     plain, stored = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
-    checksum = _compute(plain, told)
+    checksum = _compute(plain, context)
     low, high = _HALVES.unpack(_CHECKSUM.pack(checksum))
     swapped = _HALVES.pack(low >> 8 | low << 8 & 0xFF00, high >> 8 | high << 8 & 0xFF00)
     if stored not in (_CHECKSUM.pack(checksum), swapped):
@@ -39,7 +39,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
     return plain
 
 
-def _compute(data: memoryview, told: Told) -> int:
+def _compute(data: memoryview, context: StepContext) -> int:
     first, second = 0, 0
     row_bytes = 2 * _ROW_WORDS
     whole = len(data) // row_bytes * row_bytes
@@ -50,7 +50,7 @@ def _compute(data: memoryview, told: Told) -> int:
             second += _ROW_WORDS * first + int(weighted)
             first += int(plain)
         first, second = _fold(first), _fold(second)
-        told.budget.check()
+        context.budget.check()
     rest = bytes(data[whole:])
     words = np.frombuffer(rest + bytes(len(rest) % 2), ">u2").astype(np.float64)
     second += len(words) * first + int(words @ _WEIGHTS[_ROW_WORDS - len(words) :])

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any
 
 from active_storage.errors import UndecodableData
-from handler.codecs.base import Told, cut_short, followed, translated
+from handler.codecs.base import StepContext, cut_short, followed, translated
 
 _ID = "lz4_hdf5"
 
@@ -30,7 +30,7 @@ def _library() -> Any:
     return import_module("numcodecs.lz4")
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """What was compressed, in new memory. Holds what is stored a second time: the library wants a prefix before it.
 
     Raises:
@@ -42,14 +42,14 @@ def undo(data: memoryview, told: Told) -> memoryview:
     size, block_bytes = _HEADER.unpack_from(data)
     if size and not block_bytes:
         raise UndecodableData(_ID, "the header has a block size of 0")
-    told.budget.hold(len(data))
-    target = told.allocate(size)
+    context.budget.hold(len(data))
+    target = context.allocate(size)
     rest = data[_HEADER.size :]
     for start in range(0, size, block_bytes or 1):
         block = target[start : start + block_bytes]
         stored, rest = split_block(_ID, rest)
         _decode_block(_ID, stored, block)
-        told.budget.check()
+        context.budget.check()
     if rest:
         raise followed(_ID)
     return target

@@ -5,7 +5,7 @@ twice as large, up to what so many bytes can become.
 """
 
 from active_storage.errors import UndecodableData
-from handler.codecs.base import Told, cut_short, load
+from handler.codecs.base import StepContext, cut_short, load
 
 _ID = "lzf"
 
@@ -13,7 +13,7 @@ _ID = "lzf"
 _MOST_FROM_THREE = 264
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """What was compressed, in new memory.
 
     Raises:
@@ -24,9 +24,9 @@ def undo(data: memoryview, told: Told) -> memoryview:
     if not data:
         raise cut_short(_ID)
     most = -(-len(data) // 3) * _MOST_FROM_THREE
-    size = min(max(told.likely_bytes, 1), most)
+    size = min(max(context.likely_bytes, 1), most)
     while True:
-        target = told.allocate(size)
+        target = context.allocate(size)
         try:
             return target[: library.lzf_decode(data, out=target).nbytes]
         except library.LzfError as error:

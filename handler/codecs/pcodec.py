@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from active_storage.errors import InvalidArgument
-from handler.codecs.base import Told, load, translated
+from handler.codecs.base import StepContext, load, translated
 
 _ID = "pcodec"
 
@@ -16,7 +16,7 @@ _ID = "pcodec"
 _NUMBERS = frozenset(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)) | {"f2", "f4", "f8"}
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """The numbers, in new memory and this machine's byte order, which is what numcodecs gives.
 
     Raises:
@@ -24,14 +24,14 @@ def undo(data: memoryview, told: Told) -> memoryview:
         InvalidArgument: pco has no numbers of the data type.
         EntityTooLarge: More would come out than the budget allows.
     """
-    dtype = told.dtype.newbyteorder("=")
+    dtype = context.dtype.newbyteorder("=")
     if dtype.str[1:] not in _NUMBERS:
         raise InvalidArgument("filters", f"pcodec: this codec does not store {dtype.name}")
     library = load(_ID, "pcodec.standalone", "pcodec")
-    told.budget.hold(len(data))
-    stored, count = bytes(data), told.likely_bytes // dtype.itemsize + 1
+    context.budget.hold(len(data))
+    stored, count = bytes(data), context.likely_bytes // dtype.itemsize + 1
     while True:
-        target = told.allocate(count * dtype.itemsize)
+        target = context.allocate(count * dtype.itemsize)
         numbers: np.ndarray[Any, Any] = np.frombuffer(target, dtype)
         with translated(_ID, RuntimeError, TypeError, ValueError):
             progress = library.simple_decompress_into(stored, numbers)

@@ -23,7 +23,7 @@ def fill(source: Readable, buffer: memoryview) -> int:
     return filled
 
 
-class Held:
+class MemoryReader:
     """Bytes in memory, read like any others."""
 
     def __init__(self, data: memoryview) -> None:

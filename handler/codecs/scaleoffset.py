@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from active_storage.errors import InvalidArgument, UndecodableData
-from handler.codecs.base import Told, cut_short, read_cd_values
+from handler.codecs.base import StepContext, cut_short, read_cd_values
 from handler.codecs.bits import ensure_length, ensure_packed, unpack
 from handler.codecs.readable import Block
 
@@ -26,14 +26,14 @@ _BY_DIGITS, _INTEGERS = 0, 2
 _SMALLEST_BYTES = 8
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """The numbers, in new memory and the byte order that the file has; ``data`` itself where nothing was done.
 
     Raises:
         UndecodableData: The chunk is not what its header says.
         InvalidArgument: HDF5 does not write such values.
     """
-    scale, factor, count, is_float, size, has_sign, order, has_fill, low, high = read_cd_values(told, 8, 10)
+    scale, factor, count, is_float, size, has_sign, order, has_fill, low, high = read_cd_values(context, 8, 10)
     sizes = {4, 8} if is_float else {1, 2, 4, 8}
     if scale != (_BY_DIGITS if is_float else _INTEGERS) or size not in sizes or max(is_float, has_sign, order) > 1:
         raise InvalidArgument("filters", "scaleoffset: cd_values are not of a data type of numbers")
@@ -51,7 +51,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
         ensure_length(_ID, len(packed), count * size)
     else:
         ensure_packed(_ID, len(packed), count, bits)
-    elements = told.allocate(count * size)
+    elements = context.allocate(count * size)
     numbers = np.frombuffer(elements, dtype)
     if is_whole:
         numbers[:] = np.frombuffer(packed, dtype.newbyteorder("<"))
@@ -64,7 +64,7 @@ def undo(data: memoryview, told: Told) -> memoryview:
         if is_filled is not None:
             restored[is_filled] = fill
         numbers[place] = restored
-        told.budget.check()
+        context.budget.check()
     return elements
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from handler.codecs.base import Told
-from handler.codecs.readable import Held, fill
+from handler.codecs.base import StepContext
+from handler.codecs.readable import MemoryReader, fill
 
 
 class Unshuffled:
@@ -23,8 +23,8 @@ class Unshuffled:
         self._rows = np.frombuffer(data[:whole], np.uint8).reshape(element_size, self._count)
         self._done = 0
         # An element that did not fit the last buffer, and in the end what is no whole one.
-        self._rest = Held(memoryview(b""))
-        self._last = Held(data[whole:])
+        self._rest = MemoryReader(memoryview(b""))
+        self._last = MemoryReader(data[whole:])
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fill some of ``buffer``; 0 where there is no more."""
@@ -35,7 +35,7 @@ class Unshuffled:
         if len(buffer) < self._size:
             element = memoryview(bytearray(self._size))
             self._undo_into(element)
-            self._rest = Held(element)
+            self._rest = MemoryReader(element)
             return self._rest.readinto(buffer)
         return self._undo_into(buffer)
 
@@ -50,11 +50,11 @@ class Unshuffled:
         return len(elements)
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """All elements, in new memory; ``data`` itself where they are single bytes or fewer than two."""
-    element_size = told.element_size
+    element_size = context.element_size
     if element_size == 1 or len(data) // element_size < 2:
         return data
-    elements = told.allocate(len(data))
+    elements = context.allocate(len(data))
     fill(Unshuffled(data, element_size), elements)
     return elements

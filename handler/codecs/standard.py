@@ -3,7 +3,7 @@
 import bz2
 import lzma
 
-from handler.codecs.base import Engine, StreamDecoder
+from handler.codecs.base import Decompressor, StreamDecoder
 
 # What the largest preset needs (xz -9: a dictionary of 64 MiB, and some 1 MiB beside it); a header may ask for 4 GiB.
 _LZMA_MEMORY_BYTES = 68 * 1024 * 1024
@@ -16,7 +16,7 @@ class Bz2Decoder(StreamDecoder):
     errors = (OSError, EOFError, ValueError)
     window_bytes = 4 * 1024 * 1024
 
-    def _start(self, _first: int, /) -> Engine:
+    def _start(self, _first: int, /) -> Decompressor:
         return bz2.BZ2Decompressor()
 
 
@@ -30,5 +30,5 @@ class LzmaDecoder(StreamDecoder):
     errors = (lzma.LZMAError, EOFError, ValueError)
     window_bytes = _LZMA_MEMORY_BYTES
 
-    def _start(self, _first: int, /) -> Engine:
+    def _start(self, _first: int, /) -> Decompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY_BYTES)

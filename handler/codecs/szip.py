@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from active_storage.errors import InvalidArgument
-from handler.codecs.base import Told, cut_short, load, read_cd_values, translated
+from handler.codecs.base import StepContext, cut_short, load, read_cd_values, translated
 from handler.codecs.readable import fill
 from handler.codecs.shuffle import Unshuffled
 
@@ -40,13 +40,13 @@ class _Code:
     line: int
 
     @classmethod
-    def parse(cls, told: Told) -> Self:
+    def parse(cls, context: StepContext) -> Self:
         """The code that the values of the filter say.
 
         Raises:
             InvalidArgument: szip does not take such values.
         """
-        options, block, bits, line = read_cd_values(told, 4, 4)
+        options, block, bits, line = read_cd_values(context, 4, 4)
         is_block = 2 <= block <= _MAX_BLOCK_PIXELS and not block % 2
         if (
             options > _MOST_OPTIONS
@@ -74,7 +74,7 @@ class _Code:
         return -(-self.line // self.block)
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """What was compressed, in new memory.
 
     Raises:
@@ -82,14 +82,14 @@ def undo(data: memoryview, told: Told) -> memoryview:
         InvalidArgument: szip does not take such values.
         EntityTooLarge: More would come out than the budget allows.
     """
-    code = _Code.parse(told)
+    code = _Code.parse(context)
     library = load(_ID, "imagecodecs", "imagecodecs")
     if len(data) <= _LENGTH.size:
         raise cut_short(_ID)
     (size,) = _LENGTH.unpack_from(data)
     line_bytes, padded_bytes = code.line * code.sample_bytes, code.line_blocks * code.block * code.sample_bytes
     lines = -(-size // line_bytes)
-    padded = told.allocate(size if line_bytes == padded_bytes else lines * padded_bytes)
+    padded = context.allocate(size if line_bytes == padded_bytes else lines * padded_bytes)
     with translated(_ID, library.SzipError, ValueError, RuntimeError):
         decoded = library.szip_decode(
             data[_LENGTH.size :],
@@ -101,19 +101,19 @@ def undo(data: memoryview, told: Told) -> memoryview:
         )
     if decoded.nbytes != len(padded):
         raise cut_short(_ID)
-    planes = _drop_padding(padded, lines, line_bytes, told)[:size]
+    planes = _drop_padding(padded, lines, line_bytes, context)[:size]
     if code.planes == 1:
         return planes
-    elements = told.allocate(size)
+    elements = context.allocate(size)
     fill(Unshuffled(planes, code.planes), elements)
     return elements
 
 
-def _drop_padding(padded: memoryview, lines: int, line_bytes: int, told: Told) -> memoryview:
+def _drop_padding(padded: memoryview, lines: int, line_bytes: int, context: StepContext) -> memoryview:
     """The scan lines without what was put behind each; ``padded`` itself where there is nothing."""
     if len(padded) <= lines * line_bytes:
         return padded
-    plain = told.allocate(lines * line_bytes)
+    plain = context.allocate(lines * line_bytes)
     rows = np.frombuffer(padded, np.uint8).reshape(lines, -1)
     np.frombuffer(plain, np.uint8).reshape(lines, line_bytes)[:] = rows[:, :line_bytes]
     return plain

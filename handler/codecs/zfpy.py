@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from active_storage.errors import UndecodableData
-from handler.codecs.base import Told, cut_short, load, translated
+from handler.codecs.base import StepContext, cut_short, load, translated
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -36,20 +36,20 @@ _SIDE = 4
 _MOST_RATED_BITS = 2048
 
 
-def undo(data: memoryview, told: Told) -> memoryview:
+def undo(data: memoryview, context: StepContext) -> memoryview:
     """The numbers in C order, in new memory and this machine's byte order.
 
     Raises:
         UndecodableData: zfp does not write such a header.
         EntityTooLarge: More would come out than the budget allows.
     """
-    kept = told.step.value("cd_values")
+    kept = context.step.value("cd_values")
     head = pack(f"<{len(kept)}I", *kept)[4:] if isinstance(kept, tuple) else b""
     header = _Header.parse(memoryview(head) if head else data)
     library = load(_ID, "imagecodecs", "imagecodecs")
-    target = told.allocate(math.prod(header.shape) * header.dtype.itemsize)
+    target = context.allocate(math.prod(header.shape) * header.dtype.itemsize)
     padded_bytes = max(header.most_bytes, len(head) + len(data) + 1)
-    told.budget.hold(padded_bytes)
+    context.budget.hold(padded_bytes)
     padded = np.zeros(padded_bytes, np.uint8)
     _join(head, header.bits if head else 0, data, padded)
     numbers = np.frombuffer(target, header.dtype).reshape(header.shape)

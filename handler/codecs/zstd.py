@@ -8,7 +8,7 @@ that is cut short for one that has ended, and its ``decompressobj`` gives all th
 import sys
 from collections.abc import Mapping
 
-from handler.codecs.base import Engine, StreamDecoder
+from handler.codecs.base import Decompressor, StreamDecoder
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -30,10 +30,10 @@ class ZstdDecoder(StreamDecoder):
     errors = (zstd.ZstdError, EOFError, ValueError)
     window_bytes = 1 << _WINDOW_LOG
 
-    def _start(self, _first: int, /) -> Engine:
+    def _start(self, _first: int, /) -> Decompressor:
         return start_zstd()
 
 
-def start_zstd() -> Engine:
+def start_zstd() -> Decompressor:
     """What decodes one frame."""
     return zstd.ZstdDecompressor(options=_OPTIONS)

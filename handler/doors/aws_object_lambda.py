@@ -5,12 +5,18 @@ events are answered by what the function returns.
 """
 
 import re
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any
 
-from active_storage.errors import ActiveStorageError, NotModified
+from botocore.exceptions import ClientError
+
+from active_storage.errors import ActiveStorageError, InternalError, NotModified
 from handler.doors.door import Reply
 from handler.doors.error_replies import plain_message
 from handler.doors.json_body import ensure_whole_characters
@@ -30,14 +36,25 @@ _NEAREST_STATUSES: Mapping[int, int] = MappingProxyType({501: 400, 502: 503, 504
 
 _CODE_RE = re.compile(r"[A-Z][a-zA-Z]+", re.ASCII)
 
+# The values that S3 accepts in a header of an answer; some come from the store.
+_PLAIN_RE = re.compile(r"[\x20-\x7e]{1,1024}")
+
+
+def _read_date(text: str) -> Any:
+    """The time in a store's header, for botocore to write."""
+    moment = parsedate_to_datetime(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 # The argument of ``write_get_object_response`` for each header of a reply; ``x-amz-meta-*`` become ``Metadata``.
+# A value that cannot be read is left out.
 _ARGUMENTS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
     {
         "content-type": ("ContentType", str),
         "content-length": ("ContentLength", int),
         "content-range": ("ContentRange", str),
         "etag": ("ETag", str),
-        "last-modified": ("LastModified", str),
+        "last-modified": ("LastModified", _read_date),
         "x-amz-version-id": ("VersionId", str),
     }
 )
@@ -72,6 +89,9 @@ class ObjectLambda:
     def __init__(self, service: Service, s3: Any) -> None:
         self._service = service
         self._s3 = s3
+        # Whether botocore has begun to send this thread's answer.
+        self._calling = threading.local()
+        s3.meta.events.register_first("before-call.s3.WriteGetObjectResponse", self._note_call)
 
     def write_object(self, event: Document, kind: str, scope: Scope) -> None:
         """Answer GetObject: send the result to S3."""
@@ -81,15 +101,33 @@ class ObjectLambda:
             reply = self._reduce(event, kind, scope)
             return _Outcome(reply.status, _arguments(reply), len(reply.body) if isinstance(reply.body, bytes) else 0)
 
-        def send(outcome: _Outcome) -> None:
+        def write(outcome: _Outcome) -> None:
+            self._s3.write_get_object_response(
+                RequestRoute=echo.route, RequestToken=echo.token, StatusCode=outcome.status, **outcome.members
+            )
+
+        def send(outcome: _Outcome) -> _Outcome:
+            self._calling.has_begun = False
             try:
-                self._s3.write_get_object_response(
-                    RequestRoute=echo.route, RequestToken=echo.token, StatusCode=outcome.status, **outcome.members
-                )
+                try:
+                    write(outcome)
+                except ClientError:
+                    raise
+                except Exception as error:
+                    if self._calling.has_begun:
+                        raise
+                    # botocore does not accept these arguments, and S3 must have an answer.
+                    scope.record.add(outcome=InternalError.code, fault=locate(error))
+                    outcome = _refuse_in_s3(InternalError("this server made a mistake; its log knows it by the id"))
+                    write(outcome)
             except Exception as error:  # noqa: BLE001  # botocore's texts hold the route, and no caller is left to tell
                 scope.record.add(outcome="AnswerRefused", fault=locate(error))
+            return outcome
 
         _answer_and_send(scope.record, "GET", answer, _refuse_in_s3, send)
+
+    def _note_call(self, **_: object) -> None:
+        self._calling.has_begun = True
 
     def describe_object(self, event: Document, kind: str, scope: Scope) -> dict[str, Any]:
         """Answer HeadObject: the headers of the result."""
@@ -126,12 +164,11 @@ def _answer_and_send(
     method: str,
     answer: Callable[[], _Outcome],
     refuse: Callable[[ActiveStorageError], _Outcome],
-    send: Callable[[_Outcome], None] = lambda _: None,
+    send: Callable[[_Outcome], _Outcome] = lambda outcome: outcome,
 ) -> _Outcome:
     """Answer an event, with ``refuse`` for an error, send the outcome, and end the request."""
     record.add(door="aws", method=method)
-    outcome = catch_errors(record, answer, refuse)
-    send(outcome)
+    outcome = send(catch_errors(record, answer, refuse))
     record.end(outcome.status, outcome.bytes_sent)
     return outcome
 
@@ -143,9 +180,12 @@ def _arguments(reply: Reply) -> dict[str, Any]:
     arguments: dict[str, Any] = {"Body": reply.body}
     metadata = {}
     for name, value in reply.headers:
+        if not _PLAIN_RE.fullmatch(value):
+            continue
         if name.lower() in _ARGUMENTS:
             argument, convert = _ARGUMENTS[name.lower()]
-            arguments[argument] = convert(value)
+            with suppress(ValueError, TypeError, OverflowError):
+                arguments[argument] = convert(value)
         elif name.lower().startswith(_METADATA):
             metadata[name[len(_METADATA) :]] = value
     return {**arguments, "Metadata": metadata}
@@ -153,7 +193,8 @@ def _arguments(reply: Reply) -> dict[str, Any]:
 
 def _refuse_in_s3(error: ActiveStorageError) -> _Outcome:
     if isinstance(error, NotModified):
-        return _Outcome(error.status, {"ETag": str(error.etag)} if error.etag else {})
+        etag = str(error.etag or "")
+        return _Outcome(error.status, {"ETag": etag} if _PLAIN_RE.fullmatch(etag) else {})
     return _Outcome(_status(error), {"ErrorCode": _code(error), "ErrorMessage": plain_message(error)})
 
 

@@ -21,6 +21,12 @@ from handler.doors.door import Reply, Request
 # Characters that XML 1.0 forbids (section 2.2). A path may hold some, and parsers refuse a document with one.
 _NOT_XML_RE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
+# A signature for another region, at the same endpoint, ends these errors. S3's clients sign once more when they are
+# told the region. They keep it for all requests with the same bucket in the path, which to this service is a reducer,
+# so GET and HEAD both tell it, and the next answer corrects what a client keeps. A redirect does not end so, since
+# this service asks one store: clients are told of it only in a header that they do not act upon.
+_RESIGNED_CODES = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
+
 _NOT_PLAIN_RE = re.compile(r"[^\x20-\x7e]")
 
 
@@ -36,8 +42,9 @@ def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
         case InvalidRange():
             return [("Content-Range", f"bytes */{error.length}")]
         case WrongRegion(region=str(region)):
-            # S3's own header.
-            return [("x-amz-bucket-region", region)]
+            own = ("x-activestorage-bucket-region", region)
+            # S3's own header orders the client to sign once more.
+            return [own, ("x-amz-bucket-region", region)] if error.code in _RESIGNED_CODES else [own]
         case _:
             return []
 
@@ -56,6 +63,8 @@ def error_document(error: ActiveStorageError, resource: str, request_id: str) ->
         request_id: The id of the request.
     """
     fields = {"Code": error.code, "Message": error.message, "Resource": resource, "RequestId": request_id}
+    if isinstance(error, WrongRegion) and error.region and error.code in _RESIGNED_CODES:
+        fields["Region"] = error.region
     texts = {name: escape(_NOT_XML_RE.sub("\N{REPLACEMENT CHARACTER}", value)) for name, value in fields.items()}
     content = "".join(f"<{name}>{text}</{name}>" for name, text in texts.items())
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{content}</Error>'.encode()

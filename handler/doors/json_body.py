@@ -1,7 +1,7 @@
 """JSON from a caller, parsed strictly and at a bounded cost.
 
-JSON parsers disagree about duplicate members, NaN, and half of a surrogate pair (RFC 8259, sections 4, 6 and 8.2). All
-three are refused.
+JSON parsers disagree about duplicate members, NaN, numbers beyond float64, and half of a surrogate pair (RFC 8259,
+sections 4, 6 and 8.2). All four are refused.
 
 The size is checked before the body is read, and the number of elements before it is parsed. Parsing 1 MiB of nested
 lists took 0.2 s; within the bounds it takes at most a tenth of that. A body is parsed once.
@@ -10,6 +10,7 @@ No error text holds a part of the body, except names of members.
 """
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -123,6 +124,8 @@ def _parse(body: bytes, field: str) -> Any:
         raise InvalidArgument(field, f"is not JSON: {error.msg} at line {error.lineno}, {error.colno}") from None
     except _NotReadableError as error:
         raise InvalidArgument(field, str(error)) from None
+    except _TooLargeError:
+        raise InvalidArgument(name_member(_locate_infinity(body), field), "should be a finite number") from None
     except RecursionError:
         raise _too_deep(field) from None
     except ValueError:
@@ -132,6 +135,29 @@ def _parse(body: bytes, field: str) -> Any:
 
 class _NotReadableError(Exception):
     """The text has something that JSON does not allow, or too many members."""
+
+
+class _TooLargeError(Exception):
+    """A number has a larger magnitude than a float64 can have."""
+
+
+def _read_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise _TooLargeError
+    return number
+
+
+def _locate_infinity(body: bytes) -> Path:
+    """The path of the number that is too large; empty if the text after it is no JSON."""
+    try:
+        return _find_path(_LENIENT_DECODER.decode(body.decode("utf-8")), _is_infinite) or ()
+    except (ValueError, RecursionError):
+        return ()
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -152,7 +178,8 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # Made once: json.loads would make a new one for each body.
-_DECODER = json.JSONDecoder(object_pairs_hook=_collect, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_collect, parse_constant=_refuse_constant, parse_float=_read_float)
+_LENIENT_DECODER = json.JSONDecoder()
 
 
 # After parsing

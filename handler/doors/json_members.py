@@ -27,7 +27,7 @@ _MAX_TEXT_CHARACTERS = 8192
 # The same as in HDF5 (H5Z_MAX_NFILTERS).
 _MAX_FILTERS = 32
 
-_INT64_MIN, _INT64_MAX, _UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 # Our texts for pydantic's types of errors whose own texts use pydantic's words.
 _FAULTS: Mapping[str, str] = MappingProxyType(
@@ -40,16 +40,17 @@ _FAULTS: Mapping[str, str] = MappingProxyType(
 
 
 def _ensure_number(value: Any) -> int | float:
-    number = value
-    if type(value) is int and not _INT64_MIN <= value <= _UINT64_MAX:
-        # Few writers of JSON keep more digits than a float has, so that such a number is read as a float.
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-    if type(number) not in (int, float) or not math.isfinite(number):
+    if type(value) not in (int, float) or not _is_finite(value):
         raise PydanticCustomError("number", "should be a number, and a finite one")
-    return number  # type: ignore[no-any-return]  # its type was just checked
+    return value  # type: ignore[no-any-return]  # its type was just checked
+
+
+def _is_finite(number: float) -> bool:
+    # An integer is not converted: its digits count, and only its data type limits them.
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def _read_nan(value: Any) -> Any:

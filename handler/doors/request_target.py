@@ -31,7 +31,8 @@ def find_fault(method: str, raw_target: str, host: str | None, needs_host: bool)
     if raw_target.startswith("/") or (method, raw_target) == ("OPTIONS", "*") or method == "CONNECT":
         return None
     authority = find_authority(raw_target)
-    if authority is None or not _HOST_RE.fullmatch(authority):
+    # RFC 9112, section 3.2.2, and RFC 3986, section 4.3: an absolute URL has no fragment.
+    if authority is None or not _HOST_RE.fullmatch(authority) or "#" in raw_target:
         return InvalidArgument("target", "is neither a path nor a URL of http or https")
     return None
 

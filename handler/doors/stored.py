@@ -13,14 +13,25 @@ from handler.doors.door import Reply, Request
 from handler.doors.error_replies import write_xml_error
 from handler.doors.service import Service
 from handler.observe.record import Record
-from handler.stores.headers import drop_nominated, is_hop
+from handler.stores.headers import drop_nominated
 from handler.stores.passthrough import PassthroughSource, SignedCall, build_request
 from handler.stores.source import ObjectFacts, Stream
 
 METHODS = ("GET", "HEAD")
 
-# Headers about one exchange, not about the object: our reply has its own.
-_OWN_HEADERS = frozenset({"date", "server", "x-amz-request-id"})
+# Headers about the object (RFC 9110, sections 8 and 14.3; RFC 9111, section 5). All others are about the exchange, or
+# orders to its reader: a gateway before this service takes a path from ``X-Accel-Redirect``, and a browser keeps a
+# ``Set-Cookie`` for the service's own host.
+_OBJECT_HEADERS = frozenset(
+    {
+        *("accept-ranges", "cache-control", "content-disposition", "content-encoding", "content-language"),
+        *("content-length", "content-md5", "content-range", "content-type", "etag", "expires", "last-modified", "vary"),
+    }
+)
+
+# The stores' own headers, except those about the exchange: our reply has its own id.
+_STORES_PREFIXES = ("x-amz-", "x-goog-", "x-ms-")
+_OF_EXCHANGE = frozenset({"x-amz-request-id", "x-amz-id-2", "x-ms-request-id", "x-ms-client-request-id"})
 
 write_error = write_xml_error
 
@@ -57,7 +68,11 @@ def reply_to(request: Request, service: Service) -> Reply:
 
 def _object_headers(facts: ObjectFacts) -> list[tuple[str, str]]:
     kept = drop_nominated(facts.headers)
-    return [(name, value) for name, value in kept.items() if name not in _OWN_HEADERS and not is_hop(name)]
+    return [(name, value) for name, value in kept.items() if _is_of_object(name)]
+
+
+def _is_of_object(name: str) -> bool:
+    return name in _OBJECT_HEADERS or (name.startswith(_STORES_PREFIXES) and name not in _OF_EXCHANGE)
 
 
 class _Pieces:

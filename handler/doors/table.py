@@ -72,7 +72,9 @@ def find_door(request: Request) -> Door:
     """The door for a request."""
     if json_door := JSON_DOORS.get(request.path.lstrip("/").partition("/")[0]):
         return json_door
-    if door := DOORS.get(request.path.split("/", 2)[1]):
+    # A target that is no path has a fault, for whichever door to tell of.
+    _, _, after = request.path.partition("/")
+    if door := DOORS.get(after.partition("/")[0]):
         return door
     return webhook if webhook.is_call(request) else proxy
 

@@ -12,14 +12,16 @@ from active_storage.errors import (
     ActiveStorageError,
     InvalidRange,
     NotModified,
+    PreconditionFailed,
     StoreError,
     StoreProtocolError,
     WrongRegion,
 )
-from active_storage.model.etag import ETag
+from active_storage.grammar.query import StoreQuery
+from active_storage.model.etag import ETag, allows_match, allows_none_match
 from active_storage.model.ranges import ByteRange
 from handler.stores.hiding import Secrets
-from handler.stores.identity import read_encodings
+from handler.stores.identity import VERSIONS, read_encodings
 from handler.stores.source import ObjectFacts
 
 _CONTENT_RANGE_RE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
@@ -89,6 +91,32 @@ def read_facts(
         total = length
         start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
     return ObjectFacts(status, start, stop, total, ETag.from_header(headers.get("etag")), headers)
+
+
+def ensure_conditions(facts: ObjectFacts, target: str, sent: Mapping[str, str]) -> None:
+    """Check that an answer is about the object that was asked for. Stores ignore conditions that they do not know.
+
+    Args:
+        facts: The facts of the answer.
+        target: The target of the request.
+        sent: The headers of the request, with names in lower case.
+
+    Raises:
+        PreconditionFailed: The object has another ETag than ``If-Match`` names.
+        NotModified: The object has an ETag that ``If-None-Match`` names.
+        StoreProtocolError: The answer is about another version.
+    """
+    if "if-match" in sent and not allows_match(sent["if-match"], facts.etag):
+        raise PreconditionFailed("If-Match names another object than the store has")
+    if "if-none-match" in sent and not allows_none_match(sent["if-none-match"], facts.etag):
+        raise NotModified(facts.etag)
+    if "?" not in target:
+        return
+    for header, name in VERSIONS:
+        if header in facts.headers:
+            versions = StoreQuery.of(target.partition("?")[2]).find(name)
+            if versions and facts.headers[header] not in versions:
+                raise StoreProtocolError("the store sends another version of the object than was asked for")
 
 
 def ensure_document(status: int, headers: Mapping[str, str]) -> None:

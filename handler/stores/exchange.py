@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from active_storage.errors import CallerGone, EntityTooLarge
 from active_storage.model.ranges import ByteRange
 from handler.scope import Scope
-from handler.stores.answers import ensure_document, read_facts, read_failure
+from handler.stores.answers import ensure_conditions, ensure_document, read_facts, read_failure
 from handler.stores.library_errors import LIBRARY_ERRORS, cut_off, translate
 from handler.stores.source import ObjectFacts
 from handler.stores.store_request import StoreRequest
@@ -93,6 +93,7 @@ class Exchange:
         """
         status, headers = self._accept()
         self.facts = read_facts(self._method, status, headers, byte_range, self._request.names_part)
+        ensure_conditions(self.facts, self._request.target, self._request.headers)
         if self._missing is None:
             self._missing = self.facts.length
 

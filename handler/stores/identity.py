@@ -22,8 +22,9 @@ _ENCRYPTION_PREFIX = "x-amz-meta-x-amz-"
 _AZURE_ENCRYPTION = "x-ms-meta-encryptiondata"
 _ENCRYPTION_MARKS = frozenset({*(_ENCRYPTION_PREFIX + name for name in ("key", "key-v2", "c")), _AZURE_ENCRYPTION})
 
-# What names a version, beside the ETag: S3's, Google's, Azure's.
-_VERSION_NAMES = ("x-amz-version-id", "x-goog-generation", "x-ms-version-id")
+# The headers that name a version, beside the ETag, each with the name by which a query asks for one: S3's, Google's,
+# Azure's.
+VERSIONS = (("x-amz-version-id", "versionId"), ("x-goog-generation", "generation"), ("x-ms-version-id", "versionid"))
 
 # What Google says of how the bytes are stored, and by which key of the caller's a store decrypts.
 _STORED_ENCODING = "x-goog-stored-content-encoding"
@@ -59,7 +60,7 @@ def read_client_encryption(headers: Mapping[str, str]) -> dict[str, str]:
 
 def read_versions(headers: Mapping[str, str]) -> tuple[str | None, ...]:
     """Which version of the object it is, in the words of each cloud."""
-    return tuple(headers.get(name) for name in _VERSION_NAMES)
+    return tuple(headers.get(name) for name, _ in VERSIONS)
 
 
 def read_stored_encoding(headers: Mapping[str, str]) -> str | None:

@@ -60,7 +60,8 @@ class SignedCall:
                 what = shown_name(name) or "a header"
                 raise InvalidArgument("SignedHeaders", f"the signature covers {what}, which was not sent")
             if claims.are_proved and not (name in kept and _can_pass(name, headers[name])):
-                raise InvalidArgument("SignedHeaders", f"the signature covers {name}, which cannot be sent on")
+                what = name if shown_name(name) else "a header"
+                raise InvalidArgument("SignedHeaders", f"the signature covers {what}, which cannot be sent on")
         if not claims.others.isdisjoint(kept):
             kept = {name: value for name, value in kept.items() if name not in claims.others}
         return cls(path, query, kept, claims.names if claims.are_proved else frozenset())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import unquote
 
-from active_storage.errors import InvalidArgument
+from active_storage.errors import InvalidArgument, shown_name
 from active_storage.grammar.query import StoreQuery
 
 # What stands in the queries of links of signature version 2.
@@ -49,9 +49,17 @@ SECRET_NAMES = frozenset(
 
 
 # The parts of a signature of version 4 in a query, of which the last names what it covers.
-_PREFIXES = ("X-Amz-", "X-Goog-")
-_PART_NAMES = ("Algorithm", "Credential", "Signature", "SignedHeaders")
-_QUERY_PARTS = frozenset(f"{prefix}{name}" for prefix in _PREFIXES for name in _PART_NAMES)
+_PREFIXES = QUERY_PREFIXES
+_PART_NAMES = ("algorithm", "credential", "signature", "signedheaders")
+_PARTS_OF = MappingProxyType({prefix: tuple(f"{prefix}{name}" for name in _PART_NAMES) for prefix in _PREFIXES})
+
+# The names that say which kind of signature a query holds, in lower case: version 4 of S3 and of Google, version 2 of
+# both, CloudFront, Azure. Those of version 2 and CloudFront's have ``Signature`` in common.
+_PROOFS = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
+_SIGNERS = frozenset({"awsaccesskeyid", "googleaccessid", "key-pair-id"})
+
+# The parts of all of them, in lower case, as some stores read them.
+_QUERY_PARTS = frozenset(name.lower() for name in QUERY_NAMES)
 
 _ALGORITHMS = frozenset({"AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256", "GOOG4-HMAC-SHA256", "GOOG4-RSA-SHA256"})
 
@@ -64,6 +72,9 @@ _PARTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     }
 )
 _CLAIM_RE = re.compile(r"SignedHeaders=([^,\s]+)")
+
+# Of a session: it belongs to one signature, and the one of a link has it in the query.
+_SESSION_HEADER = "x-amz-security-token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,34 +98,46 @@ _NO_CLAIMS = Claims(frozenset(), are_proved=False)
 def find_claims(query: StoreQuery, authorization: str) -> Claims:
     """What the signature of a request says that it covers.
 
-    A link's signature is the store's. An ``Authorization`` beside it is for what stands before this service, such as a
-    Function URL that wants AWS_IAM: a store takes one signature only.
+    A link's signature is the store's, whatever its kind. An ``Authorization`` beside it is for what stands before this
+    service, such as a Function URL that wants AWS_IAM: a store takes one signature only. Of its kind, a link of version
+    4 alone covers headers.
 
     Raises:
         InvalidArgument: There are two signatures in the query, or a part of one stands there twice: this service and
             the store could each read another one.
     """
-    parts: dict[str, str] = {}
-    for name, value, _ in query.pairs:
-        if name in _QUERY_PARTS:
-            if name in parts:
-                raise InvalidArgument(name, "is given twice")
-            parts[name] = value
+    parts = _read_parts(query)
     if not parts and not authorization:
         return _NO_CLAIMS
+    proofs, signers = _PROOFS & parts.keys(), _SIGNERS & parts.keys()
+    if len(proofs) > 1 or len(signers) > 1 or (signers and proofs - {"signature"}):
+        raise InvalidArgument("query", "holds two signatures, or parts of two; a store takes one")
     signed = [prefix for prefix in _PREFIXES if _is_whole(prefix, parts)]
-    if len(signed) > 1:
-        raise InvalidArgument("query", "holds two signatures, X-Amz-Signature and X-Goog-Signature; a store takes one")
     in_header = _read_authorization(authorization)
-    claimed = [unquote(parts.get(f"{prefix}SignedHeaders", "")) for prefix in signed or _PREFIXES]
-    if signed:
-        names = _split(claimed[0])
-        others = {"authorization", *(name for name in _split(in_header or "") if name.startswith("x-amz-"))}
-        return Claims(names, are_proved=True, others=frozenset(others - names))
+    claimed = [unquote(parts.get(_PARTS_OF[prefix][-1], "")) for prefix in signed or _PREFIXES]
+    is_link = bool(signed or parts.get("sig") or (any(map(parts.get, signers)) and parts.get("signature")))
+    names = _split(";".join(claimed)) if is_link or parts else frozenset()
+    if is_link:
+        covered = names if signed else frozenset()
+        in_headers = (name for name in _split(in_header or "") if name.startswith("x-amz-"))
+        others = {"authorization", _SESSION_HEADER, *in_headers}
+        return Claims(names, are_proved=bool(signed), others=frozenset(others - covered))
     if in_header is not None:
         return Claims(_split(in_header), are_proved=True)
     match = _CLAIM_RE.search(authorization)
-    return Claims(_split(match[1] if match else ";".join(claimed)), are_proved=False)
+    return Claims(_split(match[1]) if match else names, are_proved=False)
+
+
+def _read_parts(query: StoreQuery) -> dict[str, str]:
+    """The parts of signatures in a query, by their names in lower case."""
+    parts: dict[str, str] = {}
+    for name, value, _ in query.pairs:
+        known_as = name.lower()
+        if known_as in _QUERY_PARTS or known_as.startswith(QUERY_PREFIXES):
+            if known_as in parts:
+                raise InvalidArgument(shown_name(name) or "query", "is given twice")
+            parts[known_as] = value
+    return parts
 
 
 def is_known(name: str, query: StoreQuery) -> bool:
@@ -125,7 +148,7 @@ def is_known(name: str, query: StoreQuery) -> bool:
 
 
 def _is_whole(prefix: str, parts: Mapping[str, str]) -> bool:
-    algorithm, *others = (parts.get(f"{prefix}{name}") for name in _PART_NAMES[:-1])
+    algorithm, *others = map(parts.get, _PARTS_OF[prefix][:-1])
     return algorithm in _ALGORITHMS and all(others)
 
 

@@ -1,12 +1,17 @@
 """A bucket of another region, as a real boto3 client sees it through the proxy: told once, and led nowhere.
 
-botocore answers ``PermanentRedirect`` by signing for the region that it is told and asking the same endpoint once
-more. Everything else is an error at once. The store here always says the same, and counts.
+botocore answers some errors by signing for the region that it is told, asks the same endpoint once more, and keeps the
+region for all requests with the same bucket in their path, which is a reducer here. A redirect is no use to it, since
+the proxy asks one store: it is an error at once. Signing once more is of use where the store says that the signature is
+for another region; what botocore keeps must then do no harm to the next bucket.
 """
 
+import itertools
+import random
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -14,7 +19,7 @@ from botocore.exceptions import ClientError
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from handler.app import create_app
 from tests.client.conftest import _session
-from tests.client.signed_store import KEYS, Served
+from tests.client.signed_store import KEYS, Served, read_request
 from tests.faulty_store import FaultyStore, plain, says
 from tests.helpers import make_settings
 
@@ -27,8 +32,8 @@ ANSWERS = {
     "AuthorizationHeaderMalformed": "400 Bad Request",
 }
 
-# What names the bucket's region makes botocore sign for that, once; a HEAD's error has no code to go by.
-TRIES = {"PermanentRedirect": 2, "TemporaryRedirect": 1, "AuthorizationHeaderMalformed": 1}
+# A signature for the region that the store names is tried once.
+TRIES = {"PermanentRedirect": 1, "TemporaryRedirect": 1, "AuthorizationHeaderMalformed": 2}
 
 
 @pytest.fixture(params=["legacy", "standard", "adaptive"])
@@ -63,13 +68,15 @@ def test_a_client_is_told_the_region_at_once_and_led_nowhere(
     error, tries, proxy = ask(answer, version, bucket)
     assert error.response["Error"]["Code"] == code
     assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    assert error.response["ResponseMetadata"]["HTTPHeaders"]["x-amz-bucket-region"] == REGION
+    headers = error.response["ResponseMetadata"]["HTTPHeaders"]
+    assert headers["x-activestorage-bucket-region"] == REGION
+    assert headers.get("x-amz-bucket-region") == (REGION if tries == 2 else None)
     assert REGION in error.response["Error"]["Message"]
     assert ENDPOINT not in str(error.response)
     assert tries == TRIES[code]
     # The second one is for the same place, with a signature for the region.
-    scopes = [seen.headers["authorization"].split("/")[2] for seen in proxy.requests]
-    assert scopes == ["us-east-1", REGION][:tries]
+    asked = [seen for seen in proxy.requests if seen.path.endswith("/key")]
+    assert [seen.headers["authorization"].split("/")[2] for seen in asked] == ["us-east-1", REGION][:tries]
 
 
 def test_a_redirect_that_names_no_region_is_an_error_too(ask: Callable[..., Any]) -> None:
@@ -83,4 +90,50 @@ def test_a_redirect_that_names_no_region_is_an_error_too(ask: Callable[..., Any]
 def test_head_is_an_error_after_one_more_try(ask: Callable[..., Any], code: str) -> None:
     answer = plain(ANSWERS[code], b"", {"x-amz-bucket-region": REGION})
     error, tries, _ = ask(answer, S3ActiveStorageV4Auth.SIGNATURE_VERSION, "sum", "head_object")
-    assert (error.response["Error"]["Code"], tries) == ("400", 2)
+    assert (error.response["Error"]["Code"], tries) == ("400", TRIES[code])
+    assert error.response["ResponseMetadata"]["HTTPHeaders"]["x-activestorage-bucket-region"] == REGION
+
+
+NUMBERS = np.arange(1, 11, dtype="<f4")
+
+
+def regional_store(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """One endpoint for buckets of several regions, each named after its own; ``away`` lies at another endpoint."""
+    request = read_request(environ)
+    region, signed_for = request.path.split("/")[1], request.headers["authorization"].split("/")[2]
+    code, status, headers = "", "200 OK", [("ETag", '"etag"'), ("Content-Length", str(NUMBERS.nbytes))]
+    if region == "away":
+        code, status, region = "PermanentRedirect", "301 Moved Permanently", REGION
+    elif region != signed_for:
+        code, status = "AuthorizationHeaderMalformed", "400 Bad Request"
+    if not code:
+        start_response(status, headers)
+        return [NUMBERS.tobytes()] if request.method == "GET" else []
+    document = f"<Error><Code>{code}</Code><Message>no</Message><Region>{region}</Region></Error>".encode()
+    start_response(status, [("x-amz-bucket-region", region), ("Content-Length", str(len(document)))])
+    return [document] if request.method == "GET" else []
+
+
+@pytest.mark.parametrize("version", ["s3v4", S3ActiveStorageV4Auth.SIGNATURE_VERSION])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_region_that_a_client_keeps_does_no_harm_to_the_next_bucket(
+    serve: Callable[..., Served], make_client: Callable[..., Any], version: str, seed: int
+) -> None:
+    store = serve(regional_store)
+    proxy = serve(create_app(make_settings(s3_endpoint=store.endpoint, log_level="error")).wsgi_app)
+    s3 = make_client(proxy.endpoint, version=version)
+    calls = [*itertools.product(("us-east-1", REGION, "away"), ("head_object", "get_object"), ("sum", "obj"))] * 3
+    random.Random(seed).shuffle(calls)
+    for region, method, door in calls:
+        asked = len(store.requests)
+        key = f"{region}/key" if door == "obj" else f"float32/{region}/key"
+        if region == "away":
+            with pytest.raises(ClientError, match="PermanentRedirect" if method == "get_object" else "400"):
+                getattr(s3, method)(Bucket=door, Key=key)
+            # What was kept for the bucket before is not for another region than before.
+            assert len(store.requests) == asked + 1
+            continue
+        response = getattr(s3, method)(Bucket=door, Key=key)
+        if method == "get_object":
+            assert response["Body"].read() == (NUMBERS if door == "obj" else NUMBERS.sum()).tobytes()
+        assert len(store.requests) <= asked + 2

@@ -14,7 +14,7 @@ from active_storage.errors import ActiveStorageError, EntityTooLarge, Undecodabl
 from active_storage.model.dtypes import DTYPES, ByteOrder
 from active_storage.model.steps import Step
 from handler.codecs import IMPLEMENTATIONS
-from handler.codecs.base import Budget, Told
+from handler.codecs.base import Budget, StepContext
 
 ROOMY = 1 << 30
 
@@ -70,9 +70,9 @@ def tell(
     byte_order: ByteOrder = "little",
     likely_bytes: int = 0,
     limit_bytes: int = ROOMY,
-) -> Told:
-    """What a step is told that was done to elements of a data type."""
-    return Told(step, DTYPES[dtype].newbyteorder(byte_order), byte_order, likely_bytes, limit_to(limit_bytes))
+) -> StepContext:
+    """The context of a step that was applied to elements of a data type."""
+    return StepContext(step, DTYPES[dtype].newbyteorder(byte_order), byte_order, likely_bytes, limit_to(limit_bytes))
 
 
 def undo(step: Step | str, data: bytes, dtype: str = "int32", byte_order: ByteOrder = "little", **told: int) -> bytes:

@@ -22,7 +22,7 @@ from active_storage.grammar.reductions import format_reduction
 from active_storage.grammar.text import encode
 from active_storage.model.etag import ETag
 from active_storage.model.spec import ReductionSpec
-from handler.doors import aws
+from handler.doors import aws, aws_object_lambda
 from handler.doors.aws import Function, lambda_handler
 from handler.doors.aws_http import MAX_RETURNED_BYTES
 from handler.doors.aws_object_lambda import ALLOWED_STATUSES
@@ -276,6 +276,46 @@ def test_an_answer_that_nobody_takes_is_no_second_answer(
     line = json.loads(capsys.readouterr().err)
     assert (line["outcome"], line["id"]) == ("AnswerRefused", "request-1")
     assert "token-" not in str(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "given"),
+    [
+        ("last-modified", "yesterday", None),
+        ("last-modified", "Mon, 23 Nov 2026 06:00:00 GMT", "Mon, 23 Nov 2026 06:00:00 GMT"),
+        ("last-modified", "Mon, 23 Nov 2026 06:00:00", "Mon, 23 Nov 2026 06:00:00 GMT"),
+        ("last-modified", "Mon, 99 Nov 99999 06:00:00 GMT", None),
+        ("last-modified", "", None),
+        ("x-amz-version-id", "v\xe9", None),
+        ("x-amz-version-id", "v1", "v1"),
+    ],
+)
+def test_what_the_store_says_and_s3_does_not_take_is_left_out(
+    store: FakeStore, call: Call, name: str, value: str, given: str | None
+) -> None:
+    """botocore refuses to send such an answer at all, and the client of S3 would wait for it."""
+    store.sources["/bucket/key"].headers = {name: value}
+    answered = call(event())
+    assert (answered.status, answered.headers.get(name)) == (200, given)
+    assert answered.body == np.float32(55).tobytes()
+
+
+@pytest.mark.parametrize("etag", ['"v\xe9"', "", "no quotes"])
+def test_an_etag_that_s3_does_not_take_is_left_out(store: FakeStore, call: Call, etag: str) -> None:
+    store.sources["/bucket/key"].etag = etag
+    answered = call(event())
+    assert (answered.status, answered.headers.get("etag")) == (200, None)
+
+
+def test_an_answer_that_botocore_refuses_to_send_is_a_plain_error_instead(
+    function: Function, call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(aws_object_lambda, "_arguments", lambda _: {"Metadata": 1})
+    answered = call(event())
+    assert (answered.status, answered.code) == (500, "InternalError")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["outcome"], line["status"]) == ("InternalError", 500)
+    assert "fault" in line
 
 
 def test_the_time_that_is_left_is_kept(call: Call) -> None:

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 from active_storage import errors
 from active_storage.model.reducers import REDUCERS
 from handler.app import create_app
-from handler.doors.json_body import MAX_BODY_BYTES
+from handler.doors.json_body import MAX_BODY_BYTES, read_object
 from handler.doors.json_errors import find_status
 from handler.stores.fake import FakeStore
 from handler.stores.source import Stream
@@ -555,9 +555,29 @@ def test_a_member_that_is_given_twice_has_no_meaning(app: flask.Flask, version: 
     )
 
 
-def test_numbers_beyond_floats_are_no_numbers(app: flask.Flask) -> None:
-    body = json.dumps(request("v2", missing={"valid_min": 1})).replace('"valid_min": 1', '"valid_min": 1e999')
-    refuses(app, "v2", body.encode(), "missing.valid_min")
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("text", ["1e999", "-1e400", "1" + "0" * 400, f"{'9' * 400}.5"])
+def test_numbers_beyond_floats_are_no_numbers(app: flask.Flask, version: str, text: str) -> None:
+    """Infinity would mark other elements than were meant."""
+    body = json.dumps(request(version, missing={"valid_range": [0, 1]})).replace("[0, 1]", f"[0, {text}]")
+    refuses(app, version, body.encode(), "missing.valid_range[1]: should be a")
+
+
+@pytest.mark.parametrize("rest", ["", ",", '"', "[" * 20_000, "1" * 5000, "[1e999"])
+def test_a_number_beyond_floats_in_what_is_no_json_is_refused(rest: str) -> None:
+    for text in (f'{{"a": 1e999 {rest}', f'{{"a": [1e999], "b": {rest}'):
+        with pytest.raises(errors.InvalidArgument):
+            read_object(text.encode())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("uint64", 2**64), ("uint64", -1), ("uint64", 10**30), ("int64", 2**63), ("int64", -(2**63) - 1), ("uint8", 256)],
+)
+def test_a_whole_number_beyond_its_type_is_out_of_range(app: flask.Flask, version: str, dtype: str, value: int) -> None:
+    body = request(version, dtype=dtype, missing={"missing_value": value})
+    refuses(app, version, body, f"missing.missing_value: {value} is out of range for {dtype}")
 
 
 def test_a_fill_value_of_many_digits_is_a_float(app: flask.Flask) -> None:

@@ -203,13 +203,13 @@ def test_keys_reach_the_store_as_they_were_sent(app: flask.Flask, store: FakeSto
 
 
 def test_everything_that_is_signed_goes_on_unchanged(app: flask.Flask, store: FakeStore) -> None:
-    names = "accept-encoding;host;range;x-amz-content-sha256;x-amz-date;x-custom"
+    names = "accept-encoding;host;range;x-amz-content-sha256;x-amz-date;x-goog-custom"
     signed = {
         "Accept-Encoding": "gzip",
         "Range": "bytes=0-7",
         "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
         "x-amz-date": "20261123T000000Z",
-        "x-custom": "two  spaces",
+        "x-goog-custom": "two  spaces",
         "Authorization": AUTHORIZATION.format(names=names),
     }
     ask(app, KEY, headers={**signed, "Accept": "*/*", "Cookie": "c=1", "X-Forwarded-For": "10.0.0.1"})
@@ -221,7 +221,7 @@ def test_everything_that_is_signed_goes_on_unchanged(app: flask.Flask, store: Fa
 
 
 def test_a_signed_header_that_was_not_sent_is_missed(app: flask.Flask, store: FakeStore) -> None:
-    response = ask(app, KEY, headers={"Authorization": AUTHORIZATION.format(names="host;x-amz-date;x-custom")})
+    response = ask(app, KEY, headers={"Authorization": AUTHORIZATION.format(names="host;x-amz-date;x-goog-custom")})
     fields = read_error(response)
     assert (response.status_code, fields["Code"]) == (400, "InvalidArgument")
     assert "'x-amz-date'" in fields["Message"]

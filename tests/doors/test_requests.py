@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
+from unittest.mock import MagicMock
 
 import flask
 import pytest
@@ -18,6 +19,7 @@ from handler.doors.door import Request
 from handler.doors.json_body import read_body
 from handler.doors.request_target import find_fault
 from handler.doors.service import Service
+from handler.doors.table import find_door
 from handler.scope import Scope
 from handler.stores.fake import FakeStore
 from tests.conftest import NUMBERS
@@ -89,7 +91,8 @@ def test_hosts_that_are_not_well_formed_are_refused(app: flask.Flask, host: str)
 @pytest.mark.parametrize(
     ("method", "target"),
     [("GET", "healthz"), ("GET", "*"), ("GET", "?x"), ("GET", ""), ("GET", "ftp://proxy/healthz"),
-     ("GET", "http:/healthz"), ("GET", "http:///healthz"), ("GET", "http://user@proxy/healthz"), ("GET", "http\u017f://proxy/healthz")],
+     ("GET", "http:/healthz"), ("GET", "http:///healthz"), ("GET", "http://user@proxy/healthz"),
+     ("GET", "http://proxy#x"), ("GET", "http://proxy/healthz#x"), ("GET", "http\u017f://proxy/healthz")],
 )  # fmt: skip
 def test_a_target_of_no_form_is_refused(method: str, target: str) -> None:
     fault = find_fault(method, target, "proxy", needs_host=True)
@@ -102,6 +105,26 @@ def test_a_target_of_no_form_is_refused(method: str, target: str) -> None:
 )
 def test_a_target_of_any_other_form_is_a_doors_to_answer(method: str, target: str) -> None:
     assert find_fault(method, target, "proxy", needs_host=True) is None
+
+
+@pytest.mark.parametrize(
+    "target", ["http://proxy#x", "http://proxy#/a/b", "#x", "x", "", "*", "?", "http://", "http://proxy?x#"]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+def test_a_target_without_a_path_is_a_doors_to_refuse(
+    app: flask.Flask, capfd: pytest.CaptureFixture[str], target: str, method: str
+) -> None:
+    """The table of doors is asked for one before anything else, outside of what catches errors."""
+    status, _ = send(app, target, "proxy", method)
+    assert 400 <= status < 500
+    assert '"outcome": "InternalError"' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("path", ["", "x", "#x", "?", "/", "//", "\x00"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT"])
+def test_every_path_has_a_door(path: str, method: str) -> None:
+    request = Request(Scope.after(60), method, path, "", {}, lambda _: b"")
+    assert find_door(request).METHODS
 
 
 def test_a_target_that_is_a_url_overrules_the_host(make_app: Callable[..., flask.Flask]) -> None:
@@ -138,6 +161,8 @@ def make_function() -> tuple[Function, list[dict[str, Any]]]:
     answers: list[dict[str, Any]] = []
 
     class Client:
+        meta = MagicMock()
+
         def write_get_object_response(self, **given: Any) -> None:
             answers.append(given)
 

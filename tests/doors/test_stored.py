@@ -31,6 +31,41 @@ def test_a_range_is_of_the_object(app: flask.Flask) -> None:
     assert (response.status_code, response.data) == (206, NUMBERS.tobytes()[1:7])
 
 
+# Orders to what stands between, and to browsers, for this service's own host.
+ORDERS = {
+    "Set-Cookie": "session=1",
+    "X-Accel-Redirect": "/internal",
+    "X-Accel-Buffering": "no",
+    "X-Sendfile": "/etc/passwd",
+    "X-LIGHTTPD-send-file": "/etc/passwd",
+    "X-Reproxy-URL": "http://internal",
+    "Alt-Svc": 'h2="elsewhere:443"',
+    "Strict-Transport-Security": "max-age=1",
+    "Clear-Site-Data": '"*"',
+    "Content-Security-Policy": "sandbox",
+    "Refresh": "0;url=http://elsewhere",
+    "Location": "http://elsewhere",
+    "Link": "<http://elsewhere>; rel=preload",
+    "Server-Timing": "a",
+    "Via": "1.1 store",
+    "x-amz-id-2": "the store's",
+    "x-ms-request-id": "the store's",
+}
+FACTS = {
+    "content-type": "image/png", "content-disposition": "inline", "content-language": "en", "cache-control": "no-store",
+    "expires": "0", "accept-ranges": "bytes", "vary": "Accept", "last-modified": "then", "x-amz-version-id": "1",
+    "x-amz-storage-class": "GLACIER", "x-goog-generation": "2", "x-ms-blob-type": "BlockBlob",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_is_said_of_the_object_comes_along_and_no_order(app: flask.Flask, store: FakeStore, method: str) -> None:
+    store.sources["/bucket/key"].headers = {**FACTS, **{name.lower(): value for name, value in ORDERS.items()}}
+    headers = ask(app, KEY, method).headers
+    assert not [name for name in ORDERS if name in headers]
+    assert {name: headers[name] for name in FACTS} == FACTS
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_the_stores_request_id_is_not_ours(app: flask.Flask, store: FakeStore, method: str) -> None:
     store.sources["/bucket/key"].headers = {"x-amz-request-id": "the store's"}

@@ -26,10 +26,10 @@ V4 = "AWS4-HMAC-SHA256"
 QUERY = {
     "Algorithm": V4,
     "Credential": "AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request",
-    "SignedHeaders": "host;x-custom",
+    "SignedHeaders": "host;x-goog-custom",
     "Signature": "5e" * 32,
 }
-CUSTOM = {"X-Custom": "1"}
+CUSTOM = {"X-Goog-Custom": "1"}
 
 # What a store could believe, or what is of the connection: each of another kind, or of another gateway.
 NEVER = {
@@ -64,6 +64,22 @@ NEVER = {
     "Proxy-Authorization": "Basic QTpC",
     "Proxy-Connection": "close",
     "TE": "trailers",
+    **dict.fromkeys(
+        (
+            *("X-Vercel-Forwarded-For", "X-Forward-For", "X-Forwarder-For", "Cdn-Src-IP", "X-Src-IP", "X-True-IP"),
+            *("X-CDN-IP", "X-IP", "X-Custom-IP-Authorization", "X-Amz-Source-IP", "X-Ms-Forwarded-For"),
+        ),
+        "10.1.2.3",
+    ),
+    **dict.fromkeys(
+        (
+            *("X-Backend-Host", "X-URL", "X-Request-URI", "X-HTTP-DestinationURL", "X-Arr-ClientCert", "Origin"),
+            *("X-Consumer-Username", "X-Auth-User", "X-Auth-Email", "X-User", "X-Minio-Source-Etag", "X-Custom"),
+            *("X-Goog-IAP-JWT-Assertion", "X-Goog-Authenticated-User-Email", "X-Ms-Client-Principal-Name"),
+            *("X-Ms-Token-AAD-Id-Token", "X-Amz-Method-Override", "Content-Encoding", "X-Amzn-Trace-Id"),
+        ),
+        "anything",
+    ),
     "Trailer": "x",
     "Upgrade": "h2c",
     "Expect": "100-continue",
@@ -89,51 +105,51 @@ def sent_to(app: flask.Flask, store: FakeStore, target: str, headers: Mapping[st
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("algorithm", [V4, "AWS4-ECDSA-P256-SHA256", "GOOG4-RSA-SHA256"])
 def test_what_a_signature_covers_goes_on(app: flask.Flask, store: FakeStore, door: str, algorithm: str) -> None:
-    header = {"Authorization": AUTHORIZATION.format(algorithm, "host;user-agent;x-custom"), "User-Agent": "a  b"}
+    header = {"Authorization": AUTHORIZATION.format(algorithm, "host;user-agent;x-goog-custom"), "User-Agent": "a  b"}
     sent = sent_to(app, store, door, {**CUSTOM, **header})
-    assert (sent["x-custom"], sent["user-agent"]) == ("1", "a  b")
+    assert (sent["x-goog-custom"], sent["user-agent"]) == ("1", "a  b")
     for prefix in ("X-Amz-", "X-Goog-"):
-        assert sent_to(app, store, f"{door}?{presigned(prefix, Algorithm=algorithm)}", CUSTOM)["x-custom"] == "1"
+        assert sent_to(app, store, f"{door}?{presigned(prefix, Algorithm=algorithm)}", CUSTOM)["x-goog-custom"] == "1"
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     "query",
     [
-        "X-Amz-SignedHeaders=x-custom",
+        "X-Amz-SignedHeaders=x-goog-custom",
         *(presigned(**{name: value}) for name in ("Algorithm", "Credential", "Signature") for value in (None, "")),
         presigned(Algorithm="made-up"),
         presigned("X-Goog-", Signature=None),
-        "AWSAccessKeyId=A&Expires=1&Signature=s&X-Amz-SignedHeaders=x-custom",
+        "AWSAccessKeyId=A&Expires=1&Signature=s&X-Amz-SignedHeaders=x-goog-custom",
     ],
 )
 def test_a_query_that_is_no_signature_covers_nothing(app: flask.Flask, store: FakeStore, door: str, query: str) -> None:
-    assert "x-custom" not in sent_to(app, store, f"{door}?{query}", CUSTOM)
+    assert "x-goog-custom" not in sent_to(app, store, f"{door}?{query}", CUSTOM)
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     "authorization",
     [
-        "SignedHeaders=x-custom",
-        f"{V4} SignedHeaders=x-custom",
-        f"{V4} SignedHeaders=x-custom, Signature=00",
-        f"{V4} Credential=a/b, SignedHeaders=x-custom",
-        f"{V4} Credential=a/b, SignedHeaders=x-custom, Signature=",
-        f"{V4} Credential=, SignedHeaders=x-custom, Signature=00",
-        f"{V4} Credential=a/b, SignedHeaders=x-custom, Signature=made-up",
-        f"{V4} Credential=a/b, SignedHeaders=x-custom, SignedHeaders=x-custom, Signature=00",
-        f"{V4} Credential=a/b, SignedHeaders=x-custom, Signature=00, More=1",
-        AUTHORIZATION.format("AWS5-HMAC-SHA256", "x-custom"),
-        "AWS AKIDEXAMPLE:c2ln, SignedHeaders=x-custom",
-        "Bearer SignedHeaders=x-custom",
+        "SignedHeaders=x-goog-custom",
+        f"{V4} SignedHeaders=x-goog-custom",
+        f"{V4} SignedHeaders=x-goog-custom, Signature=00",
+        f"{V4} Credential=a/b, SignedHeaders=x-goog-custom",
+        f"{V4} Credential=a/b, SignedHeaders=x-goog-custom, Signature=",
+        f"{V4} Credential=, SignedHeaders=x-goog-custom, Signature=00",
+        f"{V4} Credential=a/b, SignedHeaders=x-goog-custom, Signature=made-up",
+        f"{V4} Credential=a/b, SignedHeaders=x-goog-custom, SignedHeaders=x-goog-custom, Signature=00",
+        f"{V4} Credential=a/b, SignedHeaders=x-goog-custom, Signature=00, More=1",
+        AUTHORIZATION.format("AWS5-HMAC-SHA256", "x-goog-custom"),
+        "AWS AKIDEXAMPLE:c2ln, SignedHeaders=x-goog-custom",
+        "Bearer SignedHeaders=x-goog-custom",
     ],
 )
 def test_a_header_that_is_no_signature_covers_nothing(
     app: flask.Flask, store: FakeStore, door: str, authorization: str
 ) -> None:
     sent = sent_to(app, store, door, {**CUSTOM, "Authorization": authorization, "User-Agent": "a", "Cookie": "b"})
-    assert not {"x-custom", "cookie"} & sent.keys()
+    assert not {"x-goog-custom", "cookie"} & sent.keys()
     assert (sent["user-agent"], sent["authorization"]) == ("s3-active-storage", authorization)
 
 
@@ -144,8 +160,21 @@ def test_a_header_that_is_no_signature_covers_nothing(
         (f"{presigned(SignedHeaders='host')}&{presigned('X-Goog-', SignedHeaders='host')}", {}),
         (f"{presigned()}&X-Amz-SignedHeaders=host", CUSTOM),
         (f"X-Amz-Signature=&{presigned()}", CUSTOM),
+        (f"{presigned(SignedHeaders='host')}&x-amz-signature=1", {}),
+        ("x-amz-signature=1&X-Amz-Signature=2", {}),
+        (f"{presigned(SignedHeaders='host')}&X-Amz-Date=1&x-amz-date=2", {}),
+        *((f"{presigned(SignedHeaders='host')}&{link}", {}) for link in (
+            "AWSAccessKeyId=A&Signature=s&Expires=1", "Signature=s", "AWSAccessKeyId=A", "sig=s")),
+        ("Signature=a&Signature=b", {}),
+        ("AWSAccessKeyId=A&Signature=a&Expires=1&Expires=2", {}),
+        ("AWSAccessKeyId=A&GoogleAccessId=B&Signature=a&Expires=1", {}),
+        ("Key-Pair-Id=K&Signature=a&AWSAccessKeyId=A&Expires=1", {}),
+        ("AWSAccessKeyId=A&Signature=a&Expires=1&sig=b", {}),
+        ("sig=a&sig=b", {}),
+        ("sig=a&Sig=b", {}),
+        ("sig=a&sv=1&sv=2", {}),
     ],
-)
+)  # fmt: skip
 def test_what_is_signed_twice_is_refused(
     app: flask.Flask, store: FakeStore, door: str, query: str, headers: dict[str, str]
 ) -> None:
@@ -157,7 +186,8 @@ def test_what_is_signed_twice_is_refused(
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
-    "authorization", [AUTHORIZATION.format(V4, "host;range;x-amz-date;x-custom"), "AWS A:s", "Bearer for-a-gateway"]
+    "authorization",
+    [AUTHORIZATION.format(V4, "host;range;x-amz-date;x-goog-custom"), "AWS A:s", "Bearer for-a-gateway"],
 )
 def test_a_signature_beside_a_links_is_for_what_stands_before_the_service(
     app: flask.Flask, store: FakeStore, door: str, authorization: str
@@ -167,13 +197,71 @@ def test_a_signature_beside_a_links_is_for_what_stands_before_the_service(
     response = ask(app, f"{door}?{presigned(SignedHeaders='host')}", headers=headers)
     assert response.status_code in (200, 206)
     sent = store.requests[-1].headers
-    assert not {"authorization", "x-custom"} & sent.keys()
+    assert not {"authorization", "x-goog-custom"} & sent.keys()
     assert ("x-amz-date" in sent) == (V4 not in authorization)
     assert sent["x-amz-meta-a"] == "2"
     assert response.data == NUMBERS[0].tobytes()
     both = ask(app, f"{door}?{presigned(SignedHeaders='host;x-amz-date')}", headers=headers)
     assert both.status_code in (200, 206)
     assert store.requests[-1].headers["x-amz-date"] == "1"
+
+
+LINK_V2 = "AWSAccessKeyId=AKIDEXAMPLE&Expires=1&Signature=c2ln"
+
+
+# What SDKs sign of a GetObject or HeadObject, each by its own habit.
+SIGNED_BY_SDKS = {
+    "boto3": "amz-sdk-invocation-id;amz-sdk-request;range;x-amz-content-sha256;x-amz-date;x-amz-security-token",
+    "aws-cli": "x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;x-amz-request-payer",
+    "java-1": "amz-sdk-invocation-id;amz-sdk-retry;content-type;user-agent;x-amz-content-sha256;x-amz-date",
+    "java-2": "amz-sdk-invocation-id;amz-sdk-request;if-match;range;x-amz-content-sha256;x-amz-date;x-amz-te",
+    "go-2": "accept-encoding;amz-sdk-invocation-id;amz-sdk-request;content-length;x-amz-content-sha256;x-amz-date",
+    "javascript-2": "x-amz-content-sha256;x-amz-date;x-amz-user-agent",
+    "javascript-3": "amz-sdk-invocation-id;amz-sdk-request;accept;cache-control;x-amz-content-sha256;x-amz-date;"
+    "x-amz-user-agent",
+    "rust": "x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;x-amz-user-agent",
+    "dotnet": "content-type;user-agent;x-amz-content-sha256;x-amz-date",
+    "minio": "if-modified-since;if-none-match;range;x-amz-content-sha256;x-amz-date",
+    "s3cmd": "content-md5;date;x-amz-content-sha256;x-amz-date",
+    "google": "accept-language;content-type;x-goog-date;x-goog-encryption-key;x-goog-user-project",
+    "azure": "if-unmodified-since;x-ms-date;x-ms-range;x-ms-version;pragma",
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("names", SIGNED_BY_SDKS.values(), ids=SIGNED_BY_SDKS)
+def test_what_sdks_sign_goes_on_as_it_is(app: flask.Flask, store: FakeStore, door: str, names: str) -> None:
+    said = {"content-length": "0", "range": "bytes=0-3", "if-match": '"40-fake"'}
+    headers = {name: said.get(name, "Mixed value") for name in names.split(";")}
+    signed = {**headers, "Authorization": AUTHORIZATION.format(V4, f"host;{names}")}
+    environ = {"CONTENT_LENGTH": "0"} if "content-length" in headers else {}
+    response = ask(app, door, headers=signed, **environ)
+    assert response.status_code in (200, 206), response.data
+    assert {name: store.requests[-1].headers[name] for name in headers} == headers
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("authorization", [AUTHORIZATION.format(V4, "host;x-amz-date"), "AWS A:s", "Bearer a"])
+def test_beside_a_link_of_any_kind_neither_authorization_nor_a_token_goes_on(
+    app: flask.Flask, store: FakeStore, door: str, authorization: str
+) -> None:
+    for link in (LINK_V2, *LINKS):
+        headers = {"Authorization": authorization, "x-amz-security-token": "a", "x-amz-date": "1", "x-amz-meta-a": "2"}
+        sent = sent_to(app, store, f"{door}?{link}", headers)
+        assert not {"authorization", "x-amz-security-token"} & sent.keys()
+        assert ("x-amz-date" in sent) == (V4 not in authorization)
+        assert sent["x-amz-meta-a"] == "2"
+    covered = {"x-amz-security-token": "a", "Authorization": authorization}
+    link = presigned(SignedHeaders="host;x-amz-security-token")
+    assert sent_to(app, store, f"{door}?{link}", covered)["x-amz-security-token"] == "a"
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_query_that_names_a_signature_and_has_none_leaves_authorization(
+    app: flask.Flask, store: FakeStore, door: str
+) -> None:
+    for query in ("Expires=1", "AWSAccessKeyId=A", "Signature=s", "sv=2024-11-04", "sig="):
+        assert sent_to(app, store, f"{door}?{query}", {"Authorization": "AWS A:s"})["authorization"] == "AWS A:s"
 
 
 # What never goes on

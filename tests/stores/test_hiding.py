@@ -1,6 +1,7 @@
 """What a store says of a request loses what was sent in confidence, whatever part of that it repeats."""
 
 import base64
+import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from active_storage.errors import StoreError, WrongRegion
 from handler.stores.answers import read_failure
 from handler.stores.hiding import _MAX_SENT_CHARACTERS, Secrets
+from tests.faulty_store import FaultyStore, plain, says, service
 from tests.stores.test_transport import document, fail
 
 TOKEN = "FwoGZXIvYXdzEJr//" + "".join(f"{number:x}Qz" for number in range(400))
@@ -112,3 +114,17 @@ def test_the_work_grows_with_the_length_of_what_was_sent(make: Callable[[int], s
         for length in (_MAX_SENT_CHARACTERS // 2 - 99, _MAX_SENT_CHARACTERS - 99)
     )
     assert large < 2.1 * small + 500
+
+
+def test_a_servers_answer_to_basic_gives_nothing_away(capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither the password nor what begins like it is in the reply or in the log."""
+    secret = base64.b64encode(b"somebody:Hunter2000Hunter").decode()
+    for code in ("Hunter2000Hunter", "Hunter", "SomeOtherCode"):
+        refusing = says(plain("403 Forbidden", document(code, f"not {code} of somebody:Hunter2000")))
+        with FaultyStore(refusing) as store, service(store) as (app, _):
+            body = json.dumps({"interface_type": "http", "url": f"{store.url}/bucket/key", "dtype": "float32"})
+            headers = {"Authorization": f"Basic {secret}"}
+            response = app.test_client().post("/v2/sum/", data=body, headers=headers)
+        assert response.status_code == 401
+        assert "Hunter2000" not in response.text
+        assert "Hunter" not in capfd.readouterr().err
