@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -102,21 +103,33 @@ class WireRequest(requests.PreparedRequest):
 
 
 class _Breaker:
-    """Breaks one request off, from any thread, before or after it has a socket."""
+    """Breaks one request off, from any thread, before or after it has a socket, but not after it gave it back."""
 
     def __init__(self, connected: socket.socket | None) -> None:
         self._socket = connected
+        # Between the last byte and the end of the request, the next one can have the connection already.
+        self._lock = threading.Lock()
         self.is_pulled = False
 
     def attach(self, connected: socket.socket) -> None:
-        """This is the request's socket; shut it down at once if the time for that has come."""
-        self._socket = connected
-        if self.is_pulled:
-            self.pull()
+        """Take the request's socket, and shut it down at once if the request was broken off before."""
+        with self._lock:
+            self._socket = connected
+            if self.is_pulled:
+                self._shut_down()
+
+    def detach(self) -> None:
+        """Leave the socket alone from now on."""
+        with self._lock:
+            self._socket = None
 
     def pull(self) -> None:
         """Shut the socket down: whoever reads from it finds the end of the data."""
-        self.is_pulled = True
+        with self._lock:
+            self.is_pulled = True
+            self._shut_down()
+
+    def _shut_down(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 # A TLS socket's own method takes the decryption away with it, so that a thread which goes on reading
@@ -183,6 +196,7 @@ class Answer(http.client.HTTPResponse):
     def _leave(self, is_good: bool) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
+            wire.end()
             self._give_back(wire, is_good)
 
     def begin(self) -> None:
@@ -296,6 +310,10 @@ class _Wire(HTTPConnection):
             self.sock.settimeout(read_seconds)
         self.sock.sendall(head)
 
+    def end(self) -> None:
+        """The request is over, and the connection can go to another one."""
+        self._breaker.detach()
+
     def connect(self) -> None:
         """Connect, so that the request can be broken off meanwhile and from then on."""
         super().connect()
@@ -331,7 +349,23 @@ class _Wire(HTTPConnection):
 
 
 class _SecureWire(_Wire, HTTPSConnection):
-    pass
+    # A second descriptor of the socket, during the handshake.
+    _second: socket.socket | None = None
+
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        # TLS takes the descriptor away from this socket, and the handshake can be broken off by a second one only.
+        self._second = connected.dup()
+        self._breaker.attach(self._second)
+        return connected
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            if self._second is not None:
+                self._second.close()
+                self._second = None
 
 
 class _WirePool(HTTPConnectionPool):

@@ -9,7 +9,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -267,6 +268,54 @@ def test_a_request_is_broken_off_though_it_had_no_socket_yet() -> None:
         breaker.pull()
         breaker.attach(here)
         assert there.recv(1) == b""
+
+
+def test_a_request_that_gave_its_socket_back_does_not_break_off_the_next() -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        breaker = _Breaker(None)
+        breaker.attach(here)
+        breaker.detach()
+        breaker.pull()
+        there.sendall(b"next")
+        assert here.recv(4) == b"next"
+
+
+def test_a_watch_that_bites_late_leaves_a_kept_connection_alone(store: FaultyStore) -> None:
+    """The watchdog may have taken it off its list just before the last byte came."""
+    aborts: list[Callable[[], None]] = []
+    with closing(WireAdapter(1)) as adapter:
+        for _ in range(2):
+            request = WireRequest("GET", Origin.parse(store.url), "/bucket/key", {"host": "store"}, aborts.append)
+            answer = adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))
+            wire = answer._wire
+            assert wire is not None
+            while answer.readinto(memoryview(bytearray(65536))):
+                pass
+            answer.release_conn()
+            aborts[-1]()
+            assert not wire.is_closed
+            assert wire.is_connected
+
+
+def test_a_handshake_can_be_broken_off() -> None:
+    """TLS takes the socket over while the store, or what pretends to be one, says a byte now and then."""
+    aborts: list[Callable[[], None]] = []
+    with socket.create_server(("127.0.0.1", 0)) as server, closing(WireAdapter(1)) as adapter:
+        origin = Origin.parse(f"https://127.0.0.1:{server.getsockname()[1]}")
+        request = WireRequest("GET", origin, "/bucket/key", {"host": "store"}, aborts.append)
+        asking = ThreadPoolExecutor(1)
+        sent = asking.submit(adapter.send, request, (PATIENCE_SECONDS, PATIENCE_SECONDS))
+        there, _ = server.accept()
+        with there, asking:
+            # As much of the greeting as there is; the rest of it need not come.
+            assert there.recv(5)
+            aborts[0]()
+            there.settimeout(PATIENCE_SECONDS / 3)
+            while there.recv(65536):
+                pass
+            with pytest.raises((OSError, urllib3.exceptions.HTTPError)):
+                sent.result()
 
 
 def test_breaking_off_tls_leaves_no_ciphertext_to_be_read() -> None:
