@@ -265,7 +265,7 @@ class InvalidRange(ActiveStorageError):
 
 
 class NotModified(ActiveStorageError):
-    """The caller's copy is still good. ``etag`` is the object's or the result's; None if there is none."""
+    """The caller's copy is current. ``etag`` is the ETag of the object or of the result, or None."""
 
     status = 304
     code = "NotModified"

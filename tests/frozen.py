@@ -135,5 +135,11 @@ def _make_table() -> dict[str, Any]:
     return {"machine": describe_machine(), "results": results}
 
 
+def _write(table: dict[str, Any]) -> str:
+    """The table as JSON, a line for each reduction."""
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(table["results"].items()))
+    return f'{{"machine": {json.dumps(table["machine"])}, "results": {{\n{lines}\n}}}}\n'
+
+
 if __name__ == "__main__":
-    TABLE.write_text(json.dumps(_make_table(), indent=0, sort_keys=True) + "\n", encoding="utf-8")
+    TABLE.write_text(_write(_make_table()), encoding="utf-8")

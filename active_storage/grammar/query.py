@@ -39,7 +39,7 @@ class StoreQuery:
         return [unquote(value) for known, value, _ in self.pairs if known == name and value]
 
     def find_last(self, name: str) -> str:
-        """The last of these values; empty if there is none."""
+        """The last of these values, or an empty text."""
         found = self.find(name)
         return found[-1] if found else ""
 

@@ -39,7 +39,7 @@ class CodecParameter:
     Attributes:
         check: From a value of JSON or of ``parse`` to its normal form. A ``ValueError`` says what it should be.
         parse: From text to a value for ``check``.
-        default: The default value; None if there is none.
+        default: The default value, or None.
         is_required: Whether the parameter is required.
     """
 

@@ -19,7 +19,7 @@ _WORD_BYTES = 8
 
 
 def ensure_packed(codec: str, packed_bytes: int, count: int, bits: int) -> None:
-    """Pass where so many bytes hold ``count`` integers of ``bits``; HDF5 begins a byte more where they end with one.
+    """Check the size of ``count`` packed integers of ``bits`` bits. HDF5 adds a byte if the last one is full.
 
     Raises:
         UndecodableData: There are fewer, or more.

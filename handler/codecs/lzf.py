@@ -1,7 +1,7 @@
 """``lzf``, h5py's: one block of LZF without a header, decoded by imagecodecs. No checksum.
 
-Nothing tells how much will come out but the data itself, so memory is tried that is as large as is likely, and then
-twice as large, up to what so many bytes can become.
+Nothing names the decoded size. So the data is decoded into memory of the likely size, which is doubled until it
+suffices, up to the largest size that the format allows for the stored bytes.
 """
 
 from active_storage.errors import UndecodableData

@@ -23,8 +23,8 @@ _NOT_XML_RE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 # A signature for another region, at the same endpoint, ends these errors. S3's clients sign once more when they are
 # told the region. They keep it for all requests with the same bucket in the path, which to this service is a reducer,
-# so GET and HEAD both tell it, and the next answer corrects what a client keeps. A redirect does not end so, since
-# this service asks one store: clients are told of it only in a header that they do not act upon.
+# so GET and HEAD both tell it, and the next answer corrects what a client keeps. A signature does not end a
+# redirect, since this service asks one store. So its region is sent in a header that S3's clients ignore.
 _RESIGNED_CODES = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
 
 _NOT_PLAIN_RE = re.compile(r"[^\x20-\x7e]")

@@ -402,6 +402,16 @@ def test_zfp_of_hdf5_is_decoded_by_the_header_in_the_file(dtype: str, mode: Mapp
 # Zarr
 
 
+def write_one_chunk(array: Any, **codecs: Any) -> tuple[dict[str, Any], Any]:
+    """The store of a zarr array with one chunk, and the array."""
+    store: Any = {}
+    written = zarr.create_array(
+        zarr.storage.MemoryStore(store), shape=array.shape, chunks=array.shape, dtype=array.dtype, **codecs
+    )
+    written[...] = array
+    return store, written
+
+
 @pytest.mark.parametrize(
     ("filters", "compressor"),
     [
@@ -415,17 +425,7 @@ def test_zfp_of_hdf5_is_decoded_by_the_header_in_the_file(dtype: str, mode: Mapp
 def test_a_chunk_of_zarr_2_is_decoded_by_its_own_metadata(filters: Any, compressor: Any) -> None:
     """Every member of numcodecs' configurations is understood, or known to mean nothing here."""
     array = make_numbers("<i4", 500)
-    store: Any = {}
-    written = zarr.create_array(
-        zarr.storage.MemoryStore(store),
-        shape=array.shape,
-        chunks=array.shape,
-        dtype=array.dtype,
-        zarr_format=2,
-        filters=filters,
-        compressors=compressor,
-    )
-    written[...] = array
+    store, _ = write_one_chunk(array, zarr_format=2, filters=filters, compressors=compressor)
     configurations = [codec.get_config() for codec in [*(filters or []), compressor]]
     steps = [
         Step.of(each["id"], {key: value for key, value in each.items() if key != "id" and value is not None})
@@ -458,17 +458,7 @@ def named(name: str, /, **configuration: Any) -> dict[str, Any]:
 def test_a_chunk_of_zarr_3_is_decoded_by_its_own_metadata(filters: Any, compressors: Any) -> None:
     """The names with ``numcodecs.`` before them are the same codecs; ``bytes`` is the byte order of the request."""
     array = make_numbers("<i4", 500)
-    store: Any = {}
-    written = zarr.create_array(
-        zarr.storage.MemoryStore(store),
-        shape=array.shape,
-        chunks=array.shape,
-        dtype=array.dtype,
-        zarr_format=3,
-        filters=filters,
-        compressors=compressors,
-    )
-    written[...] = array
+    store, written = write_one_chunk(array, zarr_format=3, filters=filters, compressors=compressors)
     metadata: Any = written.metadata.to_dict()
     described = [codec for codec in metadata["codecs"] if codec["name"] != "bytes"]
     steps = [Step.of(each["name"], dict(each.get("configuration", {}))) for each in described]

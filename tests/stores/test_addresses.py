@@ -29,7 +29,7 @@ from handler.stores.addresses import (
 )
 from handler.stores.store_request import StoreRequest
 from handler.stores.transport import Transport, TransportLimits
-from tests.faulty_store import FaultyStore, well
+from tests.faulty_store import FaultyStore
 from tests.helpers import make_settings
 
 PATIENCE_SECONDS = 30.0
@@ -114,12 +114,6 @@ def test_localhost_is_what_it_says_where_it_is_named() -> None:
 
 
 # Over real sockets
-
-
-@pytest.fixture
-def store() -> Iterator[FaultyStore]:
-    with FaultyStore(well) as store:
-        yield store
 
 
 def leads_to(*hosts: str) -> Callable[[str, int], Sequence[Found]]:

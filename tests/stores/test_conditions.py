@@ -3,32 +3,18 @@
 No door uses its bytes. The store here always sends the object that it has.
 """
 
-from collections.abc import Iterator
-
 import flask
 import pytest
 
 from active_storage.model.etag import ETag, allows_match, allows_none_match
 from tests.events import make_event, post
-from tests.faulty_store import OBJECT, FaultyStore, adds, holds, service, well
+from tests.faulty_store import OBJECT, FaultyStore, adds, holds
 from tests.helpers import ask, post_json, read_error
 
 SUM = "/sum/float32/bucket/key"
 OBJ = "/obj/bucket/key"
 
 METHODS = ("GET", "HEAD")
-
-
-@pytest.fixture
-def store() -> Iterator[FaultyStore]:
-    with FaultyStore(well) as store:
-        yield store
-
-
-@pytest.fixture
-def app(store: FaultyStore) -> Iterator[flask.Flask]:
-    with service(store) as (app, _):
-        yield app
 
 
 # Conditions

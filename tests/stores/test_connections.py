@@ -38,7 +38,6 @@ from tests.faulty_store import (
     says,
     send,
     service,
-    well,
 )
 from tests.helpers import ask
 
@@ -140,12 +139,6 @@ ENDINGS = (
            lambda call: call.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n"), 404),
 )
 # fmt: on
-
-
-@pytest.fixture
-def store() -> Iterator[FaultyStore]:
-    with FaultyStore(well) as store:
-        yield store
 
 
 @pytest.fixture

@@ -101,18 +101,6 @@ def faulty(fault: Fault) -> Iterator[tuple[FaultyStore, flask.Flask, Transport]]
         yield store, app, transport
 
 
-@pytest.fixture
-def store() -> Iterator[FaultyStore]:
-    with FaultyStore(well) as store:
-        yield store
-
-
-@pytest.fixture
-def app(store: FaultyStore) -> Iterator[flask.Flask]:
-    with service(store) as (app, _):
-        yield app
-
-
 def check_nothing_held(transport: Transport) -> None:
     """Every connection is back in its pool, and nothing is watched any more."""
     pools = transport._adapter.poolmanager.pools

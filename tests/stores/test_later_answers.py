@@ -55,7 +55,6 @@ from tests.faulty_store import (
     send,
     service,
     spoils,
-    well,
 )
 from tests.helpers import BLOCK_BYTES, Prompt, ask, make_engine, read_error, reduce_source, small_sizes
 
@@ -70,18 +69,6 @@ FIXED_RANGE = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request, "
     "SignedHeaders=host;range, Signature=0",
 }
-
-
-@pytest.fixture
-def store() -> Iterator[FaultyStore]:
-    with FaultyStore(well) as store:
-        yield store
-
-
-@pytest.fixture
-def app(store: FaultyStore) -> Iterator[flask.Flask]:
-    with service(store) as (app, _):
-        yield app
 
 
 @pytest.fixture

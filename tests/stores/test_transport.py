@@ -709,18 +709,6 @@ def test_a_request_shows_no_secret() -> None:
 # What goes over the wire
 
 
-@pytest.fixture
-def store() -> Iterator[FaultyStore]:
-    with FaultyStore(well) as store:
-        yield store
-
-
-@pytest.fixture
-def app(store: FaultyStore) -> Iterator[flask.Flask]:
-    with service(store) as (app, _):
-        yield app
-
-
 TARGETS = [
     "/bucket/key",
     "/bucket/a%2fb%2Fc",
