@@ -1,7 +1,7 @@
 """The only reader of the environment: every setting, with its reason, as one frozen value.
 
-A value is checked here, once; the rest of the service is given plain values and trusts them. The README's reference
-lists the same names, and a test compares the two.
+A value is checked here, once; the rest of the service is given plain values and trusts them. docs/settings.md lists
+the same names, and a test compares the two.
 """
 
 import os

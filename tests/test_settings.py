@@ -11,7 +11,7 @@ from handler.cli import main
 from handler.settings import ENV_PREFIX, Settings, SettingsError, load_settings
 from tests.helpers import make_settings
 
-README = Path(__file__).parent.parent / "README.md"
+SETTINGS_PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_readme_lists_every_setting_and_no_other() -> None:
-    listed = re.findall(r"^\| `([A-Z0-9_]+)` \|", README.read_text(), re.MULTILINE)
+def test_the_page_lists_every_setting_and_no_other() -> None:
+    listed = re.findall(r"^\| `([A-Z0-9_]+)` \|", SETTINGS_PAGE.read_text(), re.MULTILINE)
     assert listed == [name.upper() for name in Settings.model_fields]
 
 

@@ -84,7 +84,7 @@ The service's process grew by {growth} while it summed 1 GiB.
 
 1 GiB on loopback, beside one plain download stream: with requests, in pieces of 1 MiB. No program downloads as a bare
 loop does that receives into one buffer and drops what it has, by one stream or by several ranges at once; they are what
-this machine can do. See [the decisions](decisions.md#speed).
+this machine can do. See [the decision on parallel ranges](decisions/0030-parallel-ranges.md).
 
 {large}
 
@@ -113,8 +113,8 @@ bandwidth, delay and slow start, and loses nothing. Below 1, pushdown loses.
 ## Where the time of 64 KiB goes
 
 A worker, asked by 8 clients at a time for the sum of 64 KiB, looked at by py-spy 250 times a second: the share of each
-part of the way in what its threads did, waits for work left out and waits for the store left in. What was changed
-because of such profiles stands in [the decisions](decisions.md#speed).
+part of the way in what its threads did, waits for work left out and waits for the store left in. The
+[decision on fixed costs](decisions/0010-fixed-costs.md) follows from such profiles.
 
 {shares}
 
