@@ -60,6 +60,16 @@ def test_a_program_of_the_documentation_runs(
     subprocess.run(command, check=True, env=environment, timeout=60)
 
 
+def test_the_example_of_the_readme_prints_what_the_readme_shows(
+    live_store: Store, endpoint: str, environment: dict[str, str]
+) -> None:
+    readme = ROOT / "README.md"
+    (program,), (shown,) = listings(readme, "python"), listings(readme, "text")
+    command = [sys.executable, "-c", placed(program, live_store, endpoint)]
+    answer = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True, text=True)
+    assert answer.stdout == shown
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_for_a_shell_runs(
     script: str, lambda_store: Store, endpoint: str, environment: dict[str, str]
