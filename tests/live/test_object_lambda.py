@@ -184,7 +184,7 @@ def test_a_store_without_the_token_is_not_told_of_its_own_event(s3: Any, targets
 @pytest.mark.parametrize(
     ("query", "status", "code", "part"),
     [
-        ({"reducer": "sum", "dtype": "float31"}, 400, "InvalidArgument", "dtype: there is no data type 'float31'"),
+        ({"reducer": "sum", "dtype": "float31"}, 400, "InvalidArgument", "dtype: unknown data type 'float31'"),
         ({"reducer": "median", "dtype": "float32"}, 404, "NoSuchReducer", "'median'"),
         ({"reducer": "sum", "dtype": "float32", "axes": "0"}, 400, "InvalidArgument", "'axes'"),
     ],
