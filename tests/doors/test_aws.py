@@ -262,7 +262,7 @@ def test_an_event_without_a_token_cannot_be_answered(function: Function) -> None
 
 @pytest.mark.parametrize("given", [None, [], {}, {"Records": []}, {"getObjectContext": "x"}])
 def test_what_is_no_event_is_refused(function: Function, given: object) -> None:
-    with pytest.raises(errors.InvalidArgument, match="event: has none of"):
+    with pytest.raises(errors.InvalidArgument, match="event: is of an unknown kind; it should have one of"):
         function(given, Context())
 
 

@@ -257,7 +257,7 @@ def test_an_operation_that_nobody_knows_is_not_found(app: flask.Flask, version: 
 def test_a_path_without_one_operation_is_not_found(app: flask.Flask, path: str) -> None:
     response = post(app, path, request("v2"))
     assert response.status_code == 404
-    assert read_error(response)[0].startswith("nothing answers here")
+    assert read_error(response)[0].startswith("no such path")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
@@ -345,11 +345,17 @@ FAULTS = [
     ({"shape": [2, 5], "selection": [[0, 1, 1], [0, "5", 1]]}, "selection[1][1]: "),
     ({"dtype": "complex64", "missing": {"valid_range": [0, 1]}}, "missing.valid_range: "),
     # Half of a surrogate pair, wherever it stands.
-    *each("byte_order", "\ud800", name="byte_order: has half of a surrogate pair"),
-    *each("compression", {"id": "\udfff"}, name="compression.id: has half of a surrogate pair"),
-    *each("filters", [{"id": "x\udc00\ud800"}], name="filters[0].id: has half of a surrogate pair"),
-    *each("missing", {"\ud800": 1}, name="missing: has half of a surrogate pair"),
-    *each("missing", {"valid_min": "\ud800"}, name="missing.valid_min: has half of a surrogate pair"),
+    *each("byte_order", "\ud800", name="byte_order: has an unpaired surrogate, which UTF-8 cannot encode"),
+    *each("compression", {"id": "\udfff"}, name="compression.id: has an unpaired surrogate, which UTF-8 cannot encode"),
+    *each(
+        "filters", [{"id": "x\udc00\ud800"}], name="filters[0].id: has an unpaired surrogate, which UTF-8 cannot encode"
+    ),
+    *each("missing", {"\ud800": 1}, name="missing: has an unpaired surrogate, which UTF-8 cannot encode"),
+    *each(
+        "missing",
+        {"valid_min": "\ud800"},
+        name="missing.valid_min: has an unpaired surrogate, which UTF-8 cannot encode",
+    ),
     *each("Dtype", "float32"),
     *each("ddof", 1),
     *each("range", None),
@@ -594,7 +600,10 @@ def test_a_body_that_says_it_is_too_long_is_not_read(app: flask.Flask) -> None:
 
     for length in (MAX_BODY_BYTES + 1, 100 << 20, 10**30):
         response = post_stream(app, "/v2/sum/", Unread(), length)
-        assert (response.status_code, read_error(response)[1]) == (400, ["body: is longer than 1048576 bytes"])
+        assert (response.status_code, read_error(response)[1]) == (
+            400,
+            ["body: is longer than 1048576 bytes, the maximum"],
+        )
 
 
 def test_a_body_that_breaks_off_is_the_callers_affair(app: flask.Flask) -> None:
@@ -810,7 +819,7 @@ REFUSALS = [
     (errors.EncryptedObject("ciphertext"), 400, "ciphertext"),
     (errors.EncodedObject("encoded"), 400, "encoded"),
     (errors.InvalidRange("outside of 40 bytes", length=40), 400, "outside of 40 bytes"),
-    (errors.StoreError(416, "InvalidRange", "outside"), 400, "offset: lies outside the object"),
+    (errors.StoreError(416, "InvalidRange", "outside"), 400, "offset: is beyond the end of the object"),
 ]
 
 

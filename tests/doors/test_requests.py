@@ -177,20 +177,20 @@ def test_half_of_a_surrogate_pair_in_a_functions_event_is_refused(member: str) -
     assert function({**event(), member: {"a": [{"b": "\ud800"}]}}, Context()) is None
     [answer] = answers
     assert (answer["StatusCode"], answer["ErrorCode"]) == (400, "InvalidArgument")
-    assert answer["ErrorMessage"] == f"event.{member}.a[0].b: has half of a surrogate pair"
+    assert answer["ErrorMessage"] == f"event.{member}.a[0].b: has an unpaired surrogate, which UTF-8 cannot encode"
 
 
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"rawPath": "/v2/sum/\ud800"}, "event.rawPath: has half of a surrogate pair"),
-        ({"body": "\udfff"}, "event.body: has half of a surrogate pair"),
-        ({"headers": {"authorization": "\ud800"}}, "event.headers.authorization: has half"),
-        ({"body": "!", "isBase64Encoded": True}, "body: is not base64"),
-        ({"body": "e30=\n", "isBase64Encoded": True}, "body: is not base64"),
-        ({"body": "\xe9", "isBase64Encoded": True}, "body: is not base64"),
+        ({"rawPath": "/v2/sum/\ud800"}, "event.rawPath: has an unpaired surrogate, which UTF-8 cannot encode"),
+        ({"body": "\udfff"}, "event.body: has an unpaired surrogate, which UTF-8 cannot encode"),
+        ({"headers": {"authorization": "\ud800"}}, "event.headers.authorization: has an unpaired"),
+        ({"body": "!", "isBase64Encoded": True}, "body: is not valid base64"),
+        ({"body": "e30=\n", "isBase64Encoded": True}, "body: is not valid base64"),
+        ({"body": "\xe9", "isBase64Encoded": True}, "body: is not valid base64"),
         ({"headers": [], "body": "{}"}, "dtype: is required"),
-        ({"requestContext": {"http": 1}}, "GET' is not allowed here; allowed: POST"),
+        ({"requestContext": {"http": 1}}, "GET' is not allowed for this path; allowed: POST"),
     ],
 )
 def test_a_functions_request_that_cannot_be_read_is_refused(fields: dict[str, Any], part: str) -> None:
