@@ -169,7 +169,7 @@ CHECKED = [
     (codec, name) for codec in ("gzip", "zlib", "bz2", "lzma") for name in ENCODERS[codec] if name != "preset 9"
 ] + [("zstd", "checksum")]
 
-# A blocked array has at least one element, and fewer than the chunks that it is cut into.
+# Variants that cannot encode empty data: a blocked array has at least one element.
 WITHOUT_EMPTY = {("blosc2", "frame, blocked")}
 PADDED = {"blosc2": 8 * MIB}
 
@@ -223,13 +223,13 @@ def test_no_library_is_loaded_before_it_is_needed() -> None:
 # Codecs
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_what_was_encoded_is_decoded(variant: tuple[str, Encode], size: int, request: pytest.FixtureRequest) -> None:
-    if not size and request.node.callspec.params["variant"] in WITHOUT_EMPTY:
-        pytest.skip("cannot encode nothing")
-    codec, encode = variant
+@pytest.mark.parametrize(
+    ("codec", "name", "size"),
+    [(*variant, size) for variant in VARIANTS for size in SIZES if size or variant not in WITHOUT_EMPTY],
+)
+def test_encoded_data_is_decoded(codec: str, name: str, size: int) -> None:
     plain = make_plain(size)
-    check_codec(codec, encode(plain), plain, PADDED.get(codec, 0))
+    check_codec(codec, ENCODERS[codec][name](plain), plain, PADDED.get(codec, 0))
 
 
 @pytest.mark.parametrize(("codec", "name"), [one for one in VARIANTS if one[1] not in {"members", "frames", "streams"}])
@@ -240,7 +240,7 @@ def test_a_cut_or_followed_stream_is_refused(codec: str, name: str) -> None:
 
 @pytest.mark.parametrize("codec", DECODERS)
 def test_nothing_at_all_is_refused(codec: str) -> None:
-    assert check_refused(codec, b"").message.endswith("cut short")
+    assert check_refused(codec, b"").message.endswith("truncated")
 
 
 @pytest.mark.parametrize("codec", DECODERS)
@@ -361,7 +361,7 @@ def test_a_block_that_its_streams_do_not_fill_is_refused(codec: str, name: str) 
     # Flags: split into streams; then the size of an element.
     chunk[2] &= ~0x10
     chunk[3] = 7
-    assert "parts of elements" in check_refused(codec, bytes(chunk)).message
+    assert "not a multiple of the element size" in check_refused(codec, bytes(chunk)).message
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_fletcher32_finds_every_flipped_bit(plain: bytes) -> None:
         damaged[place // 8] ^= 1 << place % 8
         with pytest.raises(UndecodableData, match=r"^fletcher32: ") as refusal:
             undo("fletcher32", bytes(damaged))
-        assert refusal.value.message.endswith("the checksum is not that of the data")
+        assert refusal.value.message.endswith("the checksum does not match the data")
 
 
 def test_fletcher32_without_data_or_checksum_is_refused() -> None:

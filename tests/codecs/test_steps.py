@@ -1,6 +1,5 @@
 """Steps of real files: each against HDF5, hdf5plugin, numcodecs or Zarr, cut anywhere, damaged, and limited."""
 
-import contextlib
 import itertools
 import struct
 import sys
@@ -157,7 +156,7 @@ def test_fletcher32_of_old_files_has_its_halves_swapped_and_hdf5_reads_it() -> N
         np.testing.assert_array_equal(dataset[...], array)
     assert decode_chunk(swapped, spec_of("<f4", array.shape, *steps)) == array.tobytes()
     exchanged = plain + struct.pack("<2H", second, first)
-    with pytest.raises(UndecodableData, match=r"^fletcher32: the checksum is not that of the data"):
+    with pytest.raises(UndecodableData, match=r"^fletcher32: the checksum does not match the data"):
         decode_chunk(exchanged, spec_of("<f4", array.shape, *steps))
 
 
@@ -316,7 +315,7 @@ def test_every_pair_of_types_is_computed_or_refused(
     for other in DTYPES:
         undone = step(name, **parameters, **{encoded: other})
         if DTYPES[other].kind == "c" != DTYPES[dtype].kind:
-            with pytest.raises(InvalidArgument, match=f"{name}: {other} cannot become {dtype}"):
+            with pytest.raises(InvalidArgument, match=f"{name}: {other} cannot be converted to {dtype}"):
                 undo(undone, data, dtype)
         else:
             count = len(data) // DTYPES[other].itemsize
@@ -325,10 +324,15 @@ def test_every_pair_of_types_is_computed_or_refused(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_scale_offset_of_any_type_is_computed_or_refused(dtype: str) -> None:
+    """With a scale of 2, odd integers cannot be decoded, and bools cannot represent the scale."""
     data = np.random.default_rng(1).bytes(16 * 9)
-    assert undo("scale_offset", data, dtype) == data or DTYPES[dtype].kind in "bfc"
-    with contextlib.suppress(UndecodableData, InvalidArgument):
-        undo(step("scale_offset", offset=1, scale=2), data, dtype)
+    kind, scaled = DTYPES[dtype].kind, step("scale_offset", offset=1, scale=2)
+    assert undo("scale_offset", data, dtype) == data or kind in "bfc"
+    if kind in "fc":
+        assert len(undo(scaled, data, dtype)) == len(data)
+    else:
+        with pytest.raises(InvalidArgument if kind == "b" else UndecodableData, match=r"scale"):
+            undo(scaled, data, dtype)
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 1001])
@@ -369,7 +373,7 @@ def test_pcodec_of_numbers_of_another_type_is_refused() -> None:
     stored = encode(numcodecs.get_codec({"id": "pcodec"}), make_numbers("i4", 100))
     with pytest.raises(UndecodableData, match=r"^pcodec: "):
         undo("pcodec", stored, "float32")
-    with pytest.raises(InvalidArgument, match=r"does not store bool"):
+    with pytest.raises(InvalidArgument, match=r"does not support bool"):
         undo("pcodec", stored, "bool")
 
 
@@ -630,7 +634,7 @@ def test_values_of_a_filter_that_hdf5_does_not_write_are_refused(name: str, valu
 
 
 def test_bits_of_a_float_are_not_put_together() -> None:
-    with pytest.raises(InvalidArgument, match=r"bits of float32 cannot be put together"):
+    with pytest.raises(InvalidArgument, match=r"nbit: supports integers only, not float32"):
         undo(step("nbit", cd_values=(8, 0, 100, 1, 4, 0, 20, 7)), bytes(250), "float32")
 
 
@@ -644,7 +648,8 @@ def test_a_library_that_is_not_installed_is_named(name: str, library: str, monke
     for module in [module for module in sys.modules if module.partition(".")[0] == library]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        CodecNotInstalled, match=f'^{name}: the library {library} is not installed .* "codecs"'
+        CodecNotInstalled,
+        match=f"^{name}: the library {library} is not installed .* 'codecs' of s3-active-storage-service",
     ) as caught:
         undo(only, stored)
     assert (caught.value.status, caught.value.code) == (400, "CodecNotInstalled")
@@ -705,7 +710,7 @@ def test_rounded_floats_are_integers_to_the_codec_behind(dtype: str) -> None:
 @pytest.mark.parametrize("cd_values", ["2147483648-32-8-64", "256-32-8-64", "4294967295-8-8-8"])
 def test_szip_takes_no_options_that_there_are_not(cd_values: str) -> None:
     numbers = tuple(int(part) for part in cd_values.split("-"))
-    with pytest.raises(InvalidArgument, match=r"szip: cd_values are outside"):
+    with pytest.raises(InvalidArgument, match=r"szip: cd_values are outside szip's limits"):
         undo(step("szip", cd_values=numbers), bytes(20), "uint8")
 
 

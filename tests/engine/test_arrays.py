@@ -382,7 +382,7 @@ def test_a_chunk_of_one_value_that_must_be_held_is_bounded_by_what_a_request_may
     with pytest.raises(EntityTooLarge, match=r"of memory; the limit is 67108864$"):
         reduce_source(shuffled, FakeSource(bombs[codec]), small)
     unknown = ReductionSpec("max", "float32", "little", steps=(Step(codec),))
-    with pytest.raises(EntityTooLarge, match=r"with a shape, the data is reduced as it comes$"):
+    with pytest.raises(EntityTooLarge, match=r"if the request has a shape, the data is reduced while it is decoded$"):
         reduce_source(unknown, FakeSource(bombs[codec]), small)
     assert reduce_source(unknown, FakeSource(bombs[codec]), ENGINE).result.data == np.float32(1.5).tobytes()
     assert small.gate.held_bytes == 0
