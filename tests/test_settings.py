@@ -119,8 +119,8 @@ def test_a_misspelt_setting_is_told_of(
     (tmp_path / ".env").write_text(f"{ENV_PREFIX}SERVICE_HOST=canary\n{ENV_PREFIX}THREADS=4\n")
     assert main(["check-config"]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"{ENV_PREFIX}S3_ENDPOIT is no setting; {ENV_PREFIX}S3_ENDPOINT is",
-        f"{ENV_PREFIX}SERVICE_HOST is no setting",
+        f"{ENV_PREFIX}S3_ENDPOIT is not a setting; did you mean {ENV_PREFIX}S3_ENDPOINT?",
+        f"{ENV_PREFIX}SERVICE_HOST is not a setting",
     ]
 
 
@@ -131,7 +131,7 @@ def test_a_setting_that_was_removed_is_reported_and_has_no_effect(
     (tmp_path / ".env").write_text(f"{ENV_PREFIX}MAX_EXPANSION=canary\n")
     assert main(["check-config"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{ENV_PREFIX}MAX_EXPANSION has no effect any more: ")
+    assert line.startswith(f"{ENV_PREFIX}MAX_EXPANSION no longer has an effect: ")
     (tmp_path / ".env").unlink()
     monkeypatch.setenv(f"{ENV_PREFIX}MAX_EXPANSION", "5")
     assert main(["check-config"]) == 0
