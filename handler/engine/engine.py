@@ -1,6 +1,6 @@
-"""The engine: the one way from a spec and a source to a result, whatever the door. Read it downwards.
+"""The engine: from a spec and a source to a result, for every door. The stages are in ``Engine._reduce``, in order.
 
-It receives everything that it works with. It knows neither who asks nor where the bytes come from.
+The engine receives everything that it works with. It knows neither the caller nor the store.
 """
 
 from collections.abc import Callable, Iterable
@@ -78,8 +78,7 @@ class Engine:
     def reduce(self, spec: ReductionSpec, source: Source, scope: Scope) -> Reduction:
         """Reduce the bytes of the source while they stream.
 
-        If ranges that are read side by side turn out to be of two versions of the object, the reduction starts over,
-        once.
+        If ranges that are read in parallel are from two versions of the object, the reduction starts over, once.
 
         Raises:
             ActiveStorageError: There is no result that can be trusted.

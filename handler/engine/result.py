@@ -75,7 +75,7 @@ class Result:
             NothingToReduce: It is the maximum of no elements, for instance.
         """
         if REDUCERS[spec.reducer].needs_elements and self.empty_total and not self.shape:
-            raise NothingToReduce(f"there are no elements to take the {spec.reducer} of")
+            raise NothingToReduce(f"{spec.reducer} needs at least one element: none is selected, or all are missing")
 
     def with_nan_where_empty(self) -> Self:
         """The same with NaN in each cell without elements, if the data type is a float.

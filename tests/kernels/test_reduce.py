@@ -54,7 +54,7 @@ def test_max_and_min_of_nothing_are_the_ends_of_the_type_and_said_to_be_of_nothi
         result = reduce_bytes(ReductionSpec(reducer, dtype), b"")
         assert value_of(result) == value
         assert result.count_total == 0
-        with pytest.raises(NothingToReduce, match=f"no elements to take the {reducer} of"):
+        with pytest.raises(NothingToReduce, match=f"{reducer} needs at least one element"):
             result.ensure_not_empty(ReductionSpec(reducer, dtype))
 
 
