@@ -50,7 +50,7 @@ def test_the_targets_are_compared_with_the_measurements(rate: float, is_met: boo
     targets = [target for target in find_targets(make_findings(rate)) if "grow" not in target.what]
     judged = [target.is_met for target in targets if "resident" not in target.what]
     assert judged == [is_met] * len(judged)
-    # All cases but the two of 64 KiB at one at a time that nothing is asked of; 1 GiB, the flood, two doors, the link.
+    # All cases except the two of 64 KiB in sequence, which have no target; and 1 GiB, the flood, two doors, the link.
     assert len(judged) == len([case for case in cases.FULL.cases if case.target]) + 5
 
 

@@ -146,11 +146,11 @@ def test_an_unknown_command_prints_the_usage(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize("library", ["flask", "gunicorn"])
 def test_without_the_extra_server_the_command_says_what_to_install(library: str) -> None:
     program = f"import sys; sys.modules['{library}'] = None; from handler.cli import main; sys.exit(main(['serve']))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith(f"{library} is not installed: ")
-    assert "pip install . './handler[server]'" in told.stderr
-    assert "Traceback" not in told.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{library} is not installed: ")
+    assert "pip install . './handler[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_both_endpoints_are_allowed_by_default() -> None:

@@ -72,7 +72,7 @@ class Discovery:
         with asking:
             if endpoint not in self._known:
                 status, body = _fetch(endpoint + DISCOVERY_PATH, config)
-                # A 5xx does not tell what the endpoint is, only that it fails at the moment.
+                # A 5xx shows only that the endpoint fails at the moment, not whether it is a proxy.
                 if status >= 500:
                     return None
                 self._known[endpoint] = _read_document(body) if status == 200 else None
@@ -170,7 +170,7 @@ def _path_style(request: AWSRequest) -> SplitResult:
     url = urlsplit(str(request.url))
     call = request.context.get("s3_redirect") or {}
     bucket, key = call.get("bucket"), (call.get("params") or {}).get("Key", "")
-    # The endpoint's own name may begin with the bucket's name. Then the path holds more than the key.
+    # The endpoint's own name may begin with the bucket's name. Then the path has more than the key.
     if not bucket or not url.netloc.startswith(f"{bucket}.") or unquote(url.path).removeprefix("/") != key:
         return url
     return url._replace(netloc=url.netloc.removeprefix(f"{bucket}."), path=f"/{bucket}{url.path}")

@@ -148,7 +148,7 @@ class Codec:
 
     Attributes:
         compresses: Whether it can be the ``compression``. Every codec can be a filter.
-        parameters: The parameters for reading, by name, beside ``element_size``.
+        parameters: The parameters for reading, by name, in addition to ``element_size``.
         writer: The names of parameters that only writers need.
         aliases: Its other names.
         is_sized: Whether the size of an element is required.

@@ -42,7 +42,7 @@ class ReductionSpec:
         missing: Which elements are missing; None if all are present.
         sum_dtype: The data type in which a ``sum`` is computed and returned, a name in ``SUM_DTYPES``; None for the
             reducer's own.
-        ddof: For ``var`` and ``std``: what is subtracted from the number of elements in the divisor.
+        ddof: For ``var`` and ``std``: the number that is subtracted from the number of elements in the divisor.
         range: The bytes of the object that hold the data, instead of ``offset`` and ``size``.
 
     Raises:

@@ -54,7 +54,7 @@ class StepContext:
     Attributes:
         step: The codec's id and its parameters.
         dtype: The data type before the step was applied, with its byte order.
-        byte_order: The byte order of data types that name none.
+        byte_order: The byte order of data types whose names have none.
         likely_bytes: The likely size of the data before the step was applied, in bytes; not a limit.
         budget: The limits of memory and time.
     """

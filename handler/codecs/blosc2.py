@@ -43,7 +43,8 @@ _DICTIONARY, _SPECIAL = 0x01, 0x70
 # The kind of "values that are not initialized": decoding leaves the target unwritten, with data of another request.
 _UNINITIALIZED = 0x40
 
-# Each chunk costs about 20 µs beside its bytes, and all are decoded in one call. Real arrays have chunks of some MiB.
+# Each chunk takes about 20 µs in addition to its decoding, and all are decoded in one call. Real arrays have chunks of
+# some MiB.
 _MAX_CHUNKS = 16 * 1024
 
 

@@ -26,7 +26,7 @@ from handler.doors.urls import SplitUrl, split_url
 # The header with a reduction, for clients that cannot add to the query: ``sum/float32;axis=0``.
 REDUCTION_HEADER = "x-activestorage-reduction"
 
-# Names in a client's query that are for the store itself, beside GetObject's own.
+# Names in a client's query that are for the store itself, in addition to GetObject's own.
 _LAMBDA_QUERY_NAMES = ("lambdaArn",)
 
 # Names in a query that select the bytes of an object, in S3 and in Azure. The link must have the same values.

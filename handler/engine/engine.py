@@ -44,7 +44,7 @@ class _Elements:
     """The elements to walk through.
 
     Attributes:
-        spec: How the elements are stored.
+        spec: The reduction, which says how the elements are stored.
         reader: Reads the elements front to back.
         shape: The shape of the array.
         first: The element at the stream's first byte; None for decoded data.
@@ -157,7 +157,7 @@ def _join(algebra: Algebra[Any], walk: Walk, partials: Iterable[tuple[Task, Part
 
 
 def _ask(extent: Extent, ask: Callable[[ByteRange | None], _Asked]) -> _Asked:
-    """What the source gives for the range of an extent. An error names the offset if it lies outside the object."""
+    """Call ``ask`` with the range of an extent. The error for a range outside the object names the offset."""
     try:
         return ask(extent.byte_range)
     except InvalidRange as outside:

@@ -51,7 +51,7 @@ class Fetchers:
 
     Args:
         count: The number of threads; 0 for no help.
-        always: Whether they help however busy a stream is.
+        always: Whether they help every stream, busy or not.
     """
 
     def __init__(self, count: int = FETCHERS, always: bool = False) -> None:

@@ -14,7 +14,7 @@ from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.kernels.walk import Walk
 
-# The most counts in a description: more than a header holds. Without a limit, a shape could make it large.
+# The maximum number of counts in a description: more than a header can contain. A shape could ask for more memory.
 _MAX_DESCRIBED_COUNTS = 1024
 
 

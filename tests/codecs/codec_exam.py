@@ -64,7 +64,7 @@ def decode(
     return bytes(decoded)
 
 
-def tell(
+def make_context(
     step: Step,
     dtype: str = "int32",
     byte_order: ByteOrder = "little",
@@ -75,10 +75,10 @@ def tell(
     return StepContext(step, DTYPES[dtype].newbyteorder(byte_order), byte_order, likely_bytes, limit_to(limit_bytes))
 
 
-def undo(step: Step | str, data: bytes, dtype: str = "int32", byte_order: ByteOrder = "little", **told: int) -> bytes:
+def undo(step: Step | str, data: bytes, dtype: str = "int32", byte_order: ByteOrder = "little", **fields: int) -> bytes:
     """The data before the step was applied."""
     step = Step(step) if isinstance(step, str) else step
-    undone = UNDO[step.id](memoryview(data).toreadonly(), tell(step, dtype, byte_order, **told))
+    undone = UNDO[step.id](memoryview(data).toreadonly(), make_context(step, dtype, byte_order, **fields))
     assert undone.format == "B"
     assert undone.ndim == 1
     return bytes(undone)

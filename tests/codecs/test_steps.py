@@ -25,7 +25,7 @@ from active_storage.model.spec import ReductionSpec
 from active_storage.model.steps import Step
 from handler.codecs.base import Budget
 from tests.codecs.chunks import Array, decode_chunk, read_chunk, spec_of, write_chunk
-from tests.codecs.codec_exam import UNDO, limit_to, tell, undo
+from tests.codecs.codec_exam import UNDO, limit_to, make_context, undo
 
 # Sizes around 0, a multiple of 8, and a block of szip and of bitshuffle.
 COUNTS = [1, 2, 7, 8, 9, 100, 1001, 50_000]
@@ -602,9 +602,9 @@ def test_no_step_gives_more_than_the_limit(name: str, only: Step, stored: bytes,
 )
 def test_a_bomb_is_refused_before_it_is_allocated(only: Step, stored: bytes) -> None:
     held: list[int] = []
-    told = replace(tell(only, "int64"), budget=Budget(64 << 20, held.append))
+    context = replace(make_context(only, "int64"), budget=Budget(64 << 20, held.append))
     with pytest.raises(EntityTooLarge):
-        UNDO[only.id](memoryview(stored), told)
+        UNDO[only.id](memoryview(stored), context)
     assert sum(held) <= 64 << 20
 
 
@@ -666,7 +666,7 @@ def test_long_work_checks_the_deadline() -> None:
         if only.id in {"szip", "pcodec", "zfpy", "lzf"}:
             continue
         with pytest.raises(DeadlineExceeded):
-            UNDO[only.id](memoryview(stored), replace(tell(only), budget=budget))
+            UNDO[only.id](memoryview(stored), replace(make_context(only), budget=budget))
 
 
 def test_steps_of_any_order_are_undone_in_reverse() -> None:

@@ -1,4 +1,4 @@
-"""The template, the function and its zip agree. cfn-lint, in bin/check, reads the template as CloudFormation does."""
+"""The template agrees with the function and its zip. bin/check validates the template itself with cfn-lint."""
 
 import importlib
 import re

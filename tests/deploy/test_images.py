@@ -1,4 +1,4 @@
-"""What can be told of Containerfile and compose file without an engine to run them."""
+"""Checks of the Containerfile and the compose file that need no container engine."""
 
 import re
 import shlex

@@ -785,9 +785,9 @@ def test_no_secret_is_in_a_reply(
     for members in ({}, {"url": "http://store.test:9000/bucket/nokey"}, {"url": "http://a:canary@b/"}, {"shape": [3]}):
         response = post(app, "/v2/sum/", request("v2", **members), basic("AKIDEXAMPLE", "canary"))
         token = basic("AKIDEXAMPLE", "canary").removeprefix("Basic ")
-        for told in (str(response.data), str(response.headers), capfd.readouterr().err, repr(store.requests)):
-            assert "canary" not in told
-            assert token not in told
+        for shown in (str(response.data), str(response.headers), capfd.readouterr().err, repr(store.requests)):
+            assert "canary" not in shown
+            assert token not in shown
 
 
 # Errors of the store

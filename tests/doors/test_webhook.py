@@ -56,9 +56,9 @@ def check_result(response: TestResponse, data: bytes = ALL, status: int = 200) -
 
 def check_refused(response: TestResponse, status: int, code: str, part: str = "") -> None:
     """Pass if the reply is this error, with the headers that MinIO needs, and its message has ``part``."""
-    told = read_failure(response)
-    assert told[:2] == (status, code)
-    assert part in told[2]
+    failure = read_failure(response)
+    assert failure[:2] == (status, code)
+    assert part in failure[2]
     check_addressed(response)
 
 
@@ -215,9 +215,9 @@ def test_without_a_valid_token_the_body_is_not_read(
     headers = {"Authorization": authorization} if authorization else {}
     stream = io.BytesIO(json.dumps(make_event()).encode())
     refused = ask(app, SUM, "POST", headers, **{"wsgi.input": stream, "CONTENT_LENGTH": str(10**9)})
-    told = read_failure(refused)
-    assert told[:2] == (status, code)
-    assert told[2].startswith("Authorization: ")
+    failure = read_failure(refused)
+    assert failure[:2] == (status, code)
+    assert failure[2].startswith("Authorization: ")
     # RFC 9110, section 15.5.2: a 401 says what is missing.
     assert refused.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
     check_forwarded(refused)
@@ -586,9 +586,9 @@ def test_an_invalid_event_is_an_error_that_names_the_member(
 ) -> None:
     """Without a valid route and token, the reply repeats neither."""
     response = post(app, SUM, event)
-    told = read_failure(response)
-    assert told[:2] == (400, "InvalidArgument")
-    assert part in told[2]
+    failure = read_failure(response)
+    assert failure[:2] == (400, "InvalidArgument")
+    assert part in failure[2]
     check_forwarded(response)
     assert {"x-amz-request-route", "x-amz-request-token"}.isdisjoint(response.headers.keys())
     assert store.requests == []

@@ -130,10 +130,14 @@ def test_every_reduction_agrees_with_numpy(engine: Engine, reducer: str, data: s
     source = FakeSource(store(spec, array, spec.offset), read_bytes=data.draw(st.sampled_from([5, 1 << 30])))
     answer = reduce_source(spec, source, engine)
     check_result(spec, array, answer.result)
-    told = engine.describe(spec, source, Scope.after(60)).result
-    assert (told.dtype, told.shape, told.length) == (answer.result.dtype, answer.result.shape, len(answer.result.data))
-    assert told.count_total in (None, answer.result.count_total)
-    assert told.counts is None or list(told.counts) == list(answer.result.counts or ())
+    description = engine.describe(spec, source, Scope.after(60)).result
+    assert (description.dtype, description.shape, description.length) == (
+        answer.result.dtype,
+        answer.result.shape,
+        len(answer.result.data),
+    )
+    assert description.count_total in (None, answer.result.count_total)
+    assert description.counts is None or list(description.counts) == list(answer.result.counts or ())
     assert engine.gate.held_bytes == 0
 
 
@@ -189,8 +193,8 @@ def test_a_chunk_of_fill_values_is_reduced_at_any_compression_ratio(codec: str) 
 def test_a_description_of_very_many_cells_has_no_list_of_counts() -> None:
     """Encoded data can have any shape before it is decoded, and no memory was accounted for yet."""
     spec = ReductionSpec("count", "float32", shape=(10**12, 1000), axis=(1,), steps=(Step("zlib"),))
-    told = ENGINE.describe(spec, FakeSource(b"x"), Scope.after(60)).result
-    assert (told.counts, told.count_total, told.length) == (None, 10**15, 8 * 10**12)
+    description = ENGINE.describe(spec, FakeSource(b"x"), Scope.after(60)).result
+    assert (description.counts, description.count_total, description.length) == (None, 10**15, 8 * 10**12)
 
 
 def test_counts_take_eight_bytes_for_each_cell() -> None:

@@ -1,4 +1,4 @@
-"""The table of cases, asked of the pipeline with an object in memory."""
+"""The table of cases with the engine and objects in memory."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""ETags: what a store sends is printed as it was, and compared as HTTP says (RFC 9110, section 8.8.3)."""
+"""ETags: headers are printed unchanged, and compared as RFC 9110, section 8.8.3, requires."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The grammar: what one function writes the other reads, and every slip is refused by name."""
+"""The grammar: formatting and parsing are inverse, and every error names the field."""
 
 import contextlib
 import string

@@ -1,4 +1,4 @@
-"""Which elements of a block are missing: the same as numpy says, by whichever way it was found out."""
+"""Missing elements of a block, compared with numpy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What holds of every reducer, beyond agreeing with numpy on ordinary data: edges, NaN, accuracy, the algebra."""
+"""Properties of all reducers: empty input, limits, NaN, accuracy, and joining."""
 
 import math
 import subprocess

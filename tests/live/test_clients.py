@@ -162,12 +162,12 @@ def test_a_range_selects_numbers(s3: Any) -> None:
 
 
 def test_head_has_the_headers_of_get(s3: Any) -> None:
-    got, told = s3.get_object(**REDUCTION), s3.head_object(**REDUCTION)
+    got, described = s3.get_object(**REDUCTION), s3.head_object(**REDUCTION)
     assert got["Body"].read() == SUM
-    assert told["ContentLength"] == len(SUM)
+    assert described["ContentLength"] == len(SUM)
     for name in ("ContentLength", "ContentType", "ETag", "LastModified", "Metadata"):
-        assert told[name] == got[name]
-    assert told["Metadata"]["activestorage-count"] == f"[{NUMBERS.size}]"
+        assert described[name] == got[name]
+    assert described["Metadata"]["activestorage-count"] == f"[{NUMBERS.size}]"
 
 
 def test_a_current_copy_is_not_sent_again(s3: Any) -> None:

@@ -68,9 +68,9 @@ def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, proxie
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_client_agrees_with_numpy(ask: Ask, dtype: str) -> None:
-    """boto3 asks every question of the seed's reducers; all else is asked in turn, the other clients more rarely.
+    """boto3 runs every case of the original reducers, and each other client a part of all cases.
 
-    Through the core and through the application every question is asked.
+    The engine and the application run every case in other tests.
     """
     is_boto3 = ask.__name__ == "with_boto3"
     for number, (case, reducer) in enumerate(question for question in questions() if question[0].dtype == dtype):

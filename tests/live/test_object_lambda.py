@@ -267,7 +267,7 @@ def test_the_service_works_after_a_client_has_gone_away(s3: Any, endpoint: str, 
 @pytest.fixture
 def odd_lambda(places: Places) -> Iterator[Callable[..., None]]:
     """Sets the reply of the faulty lambda: status, headers and body. It repeats the route and the token."""
-    told: dict[str, Any] = {}
+    reply: dict[str, Any] = {}
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "HEAD":
@@ -276,11 +276,11 @@ def odd_lambda(places: Places) -> Iterator[Callable[..., None]]:
         event = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
         context = event["getObjectContext"]
         echo = {"x-amz-request-route": context["outputRoute"], "x-amz-request-token": context["outputToken"]}
-        start_response(f"{told['status']} As told", list({**echo, **told["headers"]}.items()))
-        return [told["body"]]
+        start_response(f"{reply['status']} As ordered", list({**echo, **reply["headers"]}.items()))
+        return [reply["body"]]
 
     def tell(status: int, headers: dict[str, str], body: bytes = b"12345678") -> None:
-        told.update(status=status, headers=headers, body=body)
+        reply.update(status=status, headers=headers, body=body)
 
     with serving(answer, places.odd.fileno()):
         yield tell
@@ -326,8 +326,8 @@ def test_an_unreachable_lambda_is_an_error_of_the_store(lambda_store: Store, tar
 
 def test_the_store_forwards_prefixed_headers_only(s3: Any, targets: Targets, odd_lambda: Callable[..., None]) -> None:
     forwarded = "x-amz-fwd-header-x-amz-meta-"
-    told = {f"{forwarded}b": "2", f"{forwarded}activestorage-dtype": "int64"}
-    odd_lambda(500, {"x-amz-fwd-status": "200", "x-amz-meta-a": "1", **told})
+    reply = {f"{forwarded}b": "2", f"{forwarded}activestorage-dtype": "int64"}
+    odd_lambda(500, {"x-amz-fwd-status": "200", "x-amz-meta-a": "1", **reply})
     answer = get(s3, arn=targets["odd"].arn)
     assert (answer["Metadata"], answer["Body"].read()) == (
         {"B": "2", "Activestorage-Dtype": "int64"},

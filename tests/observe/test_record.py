@@ -1,4 +1,4 @@
-"""The record of a request: its facts and stages, who hears of them, and the line that the log makes of them."""
+"""The record of a request: its facts and stages, its subscribers, and its log line."""
 
 import json
 from collections.abc import Callable

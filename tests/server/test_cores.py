@@ -1,4 +1,4 @@
-"""Which core each worker keeps to, tried on the cores of this machine."""
+"""The assignment of cores to workers, tested on the cores of this machine."""
 
 import os
 import threading
