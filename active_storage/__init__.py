@@ -1,4 +1,4 @@
-"""What clients import, and what clients and the service share: the model, the grammar, the algebra, the errors.
+"""The clients, and what clients and the service share: the model, the grammar, the algebra and the errors.
 
-It needs botocore and numpy, and nothing of the service.
+It imports botocore and numpy, and nothing from the service.
 """

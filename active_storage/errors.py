@@ -1,9 +1,9 @@
-"""Every failure the service can name, one class each, as data.
+"""The errors of the service, one class for each kind of failure, as data.
 
-A class has an HTTP status and a code in the manner of S3's. An instance adds the message and the facts of the case.
-Nothing here renders: a door writes an error as XML, JSON or headers. Callers distinguish errors by class and attribute,
-never by text. A message may be shown to anyone: it names what is wrong, and never holds a URL's query, a header's value
-or another secret.
+A class has an HTTP status and a code in the style of S3's codes. An instance adds the message and further attributes. A
+door writes an error as XML, JSON or headers; nothing here does. Programs distinguish errors by class and attribute,
+never by message. A message can be shown to anyone: it says what is wrong, and never contains the query of a URL, the
+value of a header, or another secret.
 """
 
 import re
@@ -12,9 +12,9 @@ from active_storage.model.etag import ETag
 
 _NAME_RE = re.compile(r"(?=.{1,60}$)[A-Za-z][A-Za-z0-9]{0,18}([-_.][A-Za-z0-9]{1,19})*")
 
-# The codes of stores that can stand in a log: those that GetObject and HeadObject, and a listing, can end in (Amazon S3
-# API Reference, "Error responses"), and what answers.py calls an answer without a code. Any other is the store's text,
-# and a store can repeat there what it was sent.
+# The codes of stores that may be logged: those of GetObject, HeadObject and the listings (Amazon S3 API Reference,
+# "Error responses"), and the code that answers.py gives to a response without one. Any other code is text of the store,
+# which can repeat parts of the request.
 STORE_CODES = frozenset(
     {
         *("AccessDenied", "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed"),
@@ -37,12 +37,12 @@ STORE_CODES = frozenset(
 
 
 def shown(text: str) -> str:
-    """A caller's text, fit to be quoted in a message: one line of ASCII, sixty characters at most."""
+    """A caller's text, quoted for a message: one line of ASCII, at most sixty characters of the text."""
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
 def shown_name(name: str) -> str | None:
-    """A caller's name, fit to be quoted in a message; None if it could be a misplaced secret.
+    """A caller's name, quoted for a message; None if it could be a misplaced secret.
 
     Names consist of words. Signatures and keys are long runs of letters and digits.
     """
@@ -50,10 +50,10 @@ def shown_name(name: str) -> str | None:
 
 
 class ActiveStorageError(Exception):
-    """What went wrong, as data that a door writes in its own form.
+    """The base of all errors.
 
     Attributes:
-        status: The HTTP status, which says whose fault it is: 4xx the caller's, 500 ours, 502 to 504 the store's.
+        status: The HTTP status: 4xx for a fault in the request, 500 for one in this service, 502 to 504 for the store.
         code: The code for programs. Like S3's codes it consists of letters only, as AWS and boto3 require.
         message: One line for people.
     """
@@ -67,12 +67,12 @@ class ActiveStorageError(Exception):
 
     @property
     def logged_code(self) -> str:
-        """The code as a log can hold it."""
+        """The code that may be logged."""
         return self.code
 
 
 class InternalError(ActiveStorageError):
-    """A mistake of ours. The log says where; the caller learns only that it was ours."""
+    """A fault in this service. The log names the line of code; the caller gets no details."""
 
 
 # The caller's request
@@ -125,7 +125,10 @@ class CodecNotInstalled(ActiveStorageError):
     code = "CodecNotInstalled"
 
     def __init__(self, codec: str, library: str) -> None:
-        super().__init__(f'{codec}: the library {library} is not installed on this server; its extra "codecs" has it')
+        super().__init__(
+            f"{codec}: the library {library} is not installed on this server; "
+            "the extra 'codecs' of s3-active-storage-service installs it"
+        )
         self.codec = codec
 
 
@@ -137,21 +140,21 @@ class BadCredentials(ActiveStorageError):
 
 
 class MissingToken(ActiveStorageError):
-    """A call of the webhook has no token."""
+    """A request to the webhook has no token."""
 
     status = 401
     code = "MissingWebhookToken"
 
 
 class WrongToken(ActiveStorageError):
-    """A call of the webhook has a wrong token."""
+    """A request to the webhook has a wrong token."""
 
     status = 403
     code = "InvalidWebhookToken"
 
 
 class Unsupported(ActiveStorageError):
-    """The request is valid, and this door cannot answer it."""
+    """The request is valid, but this door does not support it."""
 
     status = 501
     code = "NotImplemented"
@@ -165,7 +168,7 @@ class UnknownReducer(ActiveStorageError):
 
 
 class IncompleteElement(ActiveStorageError):
-    """The selected bytes are not a whole number of elements."""
+    """The number of selected bytes is not a multiple of the element size."""
 
     status = 400
     code = "IncompleteElement"
@@ -183,7 +186,7 @@ class UndecodableData(ActiveStorageError):
 
 
 class NothingToReduce(ActiveStorageError):
-    """A maximum or minimum of no elements, which numpy refuses too."""
+    """A maximum or minimum of no elements. numpy raises an error for it too."""
 
     status = 400
     code = "NothingToReduce"
@@ -218,14 +221,14 @@ class UriTooLong(ActiveStorageError):
 
 
 class OriginNotAllowed(ActiveStorageError):
-    """The object lies at an origin that is not on the allow-list."""
+    """The origin of the object is not on the allow-list."""
 
     status = 403
     code = "OriginNotAllowed"
 
 
 class NoSuchDoor(ActiveStorageError):
-    """The path leads to no door.
+    """No door has this path.
 
     For an S3 client the first segment of the path is a bucket. s3fs looks for a folder if it finds no object. It knows
     this code as "not found", and would raise an error for an unknown code.
@@ -254,7 +257,7 @@ class PreconditionFailed(ActiveStorageError):
 
 
 class InvalidRange(ActiveStorageError):
-    """The range lies outside the object, which has ``length`` bytes."""
+    """The range is outside the object, which has ``length`` bytes."""
 
     status = 416
     code = "InvalidRange"
@@ -271,14 +274,14 @@ class NotModified(ActiveStorageError):
     code = "NotModified"
 
     def __init__(self, etag: ETag | None) -> None:
-        super().__init__("the result is the one that the caller has")
+        super().__init__("the result is the same as the one that the caller has")
         self.etag = etag
 
 
 class CallerGone(ActiveStorageError):
     """The caller closed the connection before the reply. It is for the log only."""
 
-    # nginx's status for this, known from its logs.
+    # The status that nginx logs for this.
     status = 499
     code = "ClientClosedRequest"
 
@@ -287,7 +290,7 @@ class CallerGone(ActiveStorageError):
 
 
 class SlowDown(ActiveStorageError):
-    """The memory for requests is in use. The caller can try again after ``retry_after_seconds``."""
+    """Other requests use all the memory for requests. The caller can try again after ``retry_after_seconds``."""
 
     status = 503
     code = "SlowDown"
@@ -310,15 +313,15 @@ class StoreError(ActiveStorageError):
 
     @property
     def logged_code(self) -> str:
-        """The code if it is one of S3's; any other can be anything."""
+        """The code if it is in ``STORE_CODES``, else "StoreError": other codes can contain anything."""
         return self.code if self.code in STORE_CODES else "StoreError"
 
 
 class WrongRegion(StoreError):
-    """The bucket lies in another region than the one that the request was sent to or signed for.
+    """The bucket is in another region than the one that the request was sent to or signed for.
 
-    S3 says so by a redirect or a refusal. Redirects are not followed, since a signature is for one endpoint. The status
-    is 400, whatever the store's was: clients neither follow nor repeat it, and every door can send it.
+    S3 reports this by a redirect or an error. Redirects are not followed, since a signature is for one endpoint. The
+    status is always 400: clients neither follow nor repeat it, and every door can send it.
 
     Attributes:
         region: The bucket's region; None if the store does not name it.
@@ -328,22 +331,22 @@ class WrongRegion(StoreError):
     code = "PermanentRedirect"
 
     def __init__(self, code: str, region: str | None) -> None:
-        where = "in another region" if region is None else f"in the region {region}"
+        where = "another region" if region is None else f"the region {region}"
         super().__init__(
-            self.status, code, f"the bucket lies {where}: ask the endpoint of its region, with a signature for it"
+            self.status, code, f"the bucket is in {where}; send the request to that region's endpoint, signed for it"
         )
         self.region = region
 
 
 class StoreUnreachable(ActiveStorageError):
-    """The connection to the store failed, or broke before an answer."""
+    """The connection to the store failed, or closed before the response."""
 
     status = 502
     code = "StoreUnreachable"
 
 
 class StoreProtocolError(ActiveStorageError):
-    """The store's answer violates HTTP or S3. A result from it could be wrong."""
+    """The store's response violates HTTP or the S3 API. A result from it could be wrong."""
 
     status = 502
     code = "StoreProtocolError"
@@ -357,7 +360,7 @@ class StoreCutOff(ActiveStorageError):
 
 
 class StoreTimeout(ActiveStorageError):
-    """The store did not answer completely before the deadline."""
+    """The store did not send the complete response before the deadline."""
 
     status = 504
     code = "StoreTimeout"
@@ -371,14 +374,14 @@ class DeadlineExceeded(ActiveStorageError):
 
 
 class ObjectChanged(ActiveStorageError):
-    """The object was replaced while it was being read. Asking again can succeed."""
+    """The object was replaced while it was being read. The same request can succeed later."""
 
     status = 503
     code = "ObjectChanged"
 
     def __init__(self) -> None:
-        super().__init__("the object was replaced while it was being read")
+        super().__init__("the object was replaced while it was being read; send the request again")
 
 
 class TornRead(ObjectChanged):
-    """Ranges that were read side by side are of two versions of the object. Reading it once more can succeed."""
+    """Ranges that were read in parallel are from two versions of the object. Reading it once more can succeed."""

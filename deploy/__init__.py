@@ -1,4 +1,4 @@
-"""How the service is put to work: what starts it, and where.
+"""Deployment: the programs and files that build and start the service.
 
-Nothing here computes, and the service imports nothing of it.
+The service imports nothing from here.
 """

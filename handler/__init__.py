@@ -1,1 +1,1 @@
-"""The service: reductions on S3 objects, made while the bytes stream by. docs/architecture.md is the map."""
+"""The service: it reduces S3 objects while they stream. docs/architecture.md describes the packages."""

@@ -1,7 +1,7 @@
-"""Which cores a thread may run on, as far as the operating system tells and allows it.
+"""CPU affinity: the cores that a thread may run on.
 
-Systems without CPU affinity, such as macOS, leave it to their kernel: the functions here then do nothing. Which core a
-worker keeps to is decided in ``handler.server.cores``.
+On systems without CPU affinity, such as macOS, the functions here do nothing. ``handler.server.cores`` decides which
+core a worker keeps to.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 
 
 def count_cores() -> int:
-    """How many cores this process may run on."""
+    """The number of cores that this process may run on."""
     return len(find_cores(0)) or os.cpu_count() or 1
 
 
@@ -19,13 +19,13 @@ def roam() -> None:
 
 
 def find_cores(thread: int) -> set[int]:
-    """The cores that a thread may run on, 0 for this one; empty if the system does not tell."""
+    """The cores that a thread may run on, 0 for this thread; empty on systems without CPU affinity."""
     return os.sched_getaffinity(thread) if hasattr(os, "sched_getaffinity") else set()
 
 
 def keep_to(cores: set[int]) -> None:
     """Let this thread run on these cores only; an empty set changes nothing."""
-    # A container may forbid it, or take a core away.
+    # A container can forbid the call, or remove a core.
     with contextlib.suppress(OSError):
         if cores:
             os.sched_setaffinity(0, cores)

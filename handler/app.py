@@ -2,7 +2,7 @@
 
 Flask's router is not used: it merges slashes in a decoded path, and an object's path must reach the store unchanged.
 Its request, context and response are not used either: they took a fifth of a small request's time, and no door needs
-them. What is used of Flask is its class of an application, with which it is served and tested.
+them. Only Flask's application class is used, for its test client and its other tools.
 """
 
 import select
@@ -26,8 +26,8 @@ from handler.stores.transport import Transport
 
 _PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
 
-# How often a caller's connection is checked while the object is read. Each check releases the interpreter's lock and
-# then waits for it.
+# The interval of the checks of the caller's connection while the object is read. Each check releases the interpreter's
+# lock, and then waits for it.
 _HANG_UP_SECONDS = 0.05
 
 
@@ -35,7 +35,7 @@ class Application(flask.Flask):
     """The service as a WSGI application.
 
     Args:
-        service: What all requests share.
+        service: The service, which all requests share.
     """
 
     def __init__(self, service: Service) -> None:
@@ -50,26 +50,26 @@ class Application(flask.Flask):
         try:
             start_response(f"{reply.status} {_PHRASES.get(reply.status, 'Unknown')}", reply.headers)
         except BaseException:
-            # The server closes a body only if it has received it.
+            # The server closes a body only if the application has returned it.
             sent.close()
             raise
         return sent
 
 
 def create_app(settings: Settings, transport: Transport | None = None, clock: Clock = CLOCK) -> flask.Flask:
-    """The application for these settings. It connects to nothing before the first request.
+    """The application for these settings. It does not connect to a store before the first request.
 
     Args:
         settings: The configuration.
-        transport: What connects to stores; by default made from the settings.
-        clock: Tells the time of requests.
+        transport: Connects to stores; by default made from the settings.
+        clock: The time of requests.
     """
     return Application(Service.of(settings, transport, clock))
 
 
 def _read_request(environ: dict[str, Any], service: Service) -> Request:
     settings = service.settings
-    # gunicorn and werkzeug have the raw target in RAW_URI. PATH_INFO has lost %2F, + and //.
+    # gunicorn and werkzeug put the raw target into RAW_URI. In PATH_INFO, %2F, + and // are lost.
     method, raw_target, host = environ["REQUEST_METHOD"], environ["RAW_URI"], environ.get("HTTP_HOST")
     path, query = locate_target(raw_target, host or "", settings.base_domain)
     headers = {
@@ -89,7 +89,7 @@ def _read_request(environ: dict[str, Any], service: Service) -> Request:
 
 
 def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
-    """A function that tells whether the caller has hung up; it says no if the server does not provide the socket."""
+    """A function that returns whether the caller has hung up; always False if the server gives no socket."""
     connection = environ.get("gunicorn.socket")
     if connection is None:
         return lambda: False
@@ -101,7 +101,7 @@ def _watch_caller(environ: dict[str, Any]) -> Callable[[], bool]:
         if now < asked_at + _HANG_UP_SECONDS:
             return False
         asked_at = now
-        # Made for each call: several threads may call at a time, and small requests never call.
+        # Made for each call: several threads can call at the same time, and small requests never call.
         poll = select.poll()
         # POLLRDHUP is Linux's event for a peer that has closed its side. Other systems report closed connections only.
         poll.register(connection, getattr(select, "POLLRDHUP", 0))
@@ -127,7 +127,7 @@ class _Body:
         if self._read is None:
             try:
                 body = self._source.read(most)
-            except Exception:  # noqa: BLE001  # the server's own classes: a bad chunk, a connection that broke
+            except Exception:  # noqa: BLE001  # the server's own exceptions: a bad chunk, a lost connection
                 raise InvalidArgument("body", "could not be read to its end") from None
             # RFC 9112, section 8: such a message is incomplete. gunicorn returns what it has received.
             if self._length.isdecimal() and len(body) < min(int(self._length), most):

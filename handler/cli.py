@@ -16,7 +16,7 @@ usage: active-storage serve [--SETTING VALUE ...]         run the service in the
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command in the arguments. The exit code is 2 if there is no such command, or a setting is wrong."""
+    """Run the command in the arguments, and return the exit code: 2 for an unknown command or an invalid setting."""
     command, *flags = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
     if command in ("--help", "-h"):
         sys.stdout.write(_USAGE)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         for name, value in (settings.model_dump(mode="json") | implied).items():
             line = f"{ENV_PREFIX}{name.upper()}={'' if value is None else value}"
-            # A comment, so that the masked text cannot be taken for the value.
+            # As a comment, so that the masked text cannot be mistaken for the value.
             is_hidden = isinstance(getattr(settings, name), SecretStr)
             sys.stdout.write(f"# {line}\n" if is_hidden else f"{line}\n")
         return 0
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Without the extra `server` the package is the AWS function, which needs neither Flask nor gunicorn.
         library = str(missing.name).partition(".")[0]
         sys.stderr.write(
-            f"{library} is not installed: the extra `server` of s3-active-storage-service has it; "
+            f"{library} is not installed: the extra `server` of s3-active-storage-service installs it; "
             "in a checkout, pip install . './handler[server]'\n"
         )
         return 2

@@ -1,7 +1,7 @@
-"""The scope of one request: how long it may take, whether its caller still waits, and its record.
+"""The scope of one request: its deadline, whether its caller still waits, and its record.
 
-Whoever works for a request looks at its scope between two pieces of work: the transport between reads, decoders and
-reducers between blocks. The clock is injected, so that tests do not wait.
+Work for a request checks the scope at short intervals: the transport between reads, decoders and reducers between
+blocks. The clock is injected, so that tests do not wait.
 """
 
 import threading
@@ -14,14 +14,14 @@ from handler.observe.record import Record
 
 
 class Clock:
-    """The time, in seconds, and how to wait for it. Tests have one that they set."""
+    """The time, in seconds, and waiting for it. Tests use a clock that they set."""
 
     def __call__(self) -> float:
-        """The time now; only differences mean something."""
+        """The current time; only differences are meaningful."""
         return time.monotonic()
 
     def wait(self, changed: threading.Condition, until: float) -> None:
-        """Wait, with the condition's lock held, until it is notified or the time has come; ``inf`` for never."""
+        """Wait until the condition is notified or the time has come; ``inf`` for no time. The caller holds its lock."""
         changed.wait(None if until == float("inf") else max(0.0, until - self()))
 
 
@@ -30,13 +30,13 @@ CLOCK = Clock()
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What bounds the work for a request.
+    """The limits of the work for a request, and its record.
 
     Attributes:
-        expires_at: When the answer is of no use any more, in seconds on the clock.
-        is_abandoned: Tells whether the caller has gone.
-        record: What is watched of the request.
-        clock: Tells the time.
+        expires_at: The deadline, in seconds on the clock.
+        is_abandoned: Returns whether the caller has closed the connection.
+        record: The record of the request.
+        clock: The clock.
     """
 
     expires_at: float
@@ -57,7 +57,7 @@ class Scope:
 
     @property
     def remaining_seconds(self) -> float:
-        """How much time is left, at least 0."""
+        """The time until the deadline, at least 0."""
         return max(0.0, self.expires_at - self.clock())
 
     @property
@@ -66,13 +66,13 @@ class Scope:
         return self.expires_at <= self.clock()
 
     def check(self) -> None:
-        """Pass where the answer is still worth working for.
+        """Pass if the result is still needed.
 
         Raises:
             DeadlineExceeded: The deadline has passed.
-            CallerGone: The caller has gone away.
+            CallerGone: The caller has closed the connection.
         """
         if self.is_over:
-            raise DeadlineExceeded("the time for this request was over before all the data was reduced")
+            raise DeadlineExceeded("the deadline of the request passed before all the data was reduced")
         if self.is_abandoned():
-            raise CallerGone("the caller closed the connection before the answer was there")
+            raise CallerGone("the caller closed the connection before the reply")

@@ -1,7 +1,7 @@
-"""The only reader of the environment: every setting, with its reason, as one frozen value.
+"""The settings, as one frozen value. Only this module reads the environment.
 
-A value is checked here, once; the rest of the service is given plain values and trusts them. docs/settings.md lists
-the same names, and a test compares the two.
+Values are checked here, once; the rest of the service trusts them. docs/settings.md lists the same names, and a test
+compares the two.
 """
 
 import os
@@ -34,21 +34,21 @@ _ENV_FILE = ".env"
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION_RE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m)", re.ASCII)
 _DOMAIN_RE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
-# The old one and the new one, while a store is told of the new one.
+# An old and a new token, while the store is reconfigured with the new one.
 _MAX_TOKENS = 2
 _TOKEN_RE = re.compile(r"[!-+\--~]+( [!-+\--~]+)?", re.ASCII)
 _REGION_RE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _BIND_RE = re.compile(r"\S+:[0-9]{1,5}|unix:\S+", re.ASCII)
 
 
-# Settings of earlier versions, and why they have no effect any more.
+# Settings of earlier versions, with the reasons why they no longer have an effect.
 _REMOVED = {
-    "MAX_EXPANSION": "has no effect any more: MAX_OBJECT_MEMORY and DEADLINE bound what is decoded, whatever its ratio",
+    "MAX_EXPANSION": "no longer has an effect: MAX_OBJECT_MEMORY and DEADLINE limit decoding, at any compression ratio",
 }
 
 
 class SettingsError(Exception):
-    """A setting has a value that it cannot have. The message names the setting, and never shows the value."""
+    """A setting has an invalid value. The message names the setting, and never contains the value."""
 
 
 def _parse_seconds(value: Any) -> Any:
@@ -56,7 +56,7 @@ def _parse_seconds(value: Any) -> Any:
         return value
     match = _DURATION_RE.fullmatch(value.strip())
     if match is None:
-        raise ValueError("a time is a number with ms, s or m, such as 500ms or 30s")
+        raise ValueError("should be a number with the unit ms, s or m, such as 500ms or 30s")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
 
 
@@ -64,8 +64,8 @@ def _parse_bytes(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
     try:
         return parse(value)
     except ValidationError:
-        # pydantic's text repeats the unit.
-        raise ValueError("a size is a number of bytes, or one with a unit, such as 512MiB") from None
+        # pydantic's message repeats a part of the value.
+        raise ValueError("should be a number of bytes, or a number with a unit, such as 512MiB") from None
 
 
 def _write_seconds(value: float) -> str:
@@ -77,7 +77,7 @@ def _parse_patterns(text: str) -> tuple[OriginPattern, ...]:
 
 
 def _ensure_endpoint(text: str) -> str:
-    # As a pattern too, since it is on the allow-list by default.
+    # It must be a valid pattern too, since it is on the allow-list by default.
     OriginPattern.parse(text)
     return str(Origin.parse(text))
 
@@ -89,7 +89,7 @@ def _ensure_patterns(text: str) -> str:
 def _ensure_tokens(value: SecretStr) -> SecretStr:
     tokens = _split_tokens(value)
     if not 1 <= len(tokens) <= _MAX_TOKENS or not all(_TOKEN_RE.fullmatch(token) for token in tokens):
-        raise ValueError("there are one or two tokens, comma-separated, each of one word, or a scheme and a word")
+        raise ValueError("should be one token or two, comma-separated, each a single word or a scheme and a word")
     return value
 
 
@@ -97,10 +97,10 @@ def _split_tokens(value: SecretStr) -> tuple[str, ...]:
     return tuple(token.strip() for token in value.get_secret_value().split(","))
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+def _matching(pattern: re.Pattern[str], fault: str) -> AfterValidator:
     def ensure(value: str) -> str:
         if not pattern.fullmatch(value):
-            raise ValueError(what)
+            raise ValueError(fault)
         return value
 
     return AfterValidator(ensure)
@@ -112,14 +112,14 @@ Seconds = Annotated[
 ]
 Endpoint = Annotated[str, AfterValidator(_ensure_endpoint)]
 Patterns = Annotated[str, AfterValidator(_ensure_patterns)]
-Domain = Annotated[str, _matching(_DOMAIN_RE, "a domain is a DNS name such as s3-proxy.example.org")]
-Region = Annotated[str, _matching(_REGION_RE, "a region is a word such as us-east-1")]
+Domain = Annotated[str, _matching(_DOMAIN_RE, "should be a DNS name such as s3-proxy.example.org")]
+Region = Annotated[str, _matching(_REGION_RE, "should be the name of a region, such as us-east-1")]
 Tokens = Annotated[SecretStr, AfterValidator(_ensure_tokens)]
-Address = Annotated[str, _matching(_BIND_RE, "an address is host:port or unix:path")]
+Address = Annotated[str, _matching(_BIND_RE, "should be host:port or unix:path")]
 
 
 class Settings(BaseSettings):
-    """Every setting. Environment variables have the prefix ``ACTIVE_STORAGE_``; ``.env`` and flags give the same."""
+    """All settings. In the environment and in ``.env``, their names have the prefix ``ACTIVE_STORAGE_``."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -134,19 +134,20 @@ class Settings(BaseSettings):
 
     s3_endpoint: Endpoint = Field("http://localhost:9000", description="the store behind the direct proxy")
     s3_public_endpoint: Endpoint | None = Field(
-        None, description="the address that clients sign for, where it is not S3_ENDPOINT"
+        None, description="the address of the store that clients sign for, if it is not S3_ENDPOINT"
     )
     allowed_origins: Patterns = Field(
         "",
-        description="what any door may fetch from, comma-separated, * for whole labels; default the two endpoints",
+        description="origins to fetch from, comma-separated, * for a whole label; default: the two endpoints",
     )
-    # A private network is where most stores are; what is nearer than that is rarely meant by a name.
+    # Most stores are in private networks. A name that resolves to a nearer address is rarely intended.
     allow_special_addresses: bool = Field(
-        False, description="allowed names may resolve to loopback, link-local and the like; never to a metadata service"
+        False,
+        description="whether names may resolve to loopback and link-local addresses; never to a metadata service",
     )
-    # What S3 has been signed for by default since there were regions.
+    # S3's own default region.
     s3_region: Region = Field(
-        "us-east-1", description="the region that the JSON interface signs for, until a store names another"
+        "us-east-1", description="the region that the JSON interface signs for, unless the store names another"
     )
     webhook_tokens: Tokens | None = Field(
         None, description="up to two live tokens of the object-lambda webhook, comma-separated"
@@ -154,66 +155,68 @@ class Settings(BaseSettings):
     base_domain: Domain | None = Field(
         None, description="the domain of virtual-host style requests: reducer.base_domain/dtype/bucket/key"
     )
-    bind: Address = Field("127.0.0.1:8000", description="where gunicorn listens")
+    bind: Address = Field("127.0.0.1:8000", description="the address on which gunicorn listens")
     workers: int = Field(
         default_factory=count_cores,
         ge=1,
-        description="gunicorn processes; default one a core",
+        description="number of gunicorn processes; default: one for each core",
     )
-    # A thread waits for the store most of its time, and costs a block of memory once it was needed. A worker with more
-    # connections than threads is slower with all of them.
-    threads: int = Field(32, ge=1, description="threads in each process")
+    # A thread mostly waits for the store. A thread that has worked keeps a block of memory. If a worker has more
+    # connections than threads, all of them become slower.
+    threads: int = Field(32, ge=1, description="number of threads in each process")
     memory_limit: Bytes = Field(
-        ByteSize(1 << 30), description="bytes of request data that one process may hold; over it 503 SlowDown"
+        ByteSize(1 << 30), description="memory for requests in one process; 503 SlowDown if it is exceeded"
     )
     max_object_memory: Bytes = Field(
-        ByteSize(512 << 20), description="bytes that one request may hold; over it 400 EntityTooLarge"
+        ByteSize(512 << 20), description="memory for one request; 400 EntityTooLarge if it is exceeded"
     )
-    connect_timeout: Seconds = Field(5.0, description="for a connection to the store")
-    read_timeout: Seconds = Field(30.0, description="for the next bytes of the store, or of a client in a request")
-    # MinIO and AWS give up on an object lambda after 60 s: an answer that comes later is work for nobody.
-    deadline: Seconds = Field(55.0, description="for a request from beginning to end")
-    retries: int = Field(3, ge=1, description="tries for one range, resumed where it broke off")
+    connect_timeout: Seconds = Field(5.0, description="timeout for connecting to the store")
+    read_timeout: Seconds = Field(
+        30.0, description="timeout for the next bytes from the store, or from a client within a request"
+    )
+    # MinIO and AWS abandon an object lambda after 60 s. A later reply would be discarded.
+    deadline: Seconds = Field(55.0, description="maximum time for a whole request")
+    retries: int = Field(3, ge=1, description="number of tries for one range; each resumes where the last one ended")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="the least level that is logged"
+        "info", description="the lowest level that is logged"
     )
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
     @cached_property
     def store(self) -> Origin:
-        """Where the store of the direct proxy is connected to."""
+        """The origin to connect to for the store of the direct proxy."""
         return Origin.parse(self.s3_endpoint)
 
     @cached_property
     def public_store(self) -> Origin:
-        """The same store as clients know it, whose host their signatures cover."""
+        """The same store at the address that clients sign for."""
         return Origin.parse(self.s3_public_endpoint or self.s3_endpoint)
 
     @cached_property
     def live_tokens(self) -> tuple[str, ...]:
-        """The tokens that the webhook takes; none where it asks for none."""
+        """The tokens that the webhook accepts; empty if it requires none."""
         return () if self.webhook_tokens is None else _split_tokens(self.webhook_tokens)
 
     @cached_property
     def allow_list(self) -> tuple[OriginPattern, ...]:
-        """What may be fetched from: ``allowed_origins``, or the two endpoints where none is set."""
+        """The origins that may be fetched from: ``allowed_origins``, or the two endpoints if that is not set."""
         return _parse_patterns(self.allowed_origins or f"{self.store},{self.public_store}")
 
 
 def find_unknown() -> list[str]:
-    """What is set, in the environment or in ``.env``, under a name with our prefix that no setting has.
+    """A message for each name with our prefix, in the environment or in ``.env``, that is not a setting.
 
-    No error: Kubernetes gives every container such names of the services beside it.
+    This is not an error: Kubernetes sets such names in every container, for the services in its namespace.
     """
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
-    given = {name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE)) if name.upper().startswith(ENV_PREFIX)}
+    names = {name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE)) if name.upper().startswith(ENV_PREFIX)}
     lines = []
-    for name in sorted(given - known):
+    for name in sorted(names - known):
         if (removed := _REMOVED.get(name.removeprefix(ENV_PREFIX))) is not None:
             lines.append(f"{name} {removed}")
             continue
         near = get_close_matches(name, known, n=1, cutoff=0.9)
-        lines.append(f"{name} is no setting{f'; {near[0]} is' if near else ''}")
+        lines.append(f"{name} is not a setting{f'; did you mean {near[0]}?' if near else ''}")
     return lines
 
 
@@ -221,10 +224,10 @@ def load_settings(flags: Sequence[str] = ()) -> Settings:
     """The settings from command-line flags, then the environment, then ``.env``, then the defaults.
 
     Raises:
-        SettingsError: One of them has a value that it cannot have; the message names it.
+        SettingsError: A setting has an invalid value; the message names it.
     """
     try:
-        # pydantic's mypy plugin would know these two; without it they are what its documentation says they are.
+        # These two arguments are documented by pydantic-settings, but only pydantic's mypy plugin knows them.
         return Settings(_cli_parse_args=list(flags), _cli_prog_name="active-storage")  # type: ignore[call-arg]
     except ValidationError as error:
         faults = (

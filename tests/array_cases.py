@@ -1,7 +1,7 @@
-"""Arrays as archives hold them, one table for every door: arranged, selected, masked, compressed, reduced.
+"""Arrays like those of archives, in one table for all doors: orders, selections, missing data, codecs and reducers.
 
-Each case is a spec and the object that it is about; ``tests.judge`` says what its result is. ``as_json`` is the same
-spec in the words of the JSON doors.
+Each case is a spec and its object; ``tests.judge`` has the expected result. ``as_json`` is the spec as members of a
+JSON request.
 """
 
 import bz2
@@ -42,7 +42,7 @@ ENCODE: Mapping[str, Callable[[bytes], bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class ArrayCase:
-    """A reduction and the object that it is of."""
+    """A reduction and its object."""
 
     name: str
     spec: ReductionSpec
@@ -56,7 +56,7 @@ class ArrayCase:
 
 
 def sample(shape: tuple[int, ...], dtype: str) -> Array:
-    """Numbers with a few that stand for missing ones (-99, or 99 where nothing is below 0)."""
+    """Random numbers, with some missing values: -99, or 99 for unsigned types."""
     values = np.random.default_rng(math.prod(shape)).integers(0 if dtype.startswith("u") else -50, 50, shape)
     array = values.astype(dtype)
     array.ravel()[::7] = 99 if dtype.startswith("u") else -99
@@ -64,7 +64,7 @@ def sample(shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def store(spec: ReductionSpec, array: Array) -> bytes:
-    """The object that holds ``array`` as the spec says, something before it and, if its size is told, after it."""
+    """The object with ``array`` encoded as the spec says, after ``spec.offset`` other bytes."""
     data = array.astype(array.dtype.newbyteorder(spec.byte_order)).tobytes(order=spec.order)
     for each in spec.steps:
         encode = ENCODE.get(each.id)

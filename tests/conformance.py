@@ -1,7 +1,7 @@
-"""One table of cases for every way in, with numpy as the judge of every answer.
+"""The table of cases that every interface must pass, with numpy's results.
 
-A case is a data type, a byte order, a size around the edges of blocks, and a range of the bytes; each is asked of every
-reducer. ``check`` compares an answer's bytes with what numpy says of the same bytes.
+A case is a data type, a byte order, a size around the limits of blocks, and a byte range. Each case is tested with
+every reducer. ``check`` compares the bytes of a result with numpy's result for the same bytes.
 """
 
 import math
@@ -22,7 +22,7 @@ from tests.judge import check_data
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One object, and the bytes of it that are reduced."""
+    """An object, and the range of its bytes that is reduced."""
 
     dtype: str
     byte_order: ByteOrder
@@ -39,7 +39,7 @@ class Case:
         return sample(self.dtype, self.elements).astype(stored_dtype(self)).tobytes()
 
     def selected(self) -> np.ndarray[Any, Any]:
-        """The elements that are reduced, as numpy reads them from the object's bytes."""
+        """The elements in the range, read by numpy."""
         data = self.data()
         start, stop = (0, len(data)) if self.byte_range is None else self.byte_range.resolve(len(data))
         return np.frombuffer(data[start:stop], stored_dtype(self)).astype(self.dtype)
@@ -49,21 +49,21 @@ class Case:
         return ReductionSpec(reducer, self.dtype, self.byte_order, range=self.byte_range)
 
     def range_header(self) -> dict[str, str]:
-        """The header that asks for the range."""
+        """The ``Range`` header; empty for the whole object."""
         return {"Range": format_range(self.byte_range)} if self.byte_range else {}
 
     def segment(self) -> str:
-        """The data type as it stands in a path."""
+        """The segment of the path with the data type."""
         return f"{self.dtype};byte_order={self.byte_order}"
 
 
 def stored_dtype(case: Case) -> np.dtype[Any]:
-    """The data type as the object holds it."""
+    """The data type with the byte order of the object."""
     return np.dtype(case.dtype).newbyteorder(case.byte_order)
 
 
 def sample(dtype: str, elements: int) -> np.ndarray[Any, Any]:
-    """Numbers of both signs where there are some, over the whole range of integers, so that sums wrap."""
+    """Random numbers of both signs; integers over their whole range, so that sums wrap."""
     random = np.random.default_rng(elements)
     if dtype == "bool":
         return random.random(elements) < 0.5
@@ -76,7 +76,7 @@ def sample(dtype: str, elements: int) -> np.ndarray[Any, Any]:
 
 
 def cases() -> Iterator[Case]:
-    """Every case, the cheap ones of many sizes, the ranges on one size."""
+    """Every case: whole objects of many sizes, and ranges of one size."""
     for dtype, numpy_dtype in DTYPES.items():
         block = BLOCK_BYTES // numpy_dtype.itemsize
         item = numpy_dtype.itemsize
@@ -103,9 +103,9 @@ def questions() -> Iterator[tuple[Case, str]]:
 
 
 def check(case: Case, reducer: str, answer: bytes) -> None:
-    """Pass where numpy gives the same of the same bytes.
+    """Pass if numpy gives the same result for the same bytes.
 
-    A sum of floats must be as near to the exact one as numpy's float64 sum of the whole array, or correctly rounded.
+    A sum of floats must be at least as near to the exact sum as numpy's float64 sum, or correctly rounded.
     """
     values = case.selected()
     spec = ReductionSpec(reducer, case.dtype)
@@ -121,6 +121,6 @@ def _check_float_sum(values: np.ndarray[Any, Any], answer: Any) -> None:
         numpys_error = abs(float(values.sum()) - exact)
         assert abs(float(answer) - exact) <= max(numpys_error, float(np.spacing(abs(exact))))
     else:
-        # A million of float16 can be more than it holds.
+        # The sum of a million float16 can overflow.
         with np.errstate(over="ignore"):
             assert answer == values.dtype.type(exact)

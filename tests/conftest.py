@@ -1,4 +1,4 @@
-"""Fixtures of all tests: settings, the store in memory, the application before it, nothing left behind."""
+"""Fixtures of all tests: settings, a store in memory, and the application in front of it."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,8 @@ from handler.settings import Settings
 from handler.stores.fake import FakeStore
 from tests.helpers import make_settings
 
-# The same cases in every run, so that a change is what breaks a test. ``--hypothesis-profile=default`` draws new ones.
+# The same cases in every run, so that only a change of the code can break a test. ``--hypothesis-profile=default``
+# draws new ones.
 hypothesis.settings.register_profile("same", derandomize=True, database=None)
 hypothesis.settings.load_profile("same")
 
@@ -26,7 +27,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 def store() -> Iterator[FakeStore]:
-    """Ten float32, an empty object, and one of an odd length. A test that leaks a stream fails."""
+    """Ten float32, an empty object, and one of seven bytes. A test that leaves a stream open fails."""
     store = FakeStore({"/bucket/key": NUMBERS.tobytes(), "/bucket/empty": b"", "/bucket/odd": bytes(7)})
     yield store
     assert [path for path, source in store.sources.items() if source.open_streams] == []
@@ -39,5 +40,5 @@ def app(settings: Settings, store: FakeStore) -> flask.Flask:
 
 @pytest.fixture
 def make_app(store: FakeStore) -> Callable[..., flask.Flask]:
-    """The application before the same store, with other settings."""
+    """Makes the application in front of the same store with other settings."""
     return lambda **values: create_app(make_settings(s3_endpoint="http://store.test:9000", **values), store)

@@ -1,4 +1,4 @@
-"""Events as stores post them to the webhook, and what every answer to one must have about it."""
+"""Events as stores post them to the webhook, and checks of the replies."""
 
 import io
 import json
@@ -15,14 +15,14 @@ TOKEN = "0b5c" * 16
 STORE = "http://store.test:9000"
 ARN = "arn:minio:s3-object-lambda::reduce:webhook"
 
-# As MinIO presigns: for an hour, of the headers only ``host``.
+# As MinIO presigns: for an hour, with ``host`` as the only signed header.
 LINK_QUERY = (
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20261123%2Fus-east-1%2Fs3%2Faws4_request"
     "&X-Amz-Date=20261123T060000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders=host&X-Amz-Signature=" + "5e" * 32
 )
 ASKED = f"/bucket/key?lambdaArn={ARN.replace(':', '%3A')}"
 
-# What Go's client sends with it.
+# The headers of Go's HTTP client.
 SENT_HEADERS = {
     "User-Agent": "Go-http-client/1.1",
     "Accept-Encoding": "gzip",
@@ -49,26 +49,26 @@ def make_event(
 
 
 def asking(query: str) -> str:
-    """The client's URL with more in its query."""
+    """The client's URL with an addition to its query."""
     return f"{ASKED}&{query}"
 
 
 def post(app: flask.Flask, path: str, event: Any, headers: Mapping[str, str] | None = None) -> TestResponse:
-    """The application's answer to an event, or to the bytes of a body."""
+    """The application's reply to an event, or to the bytes of a body."""
     body = event if isinstance(event, bytes) else json.dumps(event).encode()
     environ: dict[str, Any] = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
     return ask(app, path, "POST", {**SENT_HEADERS, **(headers or {})}, **environ)
 
 
 def check_addressed(response: TestResponse, route: str = ROUTE, token: str = TOKEN) -> None:
-    """The answer names its event, and says all that MinIO needs of the status and of the headers."""
+    """Pass if the reply has the route and the token of the event, and the headers that MinIO needs."""
     assert response.headers.getlist("x-amz-request-route") == [route]
     assert response.headers.getlist("x-amz-request-token") == [token]
     check_forwarded(response)
 
 
 def check_forwarded(response: TestResponse) -> None:
-    """Status and headers stand there twice, for MinIO and for RustFS; of an error, not those of its document."""
+    """Pass if the headers are there twice, for MinIO and for RustFS, except those of an error document."""
     assert response.headers["x-amz-fwd-status"] == str(response.status_code)
     headers = {(name.lower(), value) for name, value in response.headers}
     plain = {(name, value) for name, value in headers if not name.startswith(("x-amz-fwd-", "x-amz-request-"))}
@@ -80,7 +80,7 @@ def check_forwarded(response: TestResponse) -> None:
 
 
 def read_failure(response: TestResponse) -> tuple[int, str, str]:
-    """Status, code and message of an error, the same in its document as in the two headers that MinIO reads."""
+    """Status, code and message of an error. Its document and the two headers for MinIO must agree."""
     code, message = (response.headers[f"x-amz-fwd-error-{name}"] for name in ("code", "message"))
     assert code.isalnum()
     assert message.isascii()

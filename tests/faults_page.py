@@ -1,7 +1,7 @@
-"""Writes ``docs/faults.md``: every fault of a store, and every slip of a caller, as the service answers it.
+"""Writes ``docs/faults.md``: the replies to faults of a store, and to faulty requests.
 
-``python -m tests.faults_page``, or ``make faults``. Nothing on the page is typed in: each line is what came back from
-the real application. ``tests/upstream/test_faults.py`` fails when the page in the repository is another one.
+Run it by ``python -m tests.faults_page`` or ``make faults``. Each line of the page is a reply of the real application.
+``tests/stores/test_faults.py`` fails if the page in the repository differs.
 """
 
 import contextlib
@@ -43,21 +43,22 @@ def _show(result: bytes) -> str:
 
 
 _INTRODUCTION = f"""\
-# What goes wrong, and what the caller sees
+# Faults, and what the caller sees
 
-This page is written by `make faults`, which asks the service for each line of it; do not edit it by hand. The store is
-at `http://store`, the request is `GET /sum/float32/bucket/key`, and three tries are allowed.
+`make faults` writes this page from the replies of the service; do not edit it by hand. The store is at `http://store`,
+the request is `GET /sum/float32/bucket/key`, and the service tries each range up to three times.
 
-An error is a document in S3's XML: `Code` is for programs, `Message` for people, and neither holds anything that was
-signed. A status of 4xx is about the request, 502 to 504 about the store. There is never a number that could be wrong:
-either the right one ({_show(WHOLE_SUM)} for the whole object, {_show(RANGE_SUM)} for the range) or an error.
+An error is a document in S3's XML: `Code` is for programs, `Message` for people. Neither contains signed parts of the
+request. A status of 4xx means a fault in the request, 502 to 504 a fault of the store. A result is always correct
+({_show(WHOLE_SUM)} for the whole object, {_show(RANGE_SUM)} for the range); otherwise the reply is an error.
 
-Where an object is read by several requests (the rest after a cut, ranges side by side), each later answer is compared
-with the first: ETag, size, version, date, `Content-Encoding`, client-side encryption. Another object is
-`ObjectChanged`, and worth asking for again. The same object in another form contradicts itself and is
-`StoreProtocolError`. Where only a range read side by side differs so, the service does without it.
+If an object is read by several requests (the rest after a lost connection, or ranges in parallel), each later response
+is compared with the first: ETag, size, version, date, `Content-Encoding`, client-side encryption. If they are of
+different objects, the error is `ObjectChanged`, and the request can be sent again. If they describe the same object
+differently, it is `StoreProtocolError`. If only a range that is read in parallel differs in this way, the service reads
+its bytes by the first request instead.
 
-`/obj/bucket/key`, which sends the object itself, gives the same errors; where the object breaks off after the reply has
+`/obj/bucket/key`, which sends the object itself, has the same errors. If the object ends early after the reply has
 begun, the connection is closed before the last byte.
 """
 
@@ -79,9 +80,9 @@ _EVENT_TABLE = """\
 _EVENTS = """\
 ## Events
 
-Here MinIO posts an event to `/sum/float32`, and the store does nothing wrong. MinIO's client sees status, code and
-message in S3's XML, unless nothing came that could be sent back as route and token: then MinIO says that those are
-wrong.
+Here MinIO posts an event to `/sum/float32`, and the store has no faults. MinIO's client receives status, code and
+message in S3's XML. If the event has no valid route and token, the service cannot repeat them, and MinIO reports that
+they are wrong.
 
 """
 
@@ -90,15 +91,15 @@ _SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4
 
 @dataclass(frozen=True)
 class Slip:
-    """A request that cannot be answered, or of which one could think so.
+    """A faulty or unusual request.
 
     Attributes:
-        does: What is odd about it, for people.
-        target: Where it goes.
-        headers: What it says beside.
-        method: GET, if it says nothing else.
-        behave: The store that it meets.
-        settings: The service's, where the slip needs its own.
+        does: The description on the page.
+        target: The target of the request.
+        headers: The headers of the request.
+        method: The method of the request.
+        behave: The behaviour of the store.
+        settings: Further settings of the service.
     """
 
     does: str
@@ -111,19 +112,19 @@ class Slip:
 
 # fmt: off
 SLIPS = (
-    Slip("names a reducer that there is not", "/frobnicate/float32/bucket/key"),
-    Slip("names a data type that there is not", "/sum/float31/bucket/key"),
-    Slip("names a parameter that there is not", "/sum/float32;colour=red/bucket/key"),
-    Slip("gives a parameter a value that it cannot have", "/sum/float32;byte_order=middle/bucket/key"),
-    Slip("gives a parameter no value", "/sum/float32;byte_order/bucket/key"),
-    Slip("gives a parameter twice", "/sum/float32;byte_order=big;byte_order=big/bucket/key"),
-    Slip("says one thing in the path and another in the query",
+    Slip("names an unknown reducer", "/frobnicate/float32/bucket/key"),
+    Slip("names an unknown data type", "/sum/float31/bucket/key"),
+    Slip("names an unknown parameter", "/sum/float32;colour=red/bucket/key"),
+    Slip("has a parameter with an invalid value", "/sum/float32;byte_order=middle/bucket/key"),
+    Slip("has a parameter without a value", "/sum/float32;byte_order/bucket/key"),
+    Slip("has a parameter twice", "/sum/float32;byte_order=big;byte_order=big/bucket/key"),
+    Slip("has different values in the path and in the query",
          "/sum/float32;byte_order=big/bucket/key?byte_order=little"),
-    Slip("has a name in the query that nobody knows", f"{KEY}?axes=0"),
+    Slip("has an unknown name in the query", f"{KEY}?axes=0"),
     Slip("names no bucket", "/sum/float32"),
     Slip("names no key", "/sum/float32/bucket"),
-    Slip("names nothing", "/"),
-    Slip("has half an escape in the key", "/sum/float32/bucket/100%"),
+    Slip("has an empty path", "/"),
+    Slip("has an incomplete escape in the key", "/sum/float32/bucket/100%"),
     Slip("has a key that is not UTF-8", "/sum/float32/bucket/%FF"),
     Slip("has a control character in the key", "/sum/float32/bucket/\x01"),
     Slip("is a POST", method="POST"),
@@ -134,18 +135,19 @@ SLIPS = (
     Slip("asks for a range that ends inside an element", headers={"Range": "bytes=0-4"}),
     Slip("asks for a range beyond the object", headers={"Range": f"bytes={OBJECT_BYTES}-{OBJECT_BYTES + 3}"}),
     Slip("asks for the last 0 bytes", headers={"Range": "bytes=-0"}),
-    Slip("asks for a range that runs past the end", headers={"Range": f"bytes={OBJECT_BYTES - 4}-{2 * OBJECT_BYTES}"}),
-    Slip("asks with `If-Range`", headers={"Range": RANGE_HEADER, "If-Range": '"0"'}),
-    Slip("asks with an `If-Match` on something else", headers={"If-Match": '"0"'}),
-    Slip("is of an object that is not a whole number of elements", behave=holds(bytes(7))),
+    Slip("asks for a range that ends after the object",
+         headers={"Range": f"bytes={OBJECT_BYTES - 4}-{2 * OBJECT_BYTES}"}),
+    Slip("has an `If-Range`", headers={"Range": RANGE_HEADER, "If-Range": '"0"'}),
+    Slip("has an `If-Match` with another ETag", headers={"If-Match": '"0"'}),
+    Slip("is for an object whose size is not a multiple of the element size", behave=holds(bytes(7))),
     Slip("asks for the maximum of an empty object", "/max/float32/bucket/key", behave=holds(b"")),
     Slip("asks for the sum of an empty object", behave=holds(b"")),
-    Slip("has a signature that covers a header which was not sent",
+    Slip("has a signature that covers an absent header",
          headers={"Authorization": _SIGNATURE.format("host;x-amz-date")}),
     Slip("has a signature that covers a header of the connection",
          headers={"Authorization": _SIGNATURE.format("connection;host"), "Connection": "close"}),
-    Slip("leads to an origin that is not allowed", settings={"allowed_origins": "https://s3.example.org"}),
-    Slip("needs more memory than one may have", settings={"max_object_memory": 1000}),
+    Slip("is for a store that is not on the allow-list", settings={"allowed_origins": "https://s3.example.org"}),
+    Slip("needs more memory than a request may hold", settings={"max_object_memory": 1000}),
 )
 # fmt: on
 
@@ -154,14 +156,14 @@ _TOKENS = {"webhook_tokens": "the-token"}
 
 @dataclass(frozen=True)
 class EventSlip:
-    """An event that cannot be answered, or of which one could think so.
+    """A faulty or unusual event.
 
     Attributes:
-        does: What is odd about it, for people.
-        make: The event, or the bytes of one, from the store's origin.
-        target: Where it is posted.
-        headers: What MinIO says beside.
-        settings: The service's, where the slip needs its own.
+        does: The description on the page.
+        make: Makes the event, or the bytes of the body, from the store's origin.
+        target: The path to which it is posted.
+        headers: Further headers from MinIO.
+        settings: Further settings of the service.
     """
 
     does: str
@@ -185,9 +187,9 @@ def _links(change: Callable[[str], str]) -> Callable[[str], Any]:
 
 # fmt: off
 EVENT_SLIPS = (
-    EventSlip("is well", settings=_TOKENS, headers={"Authorization": "Bearer the-token"}),
-    EventSlip("comes without a token", settings=_TOKENS),
-    EventSlip("comes with another token", settings=_TOKENS, headers={"Authorization": "Bearer another"}),
+    EventSlip("is valid", settings=_TOKENS, headers={"Authorization": "Bearer the-token"}),
+    EventSlip("has no token", settings=_TOKENS),
+    EventSlip("has a wrong token", settings=_TOKENS, headers={"Authorization": "Bearer another"}),
     EventSlip("is not JSON", lambda _: b"event"),
     EventSlip("is longer than 1 MiB", lambda _: b" " * (1 << 20) + b"{}"),
     EventSlip("is empty", lambda _: {}),
@@ -195,42 +197,42 @@ EVENT_SLIPS = (
     EventSlip("has a link to an origin that is not allowed", lambda _: make_event(_link("http://[::ffff:127.0.0.1]"))),
     EventSlip("has a link with a user in it", _links(lambda link: link.replace("://", "://store@"))),
     EventSlip("has a link that is not encoded", _links(lambda link: link.replace("/key", "/the key"))),
-    EventSlip("says the reduction in the client's query", _asks("reducer=sum&dtype=float32"), "/"),
-    EventSlip("says it nowhere", target="/"),
-    EventSlip("says another in the query than the endpoint", _asks("reducer=max")),
+    EventSlip("has the reduction in the client's query", _asks("reducer=sum&dtype=float32"), "/"),
+    EventSlip("has no reduction", target="/"),
+    EventSlip("has different reducers in the query and in the endpoint", _asks("reducer=max")),
     EventSlip("has a parameter twice", _asks("axis=0&axis=0")),
-    EventSlip("has a name in the query that nobody knows", _asks("axes=0")),
+    EventSlip("has an unknown name in the query", _asks("axes=0")),
     EventSlip("is for an older version", _asks("versionId=1")),
     EventSlip("is for a range", _asks("", Range=RANGE_HEADER)),
     EventSlip("is for a range inside an element", _asks("", Range="bytes=2-5")),
     EventSlip("is for a range beyond the object", _asks("", Range=f"bytes={OBJECT_BYTES}-")),
-    EventSlip("has an `If-Match` on something else", _asks("", **{"If-Match": '"0"'})),
+    EventSlip("has an `If-Match` with another ETag", _asks("", **{"If-Match": '"0"'})),
 )
 # fmt: on
 
 
 @contextlib.contextmanager
 def _serving(store: FaultyStore, settings: Mapping[str, Any]) -> Iterator[flask.Flask]:
-    # The log is not what the page is about.
+    # The log is discarded.
     with contextlib.redirect_stderr(io.StringIO()), service(store, **settings) as (app, _):
         yield app
 
 
 def write_page() -> str:
-    """The page, from the answers to every question on it."""
+    """The page, from the replies to every request on it."""
     chapters = [_INTRODUCTION]
     for title, faults in CHAPTERS.items():
         lines = [line for fault in faults for line in _write_fault(fault)]
         chapters.append(f"## {title}\n\n{_STORE_TABLE}" + "".join(lines))
     lines = [_write_slip(slip) for slip in SLIPS]
-    chapters.append(f"## Requests\n\nHere the store does nothing wrong.\n\n{_CALLER_TABLE}" + "".join(lines))
+    chapters.append(f"## Requests\n\nHere the store has no faults.\n\n{_CALLER_TABLE}" + "".join(lines))
     lines = [_write_event_slip(slip) for slip in EVENT_SLIPS]
     chapters.append(f"{_EVENTS}{_EVENT_TABLE}" + "".join(lines))
     return "\n".join(chapters)
 
 
 def _write_fault(fault: Fault) -> Iterator[str]:
-    """A line, or two where it matters whether a range is asked for."""
+    """One line, or two if the outcome for a range differs."""
     asks: dict[str, dict[str, str]] = {"": {}}
     if fault.ranged is not None:
         asks = {", asked for the whole object": {}, ", asked for a range": {"Range": RANGE_HEADER}}

@@ -1,9 +1,9 @@
-"""A store that misbehaves on order: real HTTP/1.1 on a loopback port, and the table of what it can do wrong.
+"""A faulty store: a server of real HTTP/1.1 on a loopback port, and the table of its faults.
 
-It holds one object, ``/bucket/key``, and follows one *behaviour* at a time: a function that is given a request and
-answers as it likes. ``CHAPTERS`` names every behaviour with what it looks like from outside and what the caller of the
-service must see. The tests in ``tests/upstream`` go through it, and so does ``tests/faults_page.py``, which writes
-``docs/faults.md``. A new fault is a row.
+It has one object, ``/bucket/key``, and one *behaviour* at a time: a function that handles a request in any way.
+``CHAPTERS`` lists every behaviour, with its description and the outcome for the caller of the service. The tests in
+``tests/stores`` run all of them, and so does ``tests/faults_page.py``, which writes ``docs/faults.md``. A new fault is
+a row.
 """
 
 import contextlib
@@ -32,52 +32,53 @@ from handler.stores.transport import Transport, TransportLimits
 from handler.stores.wire import _MAX_FIELDS, _MAX_LINE_BYTES
 from tests.helpers import BLOCK_BYTES, FakeClock, make_settings
 
-# Three of the service's blocks, the last one not full. No piece is like another one: float32 has all these numbers.
+# Three blocks of the service, the last one partial. All numbers differ: float32 can represent each of them.
 OBJECT_BYTES = 2 * BLOCK_BYTES + BLOCK_BYTES // 4
 NUMBERS = np.arange(OBJECT_BYTES // 4).astype("<f4")
 OBJECT = NUMBERS.tobytes()
 ETAG = '"0123456789abcdef0123456789abcdef"'
 
-# Two blocks, the last one not full, inside the object.
+# Two blocks, the last one partial, inside the object.
 RANGE = range(400, 400 + BLOCK_BYTES + BLOCK_BYTES // 2)
 RANGE_HEADER = f"bytes={RANGE.start}-{RANGE.stop - 1}"
 
 WHOLE_SUM = np.float32(NUMBERS.sum(dtype=np.float64)).tobytes()
 RANGE_SUM = np.float32(NUMBERS[RANGE.start // 4 : RANGE.stop // 4].sum(dtype=np.float64)).tobytes()
 
-# Cuts at nothing, inside an element, at the end of a block, inside an element of the next one, a byte before the end.
+# The bytes after which a body ends: none, inside an element, at the end of a block, inside the next one, and all but
+# one.
 CUTS = (0, 1, 3, BLOCK_BYTES, BLOCK_BYTES + BLOCK_BYTES // 4 + 1, len(RANGE) - 1)
 
-# Where a body breaks off in most tests: inside an element of the first block.
+# The byte after which a body ends in most tests: inside an element of the first block.
 CUT = 1001
 
-# So many that helpers read the last of them: whole parts, and one that is not.
+# A size that fetchers help to read: several tasks, the last one partial.
 _SIZES = Sizes()
 LARGE_BYTES = _SIZES.fewest_tasks * _SIZES.task_bytes + _SIZES.task_bytes // 2
 
 _DRIP_SECONDS = 0.005
 _RANGE_RE = re.compile(r"bytes=(\d*)-(\d*)")
 
-# A block, and the few bytes of a single result.
+# The memory of a block, and of a single result.
 _ONE_REQUEST = BLOCK_BYTES + 1024
 
 
 @functools.cache
 def make_large() -> bytes:
-    """An object of several parts, no piece of which is like another one."""
+    """An object of several tasks, in which all numbers differ."""
     return np.arange(LARGE_BYTES // 4).astype("<f4").tobytes()
 
 
 class HangUp(Exception):
-    """How a behaviour says that the connection is to be closed."""
+    """A behaviour raises this to close the connection."""
 
 
 class Call:
-    """One request, as a behaviour sees it.
+    """One request, and the connection for its response.
 
     Attributes:
-        head: Its bytes, up to the empty line.
-        number: Which request it is since the behaviour was ordered, from 1.
+        head: The bytes of the request, up to the empty line.
+        number: The number of the request since the behaviour was set, from 1.
     """
 
     def __init__(self, connection: socket.socket, head: bytes, number: int, clock: FakeClock | None) -> None:
@@ -87,7 +88,7 @@ class Call:
         self.number = number
 
     def header(self, name: str) -> str | None:
-        """The value of a header, None where it was not sent."""
+        """The value of a header; None if it is absent."""
         return read_headers(self.head).get(name)
 
     def send(self, data: bytes) -> None:
@@ -97,24 +98,24 @@ class Call:
             raise HangUp from None
 
     def drip(self, piece: bytes) -> NoReturn:
-        """Send ``piece`` again and again, until nobody listens; each takes a while of the requests' time."""
+        """Send ``piece`` repeatedly until the connection closes, and advance the clock each time."""
         while True:
             self.send(piece)
             self.pass_time(_DRIP_SECONDS)
 
     def pass_time(self, seconds: float) -> None:
-        """Let the requests' time pass, if it is one that can be set."""
+        """Advance the clock of the requests, if it can be set."""
         if self._clock is not None:
             self._clock.advance(seconds)
 
     def fall_silent(self) -> NoReturn:
-        """Say nothing until the other side has gone."""
+        """Send nothing until the other side closes the connection."""
         with contextlib.suppress(OSError):
             self._connection.recv(1)
         raise HangUp
 
     def reset(self) -> NoReturn:
-        """Close the connection by TCP's RST."""
+        """Reset the connection (TCP RST)."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raise HangUp
 
@@ -129,18 +130,18 @@ def read_headers(head: bytes) -> dict[str, str]:
 
 
 class FaultyStore:
-    """A server on a free port of 127.0.0.1. A context manager: leaving it closes every socket and ends every thread.
+    """A server on a free port of 127.0.0.1. A context manager, which closes every socket and ends every thread.
 
     Args:
-        behave: What it does with a request; None: it closes each connection as soon as it is there.
-        listens: False: nothing answers at its port.
+        behave: The behaviour; None to close each connection at once.
+        listens: Whether it listens at its port.
 
     Attributes:
         url: Its origin.
-        heads: The requests that it received since it was last ordered something, to the byte.
-        tries: How many requests that were, or connections, where it reads none.
-        connections: How many connections there were since it was made.
-        clock: The requests' time, which passes while it sends; None for that of the machine.
+        heads: The raw requests since the behaviour was set.
+        tries: The number of these requests; if it reads none, the number of connections.
+        connections: The number of connections since it was made.
+        clock: The clock of the requests, which it advances; None for the real time.
     """
 
     def __init__(self, behave: Behaviour | None = None, listens: bool = True) -> None:
@@ -155,7 +156,7 @@ class FaultyStore:
         if listens:
             self._start(self._accept)
         else:
-            # Bound, so that nobody else gets the port, and deaf.
+            # Bound without listening, so that no other program gets the port.
             self._listener.bind(("127.0.0.1", 0))
         self._listens = listens
         self._port: int = self._listener.getsockname()[1]
@@ -163,7 +164,7 @@ class FaultyStore:
         self.order(behave)
 
     def order(self, behave: Behaviour | None) -> None:
-        """Break off what goes on, behave so from now on, and count from the start."""
+        """Close the busy connections, set the behaviour, and reset the counts."""
         with self._changed:
             _shut_down(self._busy)
             self._changed.wait_for(lambda: not self._busy)
@@ -174,7 +175,7 @@ class FaultyStore:
     def close(self) -> None:
         self._is_closing = True
         if self._listens:
-            # A thread that waits for a connection wakes up by nothing else on every system.
+            # On some systems, only a connection wakes up the accepting thread.
             socket.create_connection(("127.0.0.1", self._port)).close()
             self._threads[0].join()
         with self._changed:
@@ -201,7 +202,7 @@ class FaultyStore:
                 connection.close()
                 return
             self.connections += 1
-            # An answer of many small pieces must not wait for the other side's acknowledgements.
+            # A response in many small pieces must not wait for acknowledgements.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._changed:
                 self._open.add(connection)
@@ -232,7 +233,7 @@ class FaultyStore:
 
 def _shut_down(connections: Iterable[socket.socket]) -> None:
     for connection in connections:
-        # Closed alone, one whose other side has gone without reading on could keep its thread for a minute.
+        # With close alone, the thread of a connection that the other side does not read could run for a minute.
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -241,7 +242,7 @@ def _receive_head(connection: socket.socket) -> bytes:
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         try:
-            # A byte more would be the next request's; the service sends no bodies.
+            # Byte by byte, since later bytes belong to the next request; the service sends no bodies.
             received = connection.recv(1 if head else 4096)
         except OSError:
             raise HangUp from None
@@ -251,12 +252,12 @@ def _receive_head(connection: socket.socket) -> bytes:
     return head
 
 
-# How a store behaves that does nothing wrong
+# A store without faults
 
 
 @dataclass
 class Answer:
-    """An answer that a behaviour may spoil before it is sent."""
+    """A response, which a behaviour can change before it is sent."""
 
     status: str
     headers: dict[str, str]
@@ -270,18 +271,18 @@ class Answer:
 
 
 def refusal(status: str, code: str, message: str) -> Answer:
-    """An error as S3 sends it."""
+    """An error in S3's form."""
     document = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
     return plain(status, document.encode(), {"Content-Type": "application/xml"})
 
 
 def plain(status: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-    """An answer with a body of that length."""
+    """A response with a body and its ``Content-Length``."""
     return Answer(status, {**(headers or {}), "Content-Length": str(len(body))}, body)
 
 
 def answer_well(call: Call, data: bytes = OBJECT, etag: str | None = ETAG) -> Answer:
-    """What S3 would answer."""
+    """S3's response to a request."""
     headers = {
         "Content-Type": "application/octet-stream",
         "Last-Modified": "Mon, 23 Nov 2026 06:00:00 GMT",
@@ -306,25 +307,25 @@ def answer_well(call: Call, data: bytes = OBJECT, etag: str | None = ETAG) -> An
 
 
 def well(call: Call) -> None:
-    """Answer as S3 would."""
+    """Send S3's response."""
     send(call, answer_well(call))
 
 
 def send(call: Call, answer: Answer) -> None:
-    """Send an answer; to HEAD, the head of it."""
+    """Send a response; to HEAD, without its body."""
     call.send(answer.head + (b"" if call.head.startswith(b"HEAD ") else answer.body))
 
 
-# What behaviours are made of
+# Building blocks of behaviours
 
 
 def says(answer: Answer) -> Behaviour:
-    """Give that answer, whatever the question."""
+    """Send this response to every request."""
     return lambda call: send(call, answer)
 
 
 def sends(data: bytes) -> Behaviour:
-    """Send these bytes, whatever the question, and hang up."""
+    """Send these bytes to every request, and close the connection."""
 
     def behave(call: Call) -> None:
         call.send(data)
@@ -334,17 +335,17 @@ def sends(data: bytes) -> Behaviour:
 
 
 def holds(data: bytes, etag: str | None = ETAG) -> Behaviour:
-    """Answer well, but with another object."""
+    """Send S3's response for another object."""
     return lambda call: send(call, answer_well(call, data, etag))
 
 
 def first(behave: Behaviour, then: Behaviour = well) -> Behaviour:
-    """Behave so once, and then otherwise."""
+    """Use one behaviour for the first request, and another one for all later requests."""
     return lambda call: (behave if call.number == 1 else then)(call)
 
 
 def spoils(change: Callable[[Answer], None], only_parts: bool = False, data: bytes = OBJECT) -> Behaviour:
-    """Answer well, but change the answer before it is sent."""
+    """Send S3's response after a change."""
 
     def behave(call: Call) -> None:
         answer = answer_well(call, data)
@@ -356,17 +357,17 @@ def spoils(change: Callable[[Answer], None], only_parts: bool = False, data: byt
 
 
 def adds(headers: Mapping[str, str]) -> Behaviour:
-    """Answer well, with these headers as well."""
+    """Send S3's response with additional headers."""
     return spoils(lambda answer: answer.headers.update(headers))
 
 
 def adds_to_parts(headers: Mapping[str, str]) -> Behaviour:
-    """Answer well, but parts with these headers."""
+    """Send S3's response; if it is a part, with additional headers."""
     return spoils(lambda answer: answer.headers.update(headers), only_parts=True)
 
 
 def cuts_off(after: int, etag: str | None = ETAG) -> Behaviour:
-    """Answer well, but close the connection after so many bytes of the body."""
+    """Send S3's response, but close the connection after a number of bytes of the body."""
 
     def behave(call: Call) -> None:
         answer = answer_well(call, etag=etag)
@@ -377,7 +378,7 @@ def cuts_off(after: int, etag: str | None = ETAG) -> Behaviour:
 
 
 def drips(start: bytes, piece: bytes) -> Behaviour:
-    """Start so, and go on byte by byte, without an end."""
+    """Send a beginning, and then a piece repeatedly and slowly, without an end."""
 
     def behave(call: Call) -> None:
         call.send(start)
@@ -387,7 +388,7 @@ def drips(start: bytes, piece: bytes) -> Behaviour:
 
 
 def drips_object(connection: str) -> Behaviour:
-    """Answer well, but with one byte after the other."""
+    """Send S3's response slowly, byte by byte."""
 
     def behave(call: Call) -> None:
         answer = answer_well(call)
@@ -399,7 +400,7 @@ def drips_object(connection: str) -> Behaviour:
 
 
 def floods(start: bytes, piece: bytes) -> Behaviour:
-    """Start so, and go on as fast as can be, without an end."""
+    """Send a beginning, and then a piece repeatedly and fast, without an end."""
 
     def behave(call: Call) -> None:
         call.send(start)
@@ -411,11 +412,11 @@ def floods(start: bytes, piece: bytes) -> Behaviour:
 
 
 def refuses(body: bytes, status: str = "403 Forbidden") -> Behaviour:
-    """Refuse with that document."""
+    """Send an error with this document."""
     return says(plain(status, body, {"Content-Type": "application/xml"}))
 
 
-# Behaviours of their own
+# Further behaviours
 
 
 def _continues_first(call: Call) -> None:
@@ -442,7 +443,7 @@ def _sends_more(call: Call) -> None:
 
 def _ends_inside_the_headers(call: Call) -> None:
     head = answer_well(call).head
-    # What is there of the length is a length as well.
+    # The truncated Content-Length is a valid length.
     call.send(head[: head.index(b"Content-Length: ") + len("Content-Length: 12")])
     raise HangUp
 
@@ -541,23 +542,23 @@ def _compress(answer: Answer) -> None:
 
 
 def _hides_an_encoding(call: Call) -> None:
-    # Parsers that take a line without a colon for the end of the headers never see the encoding.
+    # Some parsers end the headers at a line without a colon, and miss the encoding.
     answer = answer_well(call)
     send(call, Answer(answer.status, {**answer.headers, "no\r\nContent-Encoding": "gzip"}, answer.body))
 
 
-# How a later answer differs from the first one
+# Differences of a later response from the first one
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of the table of what a later answer may say that the first one did not.
+    """A difference of a later response from the first one.
 
     Attributes:
-        name: What tests call it.
-        does: What the store does, for people.
-        change: Makes the difference.
-        code: What comes of it; empty where the result is the right one.
+        name: Its name in tests.
+        does: The description on the page.
+        change: Changes the response.
+        code: The code of the error; empty if the result is correct.
     """
 
     name: str
@@ -578,7 +579,7 @@ def _leaves_out(name: str) -> Callable[[Answer], None]:
 
 
 def _change_range(change: Callable[[int, int, int], tuple[int, int, int]]) -> Callable[[Answer], None]:
-    """Says another range than it sends, of first and last byte and total."""
+    """Change the range in the header, given as first byte, last byte and total."""
 
     def spoil(answer: Answer) -> None:
         if match := re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", "")):
@@ -594,7 +595,7 @@ def _answer_whole(answer: Answer) -> None:
 
 
 def _shift(answer: Answer) -> None:
-    # The bytes are those that the range says; they are not the ones that were asked for. A whole object says no range.
+    # The bytes match the header, but not the request. The response with a whole object has no range.
     if "Content-Range" in answer.headers:
         _change_range(lambda first, last, total: (first - 1, last - 1, total))(answer)
         answer.body = b"\0" + answer.body[:-1]
@@ -674,11 +675,11 @@ DIFFERENCES = (
 # fmt: on
 
 
-# Behaviours that give away what the caller sent
+# Behaviours that repeat parts of the request
 
 
 def _hear(call: Call) -> str:
-    """What was sent, as it was and with its escapes undone."""
+    """The request, raw and percent-decoded."""
     heard = call.head.decode("latin-1").replace("\r\n", " ")
     return f"{heard} {unquote(heard)}"
 
@@ -694,7 +695,7 @@ def _repeats_words_as_codes(call: Call) -> None:
 
 
 def _repeats_where_messages_are_cut(call: Call) -> None:
-    # A message ends inside the longest word, where it is cut.
+    # The message is cut inside the longest word.
     words = re.findall(r"[A-Za-z0-9+/%-]{20,}", _hear(call))
     longest = max(words, key=len, default="")
     send(
@@ -732,17 +733,17 @@ def _redirects_with_the_query(call: Call) -> None:
     send(call, plain("307 Temporary Redirect", b"", {"Location": f"http://elsewhere.example{target}"}))
 
 
-# What the caller must see
+# Outcomes for the caller
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one request comes to.
+    """The outcome of a request.
 
     Attributes:
-        status: The reply's; 200 only with the right number.
+        status: The status of the reply; 200 only with the correct result.
         code: The code of the error document.
-        tries: How often the store was asked.
+        tries: The number of requests to the store.
     """
 
     status: int
@@ -751,12 +752,12 @@ class Outcome:
 
 
 def right(tries: int = 1) -> Outcome:
-    """The right number, after so many tries."""
+    """The correct result, after a number of tries."""
     return Outcome(200, "", tries)
 
 
 def refused(status: int, code: str, tries: int = 1) -> Outcome:
-    """An error, after so many tries."""
+    """An error, after a number of tries."""
     return Outcome(status, code, tries)
 
 
@@ -769,23 +770,23 @@ CHANGED = refused(503, "ObjectChanged", 2)
 FORBIDDEN = refused(403, "AccessDenied")
 LATER = {"": right(2), "ObjectChanged": CHANGED, "StoreProtocolError": refused(502, "StoreProtocolError", 2)}
 
-# As short as can be where an answer never comes. Where it does come, a loaded machine has all the time that it needs.
+# Short timeouts, for responses that never come. All others have enough time on a loaded machine too.
 _IMPATIENT = MappingProxyType({"read_timeout": 0.1})
 _IN_A_HURRY = MappingProxyType({"deadline": 0.8})
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table.
+    """A fault of the store: a row of the table.
 
     Attributes:
-        name: What tests call it.
-        does: What the store does, for people.
-        behave: How it does it; None: it closes each connection as soon as it is there.
-        whole: What comes of a request for the whole object.
-        ranged: What comes of a request for a range of it, None where it is the same.
-        settings: The service's, where the fault needs its own.
-        listens: False: nothing answers at the store's port.
+        name: Its name in tests.
+        does: The description on the page.
+        behave: The behaviour; None to close each connection at once.
+        whole: The outcome of a request for the whole object.
+        ranged: The outcome of a request for a range; None if it is the same.
+        settings: Further settings of the service.
+        listens: Whether the store listens at its port.
     """
 
     name: str
@@ -811,9 +812,9 @@ _FOREIGN_ENTITY = b'<!DOCTYPE e [<!ENTITY a SYSTEM "file:///etc/passwd">]><Error
 
 # fmt: off
 CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
-    "Nothing that matters": (
-        Fault("well", "answers well", well, right()),
-        Fault("closes-after-the-answer", "closes the connection after each answer, unannounced",
+    "Harmless": (
+        Fault("well", "has no faults", well, right()),
+        Fault("closes-after-the-answer", "closes the connection after each response, without `Connection: close`",
               _closes_after_the_answer, right()),
         Fault("http-1.0", "answers in HTTP/1.0", _speaks_http_1_0, right()),
         Fault("continues-first", "sends `100 Continue` before the answer", _continues_first, right()),
@@ -839,17 +840,17 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
     "Time": (
         Fault("never-answers", "never answers", lambda call: call.fall_silent(), TOO_SLOW, settings=_IMPATIENT),
         Fault("stalls", "stops in the middle of the object", _stalls, TOO_SLOW, settings=_IMPATIENT),
-        Fault("drips-status", "sends a status line byte by byte, for ever", drips(b"HTTP/1.1 200 ", b"O"),
+        Fault("drips-status", "sends a status line byte by byte, without an end", drips(b"HTTP/1.1 200 ", b"O"),
               TOO_LATE, settings=_IN_A_HURRY),
-        Fault("drips-headers", "sends a header byte by byte, for ever", drips(b"HTTP/1.1 200 OK\r\nx: ", b"x"),
+        Fault("drips-headers", "sends a header byte by byte, without an end", drips(b"HTTP/1.1 200 OK\r\nx: ", b"x"),
               TOO_LATE, settings=_IN_A_HURRY),
-        Fault("continues-for-ever", "sends one `100 Continue` after the other, for ever",
+        Fault("continues-for-ever", "sends `100 Continue` repeatedly, without an end",
               floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), TOO_LATE, settings=_IN_A_HURRY),
         Fault("drips", "sends the object byte by byte, for longer than a request may take", drips_object("keep-alive"),
               TOO_LATE, settings=_IN_A_HURRY),
         Fault("drips-and-closes", "the same, after `Connection: close`", drips_object("close"),
               TOO_LATE, settings=_IN_A_HURRY),
-        Fault("drips-a-refusal", "refuses, with a document that comes byte by byte, for ever",
+        Fault("drips-a-refusal", "refuses, with a document that comes byte by byte, without an end",
               drips(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 60000\r\n\r\n", b"<"), FORBIDDEN, settings=_IN_A_HURRY),
     ),
     "Redirects": (
@@ -865,7 +866,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
             )
         ),
         *(
-            Fault(f"region-{code}", f"says `{code}`, and which region the bucket lies in: `{status}`",
+            Fault(f"region-{code}", f"says `{code}`, and names the region of the bucket: `{status}`",
                   says(_in_another_region(status, code)), refused(400, code))
             for status, code in (
                 ("301 Moved Permanently", "PermanentRedirect"),
@@ -887,7 +888,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               right(), PROTOCOL),
         Fault("unknown-total", "answers 206 and does not say how large the object is",
               adds_to_parts({"Content-Range": f"bytes {RANGE.start}-{RANGE.stop - 1}/*"}), right(), PROTOCOL),
-        Fault("impossible-range", "answers 206 with a range that cannot be",
+        Fault("impossible-range", "answers 206 with an impossible range",
               adds_to_parts({"Content-Range": f"bytes {RANGE.stop - 1}-{RANGE.start}/{len(OBJECT)}"}), right(),
               PROTOCOL),
         Fault("beyond-the-end", "answers 206 with a range that ends after the object",
@@ -945,7 +946,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
         Fault("reset-inside-once", "resets the connection inside the object, once", first(_resets_inside), right(2)),
         Fault("cut-off-without-etag", "breaks off, and gives no ETag", cuts_off(CUT, etag=None),
               refused(502, "StoreCutOff")),
-        Fault("cut-off-with-weak-etag", "breaks off, and gives an ETag that equal bytes need not have (`W/`)",
+        Fault("cut-off-with-weak-etag", "breaks off, and gives a weak ETag (`W/`)",
               cuts_off(CUT, etag='W/"1"'), refused(502, "StoreCutOff")),
         Fault("cut-off-at-once-with-weak-etag", "breaks off before the first byte, once, and gives a weak ETag",
               first(cuts_off(0, etag='W/"1"'), holds(OBJECT, etag='W/"1"')), right(2)),
@@ -977,15 +978,15 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               refused(400, "UnsupportedContentEncoding"), PROTOCOL),
         Fault("gzip-label", "labels the object `Content-Encoding: gzip`", adds({"Content-Encoding": "gzip"}),
               refused(400, "UnsupportedContentEncoding")),
-        Fault("gzip-hidden", "hides `Content-Encoding: gzip` behind a line that is no header", _hides_an_encoding,
+        Fault("gzip-hidden", "hides `Content-Encoding: gzip` behind a malformed header line", _hides_an_encoding,
               PROTOCOL),
-        Fault("encrypted", "holds an object that its writer encrypted (`x-amz-meta-x-amz-key-v2`)",
+        Fault("encrypted", "has an object that its writer encrypted (`x-amz-meta-x-amz-key-v2`)",
               adds({"x-amz-meta-x-amz-key-v2": "AAAA"}), refused(400, "ClientSideEncrypted")),
-        Fault("encrypted-v1", "holds an object that its writer encrypted (`x-amz-meta-x-amz-key`)",
+        Fault("encrypted-v1", "has an object that its writer encrypted (`x-amz-meta-x-amz-key`)",
               adds({"X-Amz-Meta-X-Amz-Key": "AAAA"}), refused(400, "ClientSideEncrypted")),
-        Fault("encrypted-v3", "holds an object that its writer encrypted (`x-amz-meta-x-amz-c`)",
+        Fault("encrypted-v3", "has an object that its writer encrypted (`x-amz-meta-x-amz-c`)",
               adds({"x-amz-meta-x-amz-c": "115"}), refused(400, "ClientSideEncrypted")),
-        Fault("encrypted-azure", "holds an object that its writer encrypted (`x-ms-meta-encryptiondata`)",
+        Fault("encrypted-azure", "has an object that its writer encrypted (`x-ms-meta-encryptiondata`)",
               adds({"x-ms-meta-encryptiondata": "{}"}), refused(400, "ClientSideEncrypted")),
     ),
     "Refusals": (
@@ -1012,7 +1013,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
         Fault("chunked-refusal", "has no such object: 404, in chunks", _refuses_in_chunks, refused(404, "NoSuchKey")),
         Fault("bare-404", "has no such object: 404 without a document", says(plain("404 Not Found")),
               refused(404, "NoSuchKey")),
-        Fault("bare-401", "wants to know who asks: 401 without a document", says(plain("401 Unauthorized")),
+        Fault("bare-401", "requires credentials: 401 without a document", says(plain("401 Unauthorized")),
               refused(401, "Unauthorized")),
         Fault("text-refusal", "refuses in plain text: 400", refuses(b"no \xff & <", "400 Bad Request"),
               refused(400, "BadRequest")),
@@ -1023,7 +1024,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               FORBIDDEN),
         Fault("stalled-refusal", "refuses, and stops inside the document", _stalls_inside_a_refusal, FORBIDDEN,
               settings=_IMPATIENT),
-        Fault("strange-code", "refuses with a code that is none",
+        Fault("strange-code", "refuses with a malformed code",
               says(refusal("403 Forbidden", "not a code", "Access Denied.")), FORBIDDEN),
         Fault("huge-refusal", "refuses, with 8 MiB of document", refuses(_S3_ERROR.ljust(128 * _MAX_ERROR_BYTES)),
               FORBIDDEN),
@@ -1037,9 +1038,9 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
         Fault("quadratic-blow-up", "refuses, with one long XML entity used 10,000 times", refuses(_BLOW_UP), FORBIDDEN),
         Fault("foreign-entity", "refuses, with an XML entity that names a file", refuses(_FOREIGN_ENTITY), FORBIDDEN),
         Fault("deep-xml", "refuses, with XML of 9,000 levels", refuses(b"<a>" * 9_000 + b"</a>" * 9_000), FORBIDDEN),
-        Fault("unknown-charset", "refuses, with XML in an encoding that nobody knows",
+        Fault("unknown-charset", "refuses, with XML in an unknown encoding",
               refuses(b'<?xml version="1.0" encoding="x-none"?>' + _S3_ERROR), FORBIDDEN),
-        Fault("multi-byte-charset", "refuses, with XML in an encoding that the parser does not take",
+        Fault("multi-byte-charset", "refuses, with XML in an encoding that the parser does not support",
               refuses(b'<?xml version="1.0" encoding="shift_jis"?>' + _S3_ERROR), FORBIDDEN),
     ),
     "Other answers": (
@@ -1054,7 +1055,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               refused(412, "PreconditionFailed")),
         Fault("status-999", "answers 999", says(plain("999 Request Denied")), PROTOCOL),
     ),
-    "What is not HTTP": (
+    "Malformed HTTP": (
         Fault("not-http", "does not speak HTTP", sends(b"SSH-2.0-OpenSSH_9.7\r\n"), PROTOCOL),
         Fault("strange-status", "sends a status line without a status", sends(b"HTTP/1.1 OK\r\n\r\n"), PROTOCOL),
         *(
@@ -1070,7 +1071,7 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
               PROTOCOL),
         Fault("many-headers", "sends 200 headers", adds({f"x-amz-meta-{n}": "a" for n in range(2 * _MAX_FIELDS)}),
               PROTOCOL),
-        Fault("headers-for-ever", "sends headers for ever",
+        Fault("headers-for-ever", "sends headers without an end",
               floods(b"HTTP/1.1 200 OK\r\n", b"x-amz-meta-a: " + b"a" * 10_000 + b"\r\n"), PROTOCOL),
         Fault("folded-line", "folds a header line", adds({"x-amz-meta-a": "1\r\n 2"}), PROTOCOL),
         Fault("folded-first-line", "sends a first header line that starts with a space",
@@ -1078,17 +1079,17 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
         Fault("control-characters", "sends control characters in a header", adds({"x-amz-meta-a": "1\x012"}), PROTOCOL),
         Fault("carriage-return", "sends a carriage return in a header",
               adds({"x-amz-meta-a": "1\rContent-Encoding: gzip"}), PROTOCOL),
-        Fault("no-name", "sends a header whose name is none", adds({"x-amz-meta-(b)": "1"}), PROTOCOL),
+        Fault("no-name", "sends a header with an invalid name", adds({"x-amz-meta-(b)": "1"}), PROTOCOL),
         Fault("line-without-colon", "sends a header line without a colon", adds({"no\r\nx-amz-meta-a": "1"}), PROTOCOL),
     ),
-    "Secrets that come back": (
+    "Repeated secrets": (
         Fault("repeats-everything", "refuses, and repeats the whole request in the message", _repeats_everything,
               refused(403, "SignatureDoesNotMatch")),
         Fault("repeats-where-cut", "refuses, and repeats a secret where the message is cut",
               _repeats_where_messages_are_cut, refused(403, "SignatureDoesNotMatch")),
         Fault("repeats-as-code", "refuses, and gives a secret for a code", _repeats_words_as_codes, FORBIDDEN),
         Fault("repeats-in-headers", "refuses, and repeats the request in headers", _repeats_in_headers, FORBIDDEN),
-        Fault("repeats-in-broken-header", "repeats the request in a line that is no header",
+        Fault("repeats-in-broken-header", "repeats the request in a malformed header line",
               _repeats_in_a_broken_header, PROTOCOL),
         Fault("repeats-as-status", "repeats the request instead of a status line", _repeats_as_status_line, PROTOCOL),
         Fault("repeats-in-redirect", "redirects elsewhere with the whole query", _redirects_with_the_query, PROTOCOL),
@@ -1099,20 +1100,20 @@ CHAPTERS: Mapping[str, tuple[Fault, ...]] = MappingProxyType({
 FAULTS = tuple(fault for chapter in CHAPTERS.values() for fault in chapter)
 
 
-# The service before such a store
+# The service in front of a faulty store
 
 
 @contextlib.contextmanager
 def service(store: FaultyStore, **settings: Any) -> Iterator[tuple[flask.Flask, Transport]]:
-    """The application, and what connects it to the store.
+    """The application in front of a faulty store, and its transport.
 
-    It has memory for one request at a time, so that one that lets go of nothing makes the next one fail.
+    It has memory for one request at a time, so that a request fails if the one before did not release its memory.
     """
     values = make_settings(
         **{"s3_endpoint": store.url, "memory_limit": _ONE_REQUEST, "max_object_memory": _ONE_REQUEST, **settings}
     )
     limits = TransportLimits(values.connect_timeout, values.read_timeout, values.retries, connections=2)
-    # Where the deadline is what ends a request, the store says how time passes.
+    # If the deadline ends a request, the store advances the clock.
     store.clock = FakeClock() if "deadline" in settings else None
     clock = store.clock or CLOCK
     transport = Transport(values.allow_list, limits, pause=lambda _: None, clock=clock)

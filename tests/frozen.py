@@ -1,8 +1,8 @@
-"""A frozen table: reductions, and the bytes that they have had since it was made.
+"""The frozen table: reductions, and digests of their results.
 
 A change of the code must not change a bit of any result, unless ``ARITHMETIC_VERSION`` is raised. ``python -m
-tests.frozen`` makes the table anew, which is right only together with that. Floats are added up by vectors as long as
-the processor's, so that last bits may differ on another kind of machine: there, floats are compared as numbers.
+tests.frozen`` writes the table again, which is correct only together with that. Sums of floats use the processor's
+vectors, so that the last bits can differ on another kind of machine. There, floats are compared as numbers.
 """
 
 import base64
@@ -23,7 +23,7 @@ from tests.helpers import reduce_bytes
 
 TABLE = Path(__file__).parent / "data" / "frozen.json"
 
-# Larger results are kept as digests only.
+# The values of larger results are not kept, only their digests.
 _MOST_BYTES = 512
 
 _SHAPE = (37, 53, 51)
@@ -37,7 +37,7 @@ _ARRANGEMENTS = (
     "shape=37,53,51;axis=;selection=::7,::9,::11",
 )
 
-# Of several blocks, and of several parts that helpers may read: a digest of these is what tells the order of joining.
+# Objects of several blocks and tasks. Their results depend on the order of joining.
 _LARGE = (
     ("sum", "float32", 10 << 20),
     ("mean", "float64", 5 << 20),
@@ -52,13 +52,13 @@ _LARGE_ARRANGEMENTS = ("", "missing_value=-99", "shape=-1,1024;axis=0", "shape=-
 
 
 def describe_machine() -> str:
-    """What last bits of floats may depend on."""
+    """The kind of the machine, on which the last bits of floats can depend."""
     found = np.show_config(mode="dicts")
     return f"{platform.machine()} {' '.join(found['SIMD Extensions']['found'])}"
 
 
 def list_reductions() -> Iterator[tuple[str, str, int]]:
-    """Every reduction of the table: its name there, the text that asks for it, and of how many elements it is."""
+    """Every reduction of the table: its name, its text, and the number of elements."""
     for text, elements in _list_texts():
         yield f"{text} of {elements}", text, elements
 
@@ -87,7 +87,7 @@ def _fits(reducer: str, dtype: str, arrangement: str) -> bool:
 
 
 def make_data(dtype: str, elements: int) -> bytes:
-    """Elements of a type, the same for ever: numpy keeps the streams of its old generator."""
+    """Elements of a data type. They never change: numpy guarantees the stream of its legacy generator."""
     random = np.random.RandomState(elements % 1000)  # its streams are frozen
     kind = DTYPES[dtype].kind
     if kind == "b":
@@ -106,12 +106,12 @@ def make_data(dtype: str, elements: int) -> bytes:
 
 
 def reduce_text(text: str, data: bytes) -> Result:
-    """The result of a reduction as the table writes it."""
+    """The result of a reduction, given as its text."""
     return reduce_bytes(build_spec(parse_reduction(text), None), data)
 
 
 def freeze(result: Result) -> dict[str, Any]:
-    """What the table holds of a result."""
+    """The entry of a result in the table."""
     counts = np.asarray(result.counts, np.int64).tobytes()
     entry = {
         "dtype": result.dtype,
@@ -136,7 +136,7 @@ def _make_table() -> dict[str, Any]:
 
 
 def _write(table: dict[str, Any]) -> str:
-    """The table as JSON, a line for each reduction."""
+    """The table as JSON, with one line for each reduction."""
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(table["results"].items()))
     return f'{{"machine": {json.dumps(table["machine"])}, "results": {{\n{lines}\n}}}}\n'
 

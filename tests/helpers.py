@@ -1,4 +1,4 @@
-"""What many tests do in the same way: feed a stream in every way, ask the application for a target as it is sent."""
+"""Shared code of tests: settings, engines, streams in pieces of any size, and requests to the application."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ BLOCK_BYTES = Sizes().block_bytes
 
 
 def make_settings(**values: Any) -> Settings:
-    """Settings from these values and the defaults; the environment and ``.env`` are not asked."""
+    """Settings from these values and the defaults, without the environment and ``.env``."""
 
     class Bare(Settings):
         @classmethod
@@ -40,29 +40,29 @@ def make_settings(**values: Any) -> Settings:
 
 
 def make_engine(fetchers: Fetchers | None = None, sizes: Sizes | None = None, memory_bytes: int = ROOMY) -> Engine:
-    """An engine that nobody helps, with blocks and memory as usual, or as they are given."""
+    """An engine, by default without fetchers, with the usual sizes and enough memory."""
     return Engine(MemoryGate(memory_bytes, memory_bytes), fetchers or Fetchers(0), sizes or Sizes())
 
 
 def small_sizes(block: int, task: int) -> Sizes:
-    """Small blocks, and objects cut into two tasks or more: small ones are then read as large ones are."""
+    """Small sizes of blocks and tasks, so that small objects are read like large ones."""
     return Sizes(block, task, fewest_tasks=2)
 
 
 def reduce_source(
     spec: ReductionSpec, source: Source, engine: Engine | None = None, scope: Scope | None = None
 ) -> Reduction:
-    """What an engine makes of a source, by default in a minute at most."""
+    """The reduction of a source, by default with a deadline of a minute."""
     return (engine or make_engine()).reduce(spec, source, scope or Scope.after(60))
 
 
 def reduce_bytes(spec: ReductionSpec, data: bytes, read_bytes: int = ROOMY) -> Result:
-    """The engine's result of ``data``, which comes in pieces of ``read_bytes``."""
+    """The result of ``data``, which the source delivers in pieces of ``read_bytes``."""
     return reduce_source(spec, FakeSource(data, read_bytes=read_bytes)).result
 
 
 def check_stream(spec: ReductionSpec, data: bytes) -> Result:
-    """The same result, to the last bit, whatever pieces the bytes come in; that result."""
+    """Pass if the result is the same to the last bit for pieces of any size, and return it."""
     result = reduce_bytes(spec, data)
     for read_bytes in (1, 3, spec.element_bytes + 1, 4093):
         if len(data) // read_bytes < 5000:
@@ -71,23 +71,23 @@ def check_stream(spec: ReductionSpec, data: bytes) -> Result:
 
 
 def value_of(result: Result) -> Any:
-    """The single value of a result, as numpy reads it."""
+    """The value of a result that is a single value."""
     return np.frombuffer(result.data, np.dtype(result.dtype).newbyteorder("<"))[0]
 
 
 def ask(
     app: flask.Flask, target: str, method: str = "GET", headers: Mapping[str, str] | None = None, **environ: Any
 ) -> TestResponse:
-    """The application's answer to a request target, which arrives as it is written here."""
+    """The application's reply to a request with this raw target."""
     overrides = {"RAW_URI": target, **environ}
-    # With cookies of its own, the client would take those of the headers away.
+    # A test client with cookies would remove the Cookie header of the request.
     return app.test_client(use_cookies=False).open(
         "/", method=method, headers=dict(headers or {}), environ_overrides=overrides, buffered=True
     )
 
 
 def post_json(app: flask.Flask, path: str, body: Mapping[str, Any]) -> TestResponse:
-    """The application's answer to a request of the JSON interface, in somebody's name."""
+    """The application's reply to a request of the JSON interface, with credentials."""
     token = base64.b64encode(b"key:secret").decode()
     return app.test_client().open(
         path, method="POST", data=json.dumps(body), headers={"Authorization": f"Basic {token}"}, buffered=True
@@ -95,7 +95,7 @@ def post_json(app: flask.Flask, path: str, body: Mapping[str, Any]) -> TestRespo
 
 
 def read_error(response: TestResponse) -> dict[str, str]:
-    """The fields of an S3 error document, having checked that it is one."""
+    """Check that a reply is an S3 error document, and return its fields."""
     assert response.headers["Content-Type"] == "application/xml"
     document = ET.fromstring(response.data)
     assert document.tag == "Error"
@@ -109,14 +109,14 @@ def read_error(response: TestResponse) -> dict[str, str]:
 
 
 def check_no_secret(text: str, secrets: Iterable[str]) -> None:
-    """No twelve characters of a secret are in the text."""
+    """Pass if the text has no twelve consecutive characters of a secret."""
     for secret in secrets:
         pieces = {secret[start : start + 12] for start in range(len(secret) - 11)}
         assert not [piece for piece in pieces if piece in text]
 
 
 class FakeClock(Clock):
-    """Time that passes when a test says so; who waits for it then wakes up."""
+    """A clock that a test advances. That wakes up threads that wait for it."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -126,13 +126,13 @@ class FakeClock(Clock):
         return self._now
 
     def wait(self, changed: threading.Condition, until: float) -> None:
-        # Known before the time is looked at, so that no advance is missed.
+        # Added before the time is read, so that no advance is missed.
         self._waiting.add(changed)
         if self._now < until:
             changed.wait()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time, and wake up the threads that wait."""
         self._now += seconds
         for changed in list(self._waiting):
             with changed:
@@ -140,7 +140,7 @@ class FakeClock(Clock):
 
 
 class Prompt(Fetchers):
-    """Fetchers who come however busy a stream is, and are done before it goes on."""
+    """Fetchers that always help, and finish before the stream continues."""
 
     def __init__(self) -> None:
         super().__init__(always=True)

@@ -1,4 +1,4 @@
-"""What numpy says: the one judge of every result, written as plainly as numpy allows.
+"""The expected results: computed by numpy, for all tests, in the simplest way.
 
 ``expect`` reads the elements as numpy would, selects, masks with ``numpy.ma`` and reduces the whole array at once.
 """
@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy import ma  # noqa: TID251  # the judge may be slow
+from numpy import ma  # noqa: TID251  # it may be slow here
 
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import Missing
@@ -16,17 +16,17 @@ from handler.engine.result import Result
 
 Array = np.ndarray[Any, Any]
 
-# How far a float may be off, by its type: rounding of the result, and of numpy's own way there.
+# The relative tolerance by data type, for the rounding of the result and of numpy's own computation.
 _TOLERANCE = {"float16": 2e-3, "float32": 2e-6, "complex64": 2e-6, "float64": 1e-11, "complex128": 1e-11}
 
 
 def check_result(spec: ReductionSpec, array: Array, result: Result) -> None:
-    """Pass where ``result`` is what numpy makes of ``array``, in bytes, shape and counts.
+    """Pass if ``result`` equals numpy's reduction of ``array``, in bytes, shape and counts.
 
     Args:
         spec: The reduction.
         array: The stored array, in the caller's arrangement and native byte order.
-        result: The answer.
+        result: The result.
     """
     values, counts = expect(spec, array)
     order: Any = "F" if spec.order == "F" and _is_not_reduced(spec) else "C"
@@ -39,13 +39,13 @@ def check_result(spec: ReductionSpec, array: Array, result: Result) -> None:
 
 
 def check_data(spec: ReductionSpec, array: Array, data: bytes, has_nan_for_nothing: bool = False) -> None:
-    """Pass where ``data`` is what numpy makes of ``array``: the bytes alone, as a door sends them.
+    """Pass if ``data`` equals numpy's reduction of ``array``: the bytes only, as a door sends them.
 
     Args:
         spec: The reduction.
         array: The stored array, in the caller's arrangement and native byte order.
-        data: The answer.
-        has_nan_for_nothing: Whether a float cell of no elements is NaN, as the doors of S3 clients have it.
+        data: The bytes of the result.
+        has_nan_for_nothing: Whether a float cell without elements is NaN, as in the doors of S3 clients.
     """
     values, counts = expect(spec, array)
     if has_nan_for_nothing and spec.reducer in ("max", "min") and values.dtype.kind == "f":
@@ -102,7 +102,7 @@ def _reduce(spec: ReductionSpec, masked: Any, axis: Any, counts: Array) -> Any:
 
 
 def _arg(spec: ReductionSpec, masked: Any, nothing: Array) -> Array:
-    """The first of the best that are not missing; where all are missing, -1."""
+    """The first position of the extremum among elements that are not missing; -1 if all are missing."""
     data, present = masked.data, ~ma.getmaskarray(masked)
     if nothing.all():
         return np.full(nothing.shape, -1)
@@ -167,7 +167,7 @@ def _check_values(spec: ReductionSpec, array: Array, expected: Array, answer: Ar
     if expected.dtype.kind not in "fc" or spec.reducer in ("max", "min", "select"):
         np.testing.assert_array_equal(answer, expected, err_msg=str(spec))
         return
-    # What is summed may cancel; what it is made of says how far the sum may be off.
+    # Terms of a sum can cancel, so that the tolerance depends on the terms.
     finite = np.abs(array[np.isfinite(array)].astype(np.float64)) if array.dtype.kind != "c" else np.abs(array)
     scale = (
         float(finite.max(initial=0.0)) * array.size

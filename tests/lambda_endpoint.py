@@ -1,4 +1,4 @@
-"""S3 Object Lambda's endpoint, where a function answers: it takes one answer for each token, and holds it to the rules.
+"""A simulated endpoint of S3 Object Lambda. It accepts one valid reply for each token.
 
 Source: WriteGetObjectResponse, Amazon S3 API Reference.
 """
@@ -20,7 +20,7 @@ _FORWARD = "x-amz-fwd-header-"
 
 @dataclass(frozen=True)
 class Answered:
-    """What the client of S3 would receive."""
+    """The response that the client of S3 would receive."""
 
     status: int
     headers: Mapping[str, str]
@@ -31,10 +31,10 @@ class Answered:
 
 
 class LambdaEndpoint:
-    """A WSGI application that keeps what functions answer.
+    """A WSGI application that keeps the replies of functions.
 
     Attributes:
-        answers: By route and token.
+        answers: The replies, by route and token.
     """
 
     def __init__(self) -> None:

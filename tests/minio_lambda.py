@@ -1,11 +1,11 @@
-"""MinIO's part in an object lambda, played by a server of the tests' own before a real store.
+"""A stand-in for MinIO's object lambdas, in front of a real store.
 
-``StandIn`` does what MinIO does with a GET that names a lambda, in the same order: it believes the client's signature
-or refuses, presigns a link for an hour, tries a new endpoint by HEAD, posts the event with the headers that Go's client
-sends, and makes the client's answer of what comes back by MinIO's rules. The tests against the real program, which are
-the same (``tests/live/test_object_lambda.py``), say whether it is still like MinIO.
+``StandIn`` handles a GET that names a lambda like MinIO, in the same order: it verifies the client's signature,
+presigns a link for an hour, checks a new endpoint by HEAD, posts the event with the headers of Go's client, and makes
+the reply to the client by MinIO's rules. The same tests run against the real MinIO
+(``tests/live/test_object_lambda.py``), which shows whether the two still agree.
 
-Written after reading MinIO at RELEASE.2025-10-15 and watching it.
+Source: MinIO's code at RELEASE.2025-10-15, and its observed requests.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ from tests.events import FORWARD, SENT_HEADERS, make_event
 
 _HOUR_SECONDS = 3600
 
-# What MinIO carries over from the client's query to the link, what botocore calls it, and how it is read.
+# The names in the client's query that MinIO copies to the link, botocore's names for them, and their types.
 _COPIED: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "partNumber": ("PartNumber", int),
     "response-cache-control": ("ResponseCacheControl", str),
@@ -42,7 +42,7 @@ _COPIED: Mapping[str, tuple[str, Callable[[str], Any]]] = {
 
 @dataclass(frozen=True)
 class Target:
-    """A lambda that a store knows: MinIO's ``MINIO_LAMBDA_WEBHOOK_..._<id>``."""
+    """A lambda that is configured in a store: MinIO's ``MINIO_LAMBDA_WEBHOOK_..._<id>``."""
 
     id: str
     endpoint: str
@@ -50,18 +50,18 @@ class Target:
 
     @property
     def arn(self) -> str:
-        """How clients call it."""
+        """The ARN by which clients name it."""
         return f"arn:minio:s3-object-lambda::{self.id}:webhook"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that tell MinIO of it."""
+        """The environment variables that configure it in MinIO."""
         values = {"ENABLE": "on", "ENDPOINT": self.endpoint, "AUTH_TOKEN": self.token}
         return {f"MINIO_LAMBDA_WEBHOOK_{name}_{self.id}": value for name, value in values.items() if value}
 
     @property
     def authorization(self) -> dict[str, str]:
-        """The header that it is called with: a token of two words stands as it is, one of one word is a bearer's."""
+        """The header for its token: a token of two words is sent unchanged, one of one word as ``Bearer``."""
         if not self.token:
             return {}
         return {"Authorization": self.token if len(self.token.split()) == 2 else f"Bearer {self.token}"}
@@ -69,7 +69,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer on its way: header names in lower case."""
+    """A reply; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -77,10 +77,10 @@ class Answer:
 
 
 class StandIn:
-    """An application that answers GETs with a ``lambdaArn`` as MinIO does, and nothing else.
+    """A WSGI application that answers GETs with a ``lambdaArn`` like MinIO, and no other requests.
 
     Args:
-        store: Where the objects are.
+        store: The store with the objects.
         targets: The lambdas.
     """
 
@@ -99,7 +99,7 @@ class StandIn:
     def _answer(self, request: Seen) -> Answer:
         form = {name: values[0] for name, values in parse_qs(request.query).items()}
         if request.method != "GET" or "lambdaArn" not in form:
-            raise NotImplementedError("a GET with a lambdaArn is all that is played here")
+            raise NotImplementedError("the stand-in supports only GET with a lambdaArn")
         if not is_well_signed(request, self._keys):
             return refuse(403, "SignatureDoesNotMatch", "The request signature does not match.")
         target = self._targets.get(form["lambdaArn"])
@@ -119,13 +119,13 @@ class StandIn:
         link = self._presigner.generate_presigned_url(
             "get_object", Params={"Bucket": bucket, "Key": key, **copied}, ExpiresIn=_HOUR_SECONDS
         )
-        # Go keeps Host apart from the headers, and gives each a list of values under a name with capitals.
+        # Go's headers do not include Host. Their names are capitalised, and their values are lists.
         headers = {name.title(): [value] for name, value in request.headers.items() if name != "host"}
         token = hashlib.sha256(f"{self._keys.access_key}{urlsplit(link).query}".encode()).hexdigest()
         return make_event(link, request.target, headers, secrets.token_urlsafe(16), token)
 
     def _try(self, target: Target) -> None:
-        """Any answer will do: it shows that somebody is there."""
+        """Send a HEAD to a target that is used for the first time. MinIO accepts any reply."""
         if target.id not in self._tried:
             _send(target, "HEAD", {"User-Agent": SENT_HEADERS["User-Agent"], **target.authorization})
             self._tried.add(target.id)
@@ -141,7 +141,7 @@ def _send(target: Target, method: str, headers: Mapping[str, str], body: bytes |
 
 
 def pass_on(event: Mapping[str, Any], answer: Answer) -> Answer:
-    """What MinIO tells the client when a lambda has answered an event."""
+    """MinIO's reply to the client, made from the lambda's reply to an event."""
     context = event["getObjectContext"]
     if answer.headers.get("x-amz-request-route", "") != context["outputRoute"]:
         return refuse(400, "InvalidRequest", "The request route included in the request is invalid")
@@ -151,8 +151,8 @@ def pass_on(event: Mapping[str, Any], answer: Answer) -> Answer:
         status = int(answer.headers.get("x-amz-fwd-status") or answer.status)
     except ValueError as error:
         return refuse(400, "LambdaFunctionStatusError", str(error))
-    # All else that the lambda says of its answer is not passed on, its Content-Type included. Names are written as Go
-    # writes them, which boto3 shows in the names of metadata.
+    # MinIO drops all other headers of the lambda's reply, also its Content-Type. Go capitalises the names, which is
+    # visible in boto3's names of metadata.
     forwarded = {name: value for name, value in answer.headers.items() if name.startswith(FORWARD)}
     headers = {name.removeprefix(FORWARD).title(): value for name, value in forwarded.items()}
     if status < 400:
@@ -165,6 +165,6 @@ def pass_on(event: Mapping[str, Any], answer: Answer) -> Answer:
 
 
 def refuse(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """An error as MinIO writes it."""
+    """An error in MinIO's form."""
     document = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>".encode()
     return Answer(status, {**(headers or {}), "Content-Type": "application/xml"}, document)

@@ -1,4 +1,4 @@
-"""The benchmarks, as far as they go without the programs of others: what they make of what was measured."""
+"""The benchmarks, without the programs of others: how they evaluate and print measurements."""
 
 import json
 
@@ -26,7 +26,7 @@ from bench.tables import rotated
 
 
 def make_findings(rate: float) -> Findings:
-    """Every case measured thrice, the service as many times as fast as the others as ``rate`` says."""
+    """Three measurements of every case, in which the service is ``rate`` times as fast as the others."""
     findings = Findings(
         rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL.cases],
         errors={"64 KiB": {SERVICE: 1e-9, PEER: 1e-3}},
@@ -46,15 +46,15 @@ def make_findings(rate: float) -> Findings:
 
 
 @pytest.mark.parametrize(("rate", "is_met"), [(100.0, True), (0.01, False)])
-def test_the_program_judges_what_was_measured(rate: float, is_met: bool) -> None:
+def test_the_targets_are_compared_with_the_measurements(rate: float, is_met: bool) -> None:
     targets = [target for target in find_targets(make_findings(rate)) if "grow" not in target.what]
     judged = [target.is_met for target in targets if "resident" not in target.what]
     assert judged == [is_met] * len(judged)
-    # All cases but the two of 64 KiB at one at a time that nothing is asked of; 1 GiB, the flood, two doors, the link.
+    # All cases except the two of 64 KiB in sequence, which have no target; and 1 GiB, the flood, two doors, the link.
     assert len(judged) == len([case for case in cases.FULL.cases if case.target]) + 5
 
 
-def test_the_page_is_made_of_what_was_measured() -> None:
+def test_the_page_is_made_from_the_measurements() -> None:
     files = render(make_findings(3.0), {"cores": "2"})
     assert set(files) == {"peers.md", "peers.json", "peers-rates.svg", "peers-link.svg"}
     assert "| 154 MiB | 32 | 3 | 3.00 (3.00 to 3.00) |" in files["peers.md"].decode()
@@ -62,8 +62,8 @@ def test_the_page_is_made_of_what_was_measured() -> None:
     assert render(make_findings(3.0), {"cores": "2"}) == files
 
 
-def test_the_page_of_the_kernels_has_the_quartiles_and_the_judgement_of_the_others() -> None:
-    """Quartiles with both ends included: by the other method 1 to 5 would have those of 1.5 and 4.5."""
+def test_the_page_of_the_kernels_has_quartiles_and_comparisons() -> None:
+    """Inclusive quartiles: the exclusive ones of 1 to 5 would be 1.5 and 4.5."""
     names = ("sum", "max", "sum, a rule, nothing missing", "sum, 10 % missing")
     page = kernels.render({name: [1.0] * 5 if name == "sum" else [1.0, 2.0, 3.0, 4.0, 5.0] for name in names})
     assert "| max | 3.00 (2.00 to 4.00) |" in page
@@ -71,11 +71,11 @@ def test_the_page_of_the_kernels_has_the_quartiles_and_the_judgement_of_the_othe
     assert "| 10 % missing at random | at most 4 plain sums | 3.00 | yes |" in page
 
 
-def test_everyone_begins_a_round_in_turn() -> None:
+def test_each_contender_begins_a_round_in_turn() -> None:
     assert [rotated("abc", number) for number in range(4)] == [[*"abc"], [*"bca"], [*"cab"], [*"abc"]]
 
 
-def test_a_look_counts_for_the_innermost_layer() -> None:
+def test_a_sample_counts_for_the_innermost_layer() -> None:
     stacks = (
         "run (x/gunicorn/workers/gthread.py:1);run (handler/engine/engine.py:2);read (handler/stores/wire.py:3) 3\n"
         "run (x/gunicorn/workers/gthread.py:1);run (handler/engine/engine.py:2);recv (x/socket.py:3) 1\n"
@@ -84,7 +84,7 @@ def test_a_look_counts_for_the_innermost_layer() -> None:
     assert profile.count_layers(stacks) == {"the upstream call: request out, head in": 0.75, "the pipeline": 0.25}
 
 
-def test_what_is_missing_is_said_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_reported_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.peers.programs.shutil.which", lambda *_, **__: None)
     for name in ("NGINX", "WRK", "REDUCTIONIST"):
         monkeypatch.delenv(name, raising=False)
@@ -95,7 +95,7 @@ def test_what_is_missing_is_said_with_how_to_install_it(monkeypatch: pytest.Monk
     assert tell_missing() == ""
 
 
-def test_wrk_is_told_in_lua() -> None:
+def test_wrk_gets_a_lua_script() -> None:
     ask = ask_json("http://service", "sum", {"dtype": "float32"})
     assert ask == Ask("http://service/v2/sum/", "POST", {"Content-Type": "application/json"}, '{"dtype": "float32"}')
     assert _to_lua(ask).splitlines() == [
@@ -105,8 +105,8 @@ def test_wrk_is_told_in_lua() -> None:
     ]
 
 
-def test_a_connection_starts_slowly_and_begins_again_when_it_was_idle() -> None:
-    """Ten segments in the first round trip, twenty in the second; after a pause ten again."""
+def test_a_connection_has_a_slow_start_also_after_idling() -> None:
+    """It sends ten segments in the first round trip, twenty in the second, and ten again after a pause."""
     window, now = link._Window(), 0.0
     rooms = []
     for _ in range(3):

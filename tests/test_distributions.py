@@ -1,4 +1,4 @@
-"""One tree, two distributions: the client's holds no service, and works alone."""
+"""The two distributions of the tree: the client's contains no service code, and works alone."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from tests.algebra import by_hand
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# By its package: the folder of its pyproject.toml.
+# The folder of each distribution's pyproject.toml, by its package.
 PROJECTS = {"active_storage": ROOT, "handler": ROOT / "handler"}
 
 
@@ -27,7 +27,7 @@ def read_project(package: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Builds a distribution's wheel, without the network: from the tree, or from the source distribution."""
+    """Builds the wheel of a distribution without the network, from the tree or from the source distribution."""
 
     def run(package: str, *options: str) -> Path:
         folder = tmp_path_factory.mktemp(package)
@@ -58,12 +58,10 @@ def test_both_have_the_same_licence() -> None:
     assert len(licences) == 1
 
 
-# With --wheel as pip builds it from a checkout, without as from an index: by way of the source distribution.
+# With --wheel, like pip builds it from a checkout; without, from the source distribution, like from an index.
 @pytest.mark.parametrize("options", [["--wheel"], []], ids=["tree", "sdist"])
 @pytest.mark.parametrize("package", PROJECTS)
-def test_a_wheel_holds_its_package_and_nothing_else(
-    build: Callable[..., Path], package: str, options: list[str]
-) -> None:
+def test_a_wheel_contains_its_package_only(build: Callable[..., Path], package: str, options: list[str]) -> None:
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / package).rglob("*.py")} | {f"{package}/py.typed"}
     with zipfile.ZipFile(build(package, *options)) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
@@ -71,10 +69,8 @@ def test_a_wheel_holds_its_package_and_nothing_else(
     assert held == files
 
 
-def test_the_client_installed_alone_joins_partials_and_brings_no_service(
-    build: Callable[..., Path], tmp_path: Path
-) -> None:
-    # Without pip, and of this environment's packages numpy only.
+def test_the_client_alone_joins_partials_without_the_service(build: Callable[..., Path], tmp_path: Path) -> None:
+    # Without pip, and with numpy as the only package of this environment.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
     (packages,) = tmp_path.glob("lib/python*/site-packages")
     with zipfile.ZipFile(build("active_storage", "--wheel")) as wheel:
@@ -84,7 +80,7 @@ def test_the_client_installed_alone_joins_partials_and_brings_no_service(
         if (installed / name).exists():
             (packages / name).symlink_to(installed / name)
 
-    # Isolated: neither the folder of the program nor PYTHONPATH is searched.
+    # Isolated: Python does not search the folder of the program or PYTHONPATH.
     command = [str(tmp_path / "bin" / "python"), "-I", "-B", by_hand.__file__]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (ran.returncode, ran.stderr) == (0, "")

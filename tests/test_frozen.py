@@ -1,4 +1,4 @@
-"""Results are what they have always been: ``tests/frozen.py`` says of which reductions."""
+"""Results equal those in the frozen table; see ``tests/frozen.py``."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ def test_the_table_has_every_reduction() -> None:
 
 
 @pytest.mark.parametrize("reducer", sorted({text.partition("/")[0] for text in FROZEN["results"]}))
-def test_results_have_the_bytes_that_they_had(reducer: str) -> None:
+def test_results_equal_the_frozen_ones(reducer: str) -> None:
     is_same_machine = FROZEN["machine"] == describe_machine()
     for name, text, elements in list_reductions():
         if text.startswith(f"{reducer}/"):

@@ -1,4 +1,4 @@
-"""The import laws of pyproject.toml hold for every package: a new one is in their lists, or one that they speak of."""
+"""The import laws in pyproject.toml cover every package: a new package must be in their lists."""
 
 import tomllib
 from pathlib import Path
@@ -20,7 +20,7 @@ def find_packages(name: str) -> set[str]:
 
 SERVICE, SHARED = find_packages("handler"), find_packages("active_storage")
 
-# Whom each law leaves out, since it is theirs to know, by the beginning of its name.
+# The packages that each law does not restrict, by the beginning of the law's name.
 EXEMPT = {
     "only app.py knows Flask": {"handler.app", "handler.cli", "handler.server", "handler.wsgi"},
     "only stores/ knows the HTTP library": {"handler.stores"},
@@ -33,7 +33,7 @@ def find_law(name: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("name", EXEMPT)
-def test_a_law_of_who_knows_a_library_holds_for_every_other_package(name: str) -> None:
+def test_a_law_about_a_library_covers_every_other_package(name: str) -> None:
     packages = {module for module in find_law(name)["source_modules"] if module in SERVICE}
     assert packages == SERVICE - EXEMPT[name]
 

@@ -1,4 +1,4 @@
-"""Settings: one reader, every name in the reference, a bad one refused by name and never shown."""
+"""Settings: their sources, their reference in the README, and errors that name a setting but not its value."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ def test_the_page_lists_every_setting_and_no_other() -> None:
     assert listed == [name.upper() for name in Settings.model_fields]
 
 
-def test_flags_come_before_the_environment_before_the_file_before_defaults(
+def test_flags_override_the_environment_the_file_and_the_defaults(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("ACTIVE_STORAGE_THREADS=2\nACTIVE_STORAGE_RETRIES=5\nACTIVE_STORAGE_WORKERS=3\n")
@@ -36,7 +36,7 @@ def test_flags_come_before_the_environment_before_the_file_before_defaults(
     assert (settings.threads, settings.retries, settings.workers, settings.deadline) == (8, 6, 3, 55.0)
 
 
-def test_sizes_and_times_take_their_units() -> None:
+def test_sizes_and_times_have_units() -> None:
     settings = make_settings(memory_limit="2MiB", max_object_memory="512 KiB", deadline="1.5m", read_timeout="250ms")
     assert (settings.memory_limit, settings.max_object_memory) == (2 << 20, 512 << 10)
     assert (settings.deadline, settings.read_timeout) == (90.0, 0.25)
@@ -73,7 +73,7 @@ def test_sizes_and_times_take_their_units() -> None:
         ("LOG_FORMAT", "xml"),
     ],
 )
-def test_a_bad_setting_is_refused_by_name_and_not_shown(
+def test_an_invalid_setting_is_an_error_without_its_value(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(ENV_PREFIX + name, value)
@@ -85,7 +85,7 @@ def test_a_bad_setting_is_refused_by_name_and_not_shown(
     assert "canary" not in shown
 
 
-def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_config_prints_the_effective_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-config", "--s3-endpoint", "http://store:9000", "--threads", "4"]) == 0
     lines = dict(line.split("=", 1) for line in capsys.readouterr().out.splitlines())
     assert lines["ACTIVE_STORAGE_S3_ENDPOINT"] == "http://store:9000"
@@ -95,10 +95,10 @@ def test_check_config_prints_what_is_in_effect(capsys: pytest.CaptureFixture[str
     assert len(lines) == len(Settings.model_fields)
 
 
-def test_what_check_config_prints_can_be_set(
+def test_the_output_of_check_config_is_a_valid_env_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """But for tokens, of which it prints that there are some."""
+    """Except tokens, which are masked, and printed as a comment."""
     flags = ["--memory-limit", "3MiB", "--read-timeout", "500ms", "--webhook-tokens", "canary"]
     assert main(["check-config", *flags]) == 0
     printed = capsys.readouterr().out
@@ -110,17 +110,17 @@ def test_what_check_config_prints_can_be_set(
     assert (settings.read_timeout, settings.memory_limit, settings.webhook_tokens) == (0.5, 3 << 20, None)
 
 
-def test_a_misspelt_setting_is_told_of(
+def test_a_misspelt_setting_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No more than that: Kubernetes gives containers such names of the services beside them."""
+    """It is not an error: Kubernetes sets such names in containers, for the services in their namespace."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(f"{ENV_PREFIX}S3_ENDPOIT", "https://canary")
     (tmp_path / ".env").write_text(f"{ENV_PREFIX}SERVICE_HOST=canary\n{ENV_PREFIX}THREADS=4\n")
     assert main(["check-config"]) == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"{ENV_PREFIX}S3_ENDPOIT is no setting; {ENV_PREFIX}S3_ENDPOINT is",
-        f"{ENV_PREFIX}SERVICE_HOST is no setting",
+        f"{ENV_PREFIX}S3_ENDPOIT is not a setting; did you mean {ENV_PREFIX}S3_ENDPOINT?",
+        f"{ENV_PREFIX}SERVICE_HOST is not a setting",
     ]
 
 
@@ -131,14 +131,14 @@ def test_a_setting_that_was_removed_is_reported_and_has_no_effect(
     (tmp_path / ".env").write_text(f"{ENV_PREFIX}MAX_EXPANSION=canary\n")
     assert main(["check-config"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{ENV_PREFIX}MAX_EXPANSION has no effect any more: ")
+    assert line.startswith(f"{ENV_PREFIX}MAX_EXPANSION no longer has an effect: ")
     (tmp_path / ".env").unlink()
     monkeypatch.setenv(f"{ENV_PREFIX}MAX_EXPANSION", "5")
     assert main(["check-config"]) == 0
     assert capsys.readouterr().err.splitlines() == [line]
 
 
-def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_prints_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["dance"]) == 2
     assert "active-storage serve" in capsys.readouterr().err
 
@@ -146,14 +146,14 @@ def test_a_command_that_there_is_not_prints_the_usage(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("library", ["flask", "gunicorn"])
 def test_without_the_extra_server_the_command_says_what_to_install(library: str) -> None:
     program = f"import sys; sys.modules['{library}'] = None; from handler.cli import main; sys.exit(main(['serve']))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert told.stderr.startswith(f"{library} is not installed: ")
-    assert "pip install . './handler[server]'" in told.stderr
-    assert "Traceback" not in told.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{library} is not installed: ")
+    assert "pip install . './handler[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
-def test_both_endpoints_are_allowed_where_nothing_else_is_said() -> None:
+def test_both_endpoints_are_allowed_by_default() -> None:
     settings = make_settings(s3_endpoint="http://minio:9000", s3_public_endpoint="https://s3.example.org")
     assert [str(pattern) for pattern in settings.allow_list] == ["http://minio:9000", "https://s3.example.org"]
     narrowed = make_settings(allowed_origins="https://*.s3.amazonaws.com, http://minio:9000")

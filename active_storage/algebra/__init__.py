@@ -5,9 +5,9 @@ each with one element for each cell. A ``Partial`` is a state and the number of 
 into the partial of all their data. Joining is associative, and a partial without elements is neutral. Blocks of one
 stream, parallel ranges of one object, chunks of an array and results of several machines join by the same methods.
 
-What belongs here: states, how they join, and how the last one becomes the result. What does not: how data becomes a
-state (``handler.kernels``), and where data comes from. A new reducer is a class in the file of its family, and a row in
-the table below.
+This folder defines states, how they join, and how the last one becomes the result. How data becomes a state is in
+``handler.kernels``. Nothing here knows where data comes from. A new reducer is a class in the file of its family, and a
+row in the table below.
 
 The rules of every reducer:
 

@@ -16,7 +16,7 @@ class ArgExtremum(NamedTuple):
 
 
 class ArgExtreme(Algebra[ArgExtremum]):
-    """What the two share. As in numpy, the first of equal elements counts, and NaN beats every number."""
+    """The base of both. As in numpy, the first of equal elements counts, and NaN beats every number."""
 
     is_before: ClassVar[np.ufunc]
 

@@ -8,7 +8,7 @@ from active_storage.algebra.base import Algebra, Index, Partial
 
 
 class Elements(NamedTuple):
-    """The elements; 0 in cells that have none yet."""
+    """The elements; 0 in each cell without an element."""
 
     values: Any
 

@@ -24,7 +24,7 @@ def greatest(dtype: Dtype) -> Any:
 
 
 class Extreme(Algebra[Extremum]):
-    """What maximum and minimum share: NaN propagates, and a cell without elements has a finite value."""
+    """The base of ``Max`` and ``Min``: NaN propagates, and a cell without elements has a finite value."""
 
     ufunc: ClassVar[np.ufunc]
 

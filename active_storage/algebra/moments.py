@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 def _join_moments(mine: Moments | Summary, my_counts: Any, other: Moments | Summary, other_counts: Any) -> Moments:
     counts = np.maximum(my_counts + other_counts, 1)
     apart = other.total / np.maximum(other_counts, 1) - mine.total / np.maximum(my_counts, 1)
-    # Without elements there is no mean, whatever the numbers say.
+    # A side without elements has no mean, so that the difference of the means counts as 0.
     apart = np.where((my_counts > 0) & (np.asarray(other_counts) > 0), apart, 0.0)
     m2 = mine.m2 + other.m2 + apart * apart * (my_counts * (other_counts / counts))
     return Moments(*two_sum(mine.total, mine.error, other.total, other.error), m2)

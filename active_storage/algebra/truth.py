@@ -14,7 +14,7 @@ class Truth(NamedTuple):
 
 
 class Quantifier(Algebra[Truth]):
-    """What the two share."""
+    """The base of ``Any_`` and ``All``: a logical ufunc, and its value for no elements."""
 
     ufunc: ClassVar[np.ufunc]
     of_nothing: ClassVar[bool]

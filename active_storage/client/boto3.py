@@ -28,7 +28,7 @@ from active_storage.grammar.ranges import NEGOTIATED_HEADERS
 from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR, join_target, split_path
 from active_storage.model.origins import Origin
 
-# A proxy answers from memory, so that a slower one is down. boto3's own timeout is a minute.
+# A proxy answers from memory. One that takes longer than this is down. boto3's own timeout is a minute.
 DISCOVERY_TIMEOUT_SECONDS = 10
 
 # The proxy applies these headers to the result, and changes them for the store. Therefore they are not signed. If-Range
@@ -72,7 +72,7 @@ class Discovery:
         with asking:
             if endpoint not in self._known:
                 status, body = _fetch(endpoint + DISCOVERY_PATH, config)
-                # A 5xx does not tell what the endpoint is, only that it fails at the moment.
+                # A 5xx shows only that the endpoint fails at the moment, not whether it is a proxy.
                 if status >= 500:
                     return None
                 self._known[endpoint] = _read_document(body) if status == 200 else None
@@ -83,7 +83,7 @@ DISCOVERY = Discovery()
 
 
 class _SignsForStore:
-    """What header and query signatures share: the request is signed as the store will receive it."""
+    """The base of header and query signatures: the request is signed as the store will receive it."""
 
     def add_auth(self, request: AWSRequest) -> None:
         """Sign ``request``. A request to a proxy is sent in path style, with a signature for the store.
@@ -97,7 +97,7 @@ class _SignsForStore:
         if proxy is None:
             super().add_auth(request)  # type: ignore[misc]  # botocore's signer is the other base
             return
-        # The proxy's own parameters are not sent to the store, so that the signature cannot cover them.
+        # The proxy's own parameters are not sent to the store. Therefore the signature must not cover them.
         request.url, own_query = _object_url(proxy, url)
         super().add_auth(request)  # type: ignore[misc]
         query = (own_query, urlsplit(str(request.url)).query)
@@ -170,7 +170,7 @@ def _path_style(request: AWSRequest) -> SplitResult:
     url = urlsplit(str(request.url))
     call = request.context.get("s3_redirect") or {}
     bucket, key = call.get("bucket"), (call.get("params") or {}).get("Key", "")
-    # The endpoint's own name may begin with the bucket's name. Then the path holds more than the key.
+    # The endpoint's own name may begin with the bucket's name. Then the path has more than the key.
     if not bucket or not url.netloc.startswith(f"{bucket}.") or unquote(url.path).removeprefix("/") != key:
         return url
     return url._replace(netloc=url.netloc.removeprefix(f"{bucket}."), path=f"/{bucket}{url.path}")
@@ -179,7 +179,7 @@ def _path_style(request: AWSRequest) -> SplitResult:
 def _object_url(proxy: Proxy, url: SplitResult) -> tuple[str, str]:
     """The URL of the object in the store, and the part of the query that is the proxy's own.
 
-    A URL without an object is returned unchanged: the proxy says what is wrong with it, whatever the signature.
+    A URL without an object is returned unchanged: the proxy refuses it with an error, whatever the signature.
     """
     try:
         path = split_path(url.path)

@@ -85,4 +85,6 @@ def _ensure_reduced(events: Any, parsed: Mapping[str, Any], **_: Any) -> None:
         return
     if _MARK not in map(str.lower, parsed.get("Metadata", ())):
         parsed["Body"].close()
-        raise NotReduced("the store answered with the object itself: it has no such object lambda")
+        raise NotReduced(
+            "the store answered with the object itself, not with a reduction: it has no object lambda for this request"
+        )

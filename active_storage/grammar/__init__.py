@@ -6,7 +6,7 @@
     query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
     reduction  = reducer "/" segment                      without an object; either of the two may be empty
 
-The reducer and the segment are percent-decoded before they are parsed, since clients encode what they like there
-(boto3 writes ``;`` as ``%3B``). What is sent on to the store stays raw. ``parse_`` and ``format_`` are pairs: what one
-writes the other reads.
+The reducer and the segment are percent-decoded before they are parsed, since clients differ in what they encode there
+(boto3 writes ``;`` as ``%3B``). The object and the store's part of the query are forwarded undecoded. ``parse_`` and
+``format_`` are pairs: one reads what the other writes.
 """

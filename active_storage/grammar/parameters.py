@@ -52,7 +52,7 @@ def _split(text: str) -> list[str]:
 
 def _parse_integer(name: str, text: str) -> int:
     if not _INTEGER_RE.fullmatch(text):
-        raise InvalidArgument(name, f"{shown(text)} is not a whole number")
+        raise InvalidArgument(name, f"{shown(text)} is not an integer")
     return int(text)
 
 
@@ -69,7 +69,7 @@ def _parse_number(name: str, text: str) -> int | float:
     number = float(text)
     # A number beyond float64 would become infinity, and mark other elements as missing.
     if match[1] and math.isinf(number):
-        raise InvalidArgument(name, f"{shown(text)} is beyond any data type")
+        raise InvalidArgument(name, f"{shown(text)} is out of range for every data type")
     return number
 
 
@@ -118,12 +118,15 @@ def ensure_compresses(step: Step) -> None:
     """
     if step.id not in COMPRESSIONS:
         raise InvalidCodec(
-            step.id, "id", f"no codec {shown(step.id)}; there are {', '.join(COMPRESSIONS)}", "compression"
+            step.id,
+            "id",
+            f"{shown(step.id)} is a filter, not a compression; the compressions are {', '.join(COMPRESSIONS)}",
+            "compression",
         )
 
 
 def _parse_value(codec: str, member: str, text: str) -> object:
-    """The value of a parameter; the text itself if it cannot be parsed, and the step refuses it."""
+    """The value of a parameter; the text itself if it cannot be parsed, so that the step refuses it."""
     row = CODECS.get(find_id(codec))
     if row is None or member not in row.parameters:
         return text
@@ -221,5 +224,5 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
     }
 )
 
-# All names that make up a spec, for queries, payloads and headers.
+# The names of all texts of a reduction, in queries, payloads and headers.
 NAMES = frozenset({"reducer", "dtype", *PARAMETERS})

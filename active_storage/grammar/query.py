@@ -1,4 +1,4 @@
-"""Query strings, divided into our parameters and the rest, which is sent on to the store unchanged."""
+"""Query strings, divided into our parameters and the rest, which is forwarded to the store unchanged."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ def split_query(query: str) -> Query:
     """A raw query, divided into our parameters and the rest.
 
     Raises:
-        InvalidArgument: A parameter of ours occurs twice, or is not well encoded.
+        InvalidArgument: A parameter of ours occurs twice, or its percent-encoding is malformed.
     """
     pairs = _read_pairs(query)
     own = [pair for pair in pairs if pair[0] in NAMES]

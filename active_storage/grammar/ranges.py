@@ -20,15 +20,15 @@ def parse_range(header: str) -> ByteRange:
     """The range that a ``Range`` header asks for.
 
     Raises:
-        InvalidArgument: It is not a single range of bytes. RFC 9110 says to ignore such a header, and the result would
-            then be of other bytes.
+        InvalidArgument: It is not a single range of bytes. RFC 9110 allows a server to ignore such a header, but the
+            result would then be of other bytes than requested.
     """
     if "," in header:
-        raise InvalidArgument("Range", "names several ranges; ask for one at a time")
+        raise InvalidArgument("Range", "contains several ranges; send one range in each request")
     match = _RANGE_RE.fullmatch(header)
     if match is None:
         raise InvalidArgument("Range", "is not of the form bytes=first-last, bytes=first- or bytes=-length")
-    # Bounded by the largest position of a byte. Stores count in 64 bits, and some wrap.
+    # Limited to the largest position of a byte. Stores count in 64-bit integers, and some wrap around.
     first, last = (min(int(bound), MAX_BYTES) if bound else None for bound in match.group("first", "last"))
     return ByteRange(first, last)
 

@@ -20,7 +20,7 @@ def parse_path(path: ReductionPath) -> dict[str, str]:
     """The texts in a path, decoded: reducer, data type and parameters.
 
     Raises:
-        InvalidArgument: A parameter is unknown, occurs twice, has no value, or is not well encoded.
+        InvalidArgument: A parameter is unknown, occurs twice, has no value, or its percent-encoding is malformed.
     """
     return {
         "reducer": decode(path.reducer, field="reducer"),
@@ -34,7 +34,7 @@ def parse_reduction(reduction: str) -> dict[str, str]:
     Raises:
         InvalidArgument: It has more than one slash, or a parameter is wrong as in ``parse_path``.
     """
-    # Parameters alone need no slash before them.
+    # A text of parameters only may omit the slash.
     reducer, _, segment = ("", "", reduction) if reduction.startswith(";") else reduction.partition("/")
     if "/" in segment:
         raise InvalidArgument("reduction", f"{shown(reduction)} is not of the form reducer/dtype;parameter=value")
@@ -102,9 +102,9 @@ def parse_segment(segment: str) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if name not in PARAMETERS:
-            raise InvalidArgument(shown(name), f"is not a parameter; there are {', '.join(PARAMETERS)}")
+            raise InvalidArgument(shown(name), f"is not a parameter; the parameters are {', '.join(PARAMETERS)}")
         if not equals:
-            raise InvalidArgument(name, "has no value")
+            raise InvalidArgument(name, f"has no value; write {name}=value")
         parameters.append((name, value))
     return {"dtype": dtype, **collect(parameters)}
 

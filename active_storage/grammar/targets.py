@@ -9,7 +9,7 @@ OBJECT_DOOR = "obj"
 
 _FORMS = f"ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key"
 
-# The document by which a client learns how to sign and to ask.
+# The path of the document that tells a client how to sign and send requests.
 DISCOVERY_PATH = "/.well-known/s3-active-storage"
 
 # The absolute form up to its path (RFC 9112, section 3.2.2).
@@ -33,7 +33,7 @@ def split_target(target: str) -> tuple[str, str]:
         match = _ABSOLUTE_FORM_RE.match(target)
         target = target[match.end() :] if match else ""
     path, _, query = target.partition("?")
-    # Behind an authority there can be a fragment, which no path begins with.
+    # An authority can be followed by a fragment. A path begins with a slash.
     return path if path.startswith("/") else f"/{path}", query
 
 
@@ -57,7 +57,7 @@ def split_path(path: str) -> ReductionPath:
     """
     first, _, rest = path.removeprefix("/").partition("/")
     if not rest or (first != OBJECT_DOOR and rest.startswith("/")):
-        raise NoSuchDoor(f"nothing answers here, and nothing is listed; {_FORMS}")
+        raise NoSuchDoor(f"this path names no object, and listings are not supported; {_FORMS}")
     segment = ""
     if first != OBJECT_DOOR:
         segment, _, rest = rest.partition("/")

@@ -1,5 +1,5 @@
-"""What is asked for, as values that are valid by construction; numpy only, for clients and services.
+"""The model of a reduction: values that are valid by construction. It imports numpy only.
 
-The tables stand here: data types, reducers, codecs, rules for missing data. Texts are read and written in
+It contains the tables of data types, reducers, codecs and rules for missing data. Texts are parsed and formatted in
 ``active_storage.grammar``; how partial results join is in ``active_storage.algebra``.
 """

@@ -1,9 +1,9 @@
 """The table of codecs and filters: one row for each id on the wire, with the parameters that it takes.
 
 A *step* is a codec that a writer applied: first the filters, then the compression. Reading undoes the steps in reverse
-order. This table says what a caller can ask for; ``handler/codecs/`` has the code, a function or a class for each row.
-The names are those of numcodecs, Zarr and HDF5. Parameters that only a writer needs, such as the level of compression,
-are accepted and ignored, so that the configuration in Zarr's metadata can be sent unchanged.
+order. This table lists the codecs that a caller can name; ``handler/codecs/`` implements each row by a function or a
+class. The names are those of numcodecs, Zarr and HDF5. Parameters that only a writer needs, such as the level of
+compression, are accepted and ignored, so that the configuration in Zarr's metadata can be sent unchanged.
 """
 
 import math
@@ -63,15 +63,15 @@ def _parse_number(text: str) -> object:
 
 def _check_number(value: object) -> Value:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("should be a number, and a finite one")  # noqa: TRY004  # the caller of ``check`` expects one kind
+        raise ValueError("should be a finite number")  # noqa: TRY004  # the caller of ``check`` expects one kind
     try:
         # An integer beyond int64 becomes a float.
         number = value if isinstance(value, int) and abs(value) <= _INT64_MAX else float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError("should be a number, and a finite one")
-    # Equal numbers are written alike, so that equal steps have one ETag: 273.0 is 273, and -0.0 is 0.
+        raise ValueError("should be a finite number")
+    # Equal numbers have one form, so that equal steps have one ETag: 273.0 becomes 273, and -0.0 becomes 0.
     return int(number) if float(number).is_integer() and abs(number) < _EXACT else number
 
 
@@ -95,14 +95,14 @@ def _check_dtype(value: object) -> Value:
 
 def _check_xz(value: object) -> Value:
     if value != 1 or isinstance(value, bool):
-        raise ValueError("should be 1, for xz (lzma.FORMAT_XZ): the others are not read")
+        raise ValueError("should be 1, for xz (lzma.FORMAT_XZ); other formats are not supported")
     return 1
 
 
 def _integer(least: int, most: int) -> Callable[[object], Value]:
     def check(value: object) -> Value:
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ValueError(f"should be a whole number from {least} to {most}")
+            raise ValueError(f"should be an integer from {least} to {most}")
         return value
 
     return check
@@ -123,7 +123,7 @@ def _check_cd_values(value: object) -> Value:
         type(number) is int and 0 <= number <= _UINT32_MAX for number in numbers
     ):
         raise ValueError(
-            f"should be the filter's 1 to {_MAX_CD_VALUES} values in the HDF5 file, each from 0 to 2**32-1"
+            f"should be the 1 to {_MAX_CD_VALUES} values of the filter in the HDF5 file, each from 0 to 2**32-1"
         )
     return numbers
 
@@ -148,12 +148,12 @@ class Codec:
 
     Attributes:
         compresses: Whether it can be the ``compression``. Every codec can be a filter.
-        parameters: The parameters for reading, by name, beside ``element_size``.
+        parameters: The parameters for reading, by name, in addition to ``element_size``.
         writer: The names of parameters that only writers need.
         aliases: Its other names.
         is_sized: Whether the size of an element is required.
-        encoded_dtype: The parameters that name the data type after the step. The first that is present counts; if none
-            is, the data type stays.
+        encoded_dtype: The parameters that name the data type after the step. The first that is present counts; if all
+            are absent, the step keeps the data type.
         makes_integers: Whether the data type after the step is a signed integer of the element's size.
     """
 

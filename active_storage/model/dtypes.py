@@ -24,10 +24,10 @@ DTYPES: Mapping[str, np.dtype[np.generic]] = MappingProxyType(
     }
 )  # fmt: skip
 
-# The data types in which a sum can be computed and returned, beside that of its elements.
+# The data types in which a sum can be computed and returned, in addition to that of its elements.
 SUM_DTYPES = ("int64", "uint64", "float64")
 
-# The size of the largest array, in bytes, since S3 and 64-bit machines count in int64.
+# The size of the largest array and object, in bytes: S3 and 64-bit machines count in int64.
 MAX_BYTES = 2**63 - 1
 
 # numpy's own limit.

@@ -27,9 +27,10 @@ _UNQUOTED_RE = re.compile(r"(?![Ww]/)[A-Za-z0-9._:=+/-]+")
 
 @dataclass(frozen=True, slots=True)
 class ETag:
-    """The name of one version of an object. Its ``repr`` hides the text, which can be a caller's.
+    """The name of one version of an object. Its ``repr`` hides the text, which can come from a caller.
 
-    Two ETags are equal if they are printed alike. ``matches_strongly`` and ``matches_weakly`` are HTTP's comparisons.
+    Two ETags are equal if they are printed in the same way. ``matches_strongly`` and ``matches_weakly`` are HTTP's
+    comparisons.
 
     Attributes:
         opaque: The text between the quotes; the whole header if the store sent no well-formed ETag.
@@ -43,7 +44,7 @@ class ETag:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The well-formed ETag that a text is; None if it is not one."""
+        """The ETag in a text; None if the text is not a well-formed ETag."""
         match = _ETAG_RE.fullmatch(text)
         return None if match is None else cls(match["opaque"], match["weak"] is not None)
 

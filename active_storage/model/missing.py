@@ -52,13 +52,13 @@ class Missing:
             if limit is not None and math.isnan(limit):
                 raise InvalidArgument(name, "cannot be NaN")
         if not self.values and self.valid_min is None and self.valid_max is None:
-            raise InvalidArgument("missing", f"needs one of {', '.join(MISSING_RULES)}")
+            raise InvalidArgument("missing", f"should have one of {', '.join(MISSING_RULES)}")
         if self.valid_min is not None and self.valid_max is not None and self.valid_min > self.valid_max:
-            raise InvalidArgument("valid_max", f"{self.valid_max!r} is below the minimum, {self.valid_min!r}")
+            raise InvalidArgument("valid_max", f"{self.valid_max!r} is below valid_min, {self.valid_min!r}")
 
     @classmethod
     def of(cls, rules: Mapping[str, Sequence[Number]], dtype: str) -> Self:
-        """The rules of a request, which hold together.
+        """The rules of a request, combined.
 
         Args:
             rules: The values of each rule, by a name in ``MISSING_RULES``.
@@ -100,8 +100,8 @@ def _fit_rule(name: str, values: Sequence[Number], dtype: str) -> tuple[Number, 
         raise InvalidArgument("missing", f"has no rule {shown(name)}; the rules are {', '.join(MISSING_RULES)}")
     least, most = MISSING_RULES[name]
     if not least <= len(values) <= most:
-        expected = str(least) if least == most else f"{least} to {most}"
-        raise InvalidArgument(name, f"takes {expected} values, not {len(values)}")
+        expected = "1 value" if most == 1 else f"{least} values" if least == most else f"{least} to {most} values"
+        raise InvalidArgument(name, f"should have {expected}, and has {len(values)}")
     return tuple(_fit(name, value, dtype, index if most > 1 else None) for index, value in enumerate(values))
 
 
@@ -125,7 +125,7 @@ def _fit(name: str, value: Number, dtype: str, index: int | None = None) -> Numb
         return rounded + 0.0
     if isinstance(value, float):
         if not value.is_integer():
-            raise InvalidArgument(name, f"{value!r} is not a whole number, as {dtype} needs", index)
+            raise InvalidArgument(name, f"{value!r} is not an integer, as {dtype} requires", index)
         value = int(value)
     lowest, highest = (0, 1) if known.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     if not lowest <= value <= highest:

@@ -28,7 +28,7 @@ _ORIGIN_RE = re.compile(
 _HOST_RE = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]")
 _PATTERN_LABEL_RE = re.compile(r"\*|[a-z0-9_-]+")
 
-# WHATWG URL, section 3.5: the last label, a closing dot left out of account, is digits or a hexadecimal number.
+# WHATWG URL, section 3.5: the last label, apart from a closing dot, is digits or a hexadecimal number.
 _ENDS_IN_NUMBER_RE = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
 
 
@@ -55,7 +55,7 @@ class Origin:
         """
         scheme, host, port = _split(text)
         if not _HOST_RE.fullmatch(host):
-            raise ValueError("the host of an origin is a name or an address")
+            raise ValueError("the host of an origin should be a name or an address")
         return cls(scheme, host, port)
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class OriginPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The pattern that ``text`` writes; an origin is the pattern that matches only itself.
+        """The pattern of a text; an origin is the pattern that matches only itself.
 
         Raises:
             ValueError: The text is not an origin, a ``*`` is only a part of a label, or an address has a ``*`` or an
@@ -91,9 +91,9 @@ class OriginPattern:
         scheme, host, port = _split(text)
         labels = tuple(host.split("."))
         if not _HOST_RE.fullmatch(host) and not all(_PATTERN_LABEL_RE.fullmatch(label) for label in labels):
-            raise ValueError("the host of an origin is a name or an address, and * in it stands for a whole label")
+            raise ValueError("the host of an origin should be a name or an address, with * for whole labels only")
         if is_address(host) and not _is_plain_address(host):
-            raise ValueError("an address in an origin is four decimal numbers, or IPv6 in brackets, without *")
+            raise ValueError("an address in an origin should be four decimal numbers, or IPv6 in brackets, without *")
         return cls(scheme, labels, port)
 
     def __str__(self) -> str:
@@ -112,7 +112,7 @@ class OriginPattern:
         labels = origin.host.split(".")
         return (
             (self.scheme, self.port, len(self.labels)) == (origin.scheme, origin.port, len(labels))
-            and all(label in ("*", there) for label, there in zip(self.labels, labels, strict=True))
+            and all(mine in ("*", label) for mine, label in zip(self.labels, labels, strict=True))
             and (self.is_exact or not origin.is_address)
         )  # fmt: skip
 
@@ -136,11 +136,11 @@ def _split(text: str) -> tuple[str, str, int]:
     match = _ORIGIN_RE.fullmatch(text)
     if match is None or not match["host"].isascii():
         # The text is not repeated: it can be a misplaced secret.
-        raise ValueError("an origin is http://host[:port] or https://host[:port] and nothing else")
+        raise ValueError("an origin should be http://host[:port] or https://host[:port], without a path or a password")
     scheme, host = match["scheme"].lower(), match["host"].lower()
     port = int(match["port"] or _DEFAULT_PORTS[scheme])
     if port > _MAX_PORT:
-        raise ValueError(f"the port of an origin is {_MAX_PORT} at most")
+        raise ValueError(f"the port of an origin should be at most {_MAX_PORT}")
     if host.startswith("["):
         _ensure_ipv6(host[1:-1])
     return scheme, host, port
@@ -150,4 +150,4 @@ def _ensure_ipv6(text: str) -> None:
     try:
         ipaddress.IPv6Address(text)
     except ValueError:
-        raise ValueError("what stands in brackets in an origin is an IPv6 address") from None
+        raise ValueError("the host in the brackets of an origin should be an IPv6 address") from None

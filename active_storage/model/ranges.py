@@ -24,7 +24,7 @@ class ByteRange:
         if self.first is None and self.last is None:
             raise InvalidArgument("Range", "has neither a first nor a last byte")
         if any(bound is not None and bound < 0 for bound in (self.first, self.last)):
-            raise InvalidArgument("Range", "bounds cannot be negative")
+            raise InvalidArgument("Range", "has a negative bound")
         if self.first is not None and self.last is not None and self.last < self.first:
             raise InvalidArgument("Range", f"ends at byte {self.last}, before it starts at byte {self.first}")
 

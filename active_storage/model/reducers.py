@@ -1,4 +1,4 @@
-"""The table of reducers: the properties of each that do not need its arithmetic."""
+"""The table of reducers: the properties of each, apart from its arithmetic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The spec of a reduction: what to compute, from which elements, in which bytes.
+"""The spec of a reduction: what to compute, from which elements, and where their bytes are.
 
 Building a ``ReductionSpec`` validates it. One that exists is valid, so that nothing below the doors checks again.
 """
@@ -42,7 +42,7 @@ class ReductionSpec:
         missing: Which elements are missing; None if all are present.
         sum_dtype: The data type in which a ``sum`` is computed and returned, a name in ``SUM_DTYPES``; None for the
             reducer's own.
-        ddof: For ``var`` and ``std``: what is subtracted from the number of elements in the divisor.
+        ddof: For ``var`` and ``std``: the number that is subtracted from the number of elements in the divisor.
         range: The bytes of the object that hold the data, instead of ``offset`` and ``size``.
 
     Raises:
@@ -75,7 +75,8 @@ class ReductionSpec:
             object.__setattr__(self, "missing", self.missing.fitted(self.dtype))
         object.__setattr__(self, "sum_dtype", _normal_sum_dtype(self))
         if self.ddof and not REDUCERS[self.reducer].takes_ddof:
-            raise InvalidArgument("ddof", f"is not a parameter of {self.reducer}")
+            takers = ", ".join(name for name, rule in REDUCERS.items() if rule.takes_ddof)
+            raise InvalidArgument("ddof", f"is a parameter of {takers}, not of {self.reducer}")
         if abs(self.ddof) > _MAX_DDOF:
             raise InvalidArgument("ddof", f"should be from {-_MAX_DDOF} to {_MAX_DDOF}")
 
@@ -114,11 +115,11 @@ class ReductionSpec:
 
 def _ensure_kind(spec: ReductionSpec) -> None:
     if spec.reducer not in REDUCERS:
-        raise UnknownReducer(f"there is no reducer {shown(spec.reducer)}; there are {', '.join(REDUCERS)}")
+        raise UnknownReducer(f"unknown reducer {shown(spec.reducer)}; the reducers are {', '.join(REDUCERS)}")
     if spec.dtype not in DTYPES:
-        raise InvalidArgument("dtype", f"there is no data type {shown(spec.dtype)}; there are {', '.join(DTYPES)}")
+        raise InvalidArgument("dtype", f"unknown data type {shown(spec.dtype)}; the data types are {', '.join(DTYPES)}")
     if DTYPES[spec.dtype].kind not in REDUCERS[spec.reducer].kinds:
-        raise InvalidArgument("dtype", f"{spec.reducer} is not defined for {spec.dtype}")
+        raise InvalidArgument("dtype", f"{spec.reducer} is not defined for {spec.dtype} elements")
     if spec.byte_order not in _BYTE_ORDERS:
         raise InvalidArgument("byte_order", f"is {shown(spec.byte_order)}, not 'little' or 'big'")
     if spec.order not in _ORDERS:
@@ -133,7 +134,7 @@ def _ensure_bytes(spec: ReductionSpec) -> None:
     if spec.range is not None and (spec.offset or spec.size is not None):
         raise InvalidArgument("Range", "cannot be given together with offset or size")
     if spec.offset + (spec.size or 0) > MAX_BYTES:
-        raise InvalidArgument("size", "reaches beyond the largest object")
+        raise InvalidArgument("size", f"offset and size together should be at most {MAX_BYTES}")
 
 
 def _ensure_arrangement(spec: ReductionSpec) -> None:
@@ -142,12 +143,12 @@ def _ensure_arrangement(spec: ReductionSpec) -> None:
             raise InvalidArgument("shape", f"has {len(spec.shape)} dimensions; the maximum is {MAX_DIMENSIONS}")
         for index, size in enumerate(spec.shape):
             if size < 1:
-                raise InvalidArgument("shape", f"{size} should be 1 or more", index)
+                raise InvalidArgument("shape", f"is {size}, and should be 1 or more", index)
         data_bytes = math.prod(spec.shape) * spec.element_bytes
         if data_bytes > MAX_BYTES:
-            raise InvalidArgument("shape", f"has more than {MAX_BYTES} bytes")
+            raise InvalidArgument("shape", f"takes more than {MAX_BYTES} bytes, the maximum")
         if not spec.is_encoded and spec.offset + data_bytes > MAX_BYTES:
-            raise InvalidArgument("shape", "reaches beyond the largest object")
+            raise InvalidArgument("shape", f"offset and the bytes of the shape together should be at most {MAX_BYTES}")
         if spec.size is not None and not spec.is_encoded and spec.size != data_bytes:
             raise InvalidArgument("size", f"is {spec.size} bytes, and the elements of the shape take {data_bytes}")
     if spec.selection is not None and len(spec.selection) != spec.dimensions:
@@ -158,13 +159,14 @@ def _normal_axis(spec: ReductionSpec) -> tuple[int, ...] | None:
     if spec.axis is None:
         return None
     count = spec.dimensions
-    if any(not -count <= axis < count for axis in spec.axis):
-        raise InvalidArgument("axis", f"names an axis that is not in an array of {count} dimensions")
+    for axis in spec.axis:
+        if not -count <= axis < count:
+            raise InvalidArgument("axis", f"names axis {axis}, which an array of {count} dimensions does not have")
     normal = tuple(sorted(axis % count for axis in spec.axis))
     if len(set(normal)) != len(normal):
-        raise InvalidArgument("axis", "names an axis twice")
+        raise InvalidArgument("axis", "names the same axis twice")
     if REDUCERS[spec.reducer].one_axis and len(normal) != 1:
-        raise InvalidArgument("axis", f"should be a single axis for {spec.reducer}, or absent")
+        raise InvalidArgument("axis", f"should be one axis, or absent, for {spec.reducer}")
     return normal
 
 

@@ -16,7 +16,7 @@ _ELEMENT_SIZES = ("element_size", "elementsize")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of encoding, which reading undoes: a codec of ``CODECS`` and its parameters.
+    """A step of encoding, which is undone in reading: a codec of ``CODECS`` and its parameters.
 
     Attributes:
         id: A name in ``CODECS``. An alias is replaced by it.
@@ -36,7 +36,7 @@ class Step:
         object.__setattr__(self, "id", find_id(self.id))
         if self.id not in CODECS:
             known = ", ".join(FILTERS + COMPRESSIONS)
-            raise InvalidCodec(self.id, "id", f"there is no filter {shown(self.id)}; there are {known}")
+            raise InvalidCodec(self.id, "id", f"unknown codec {shown(self.id)}; the codecs are {known}")
         size = self.element_size
         if size is not None and not 1 <= size <= _MAX_ELEMENT_BYTES:
             raise InvalidCodec(self.id, "element_size", f"should be from 1 to {_MAX_ELEMENT_BYTES}")
@@ -52,7 +52,7 @@ class Step:
         rest = {key: value for key, value in members.items() if key not in _ELEMENT_SIZES}
         sizes = [members[key] for key in _ELEMENT_SIZES if key in members]
         if len(sizes) > 1 or any(type(size) is not int for size in sizes):
-            raise InvalidCodec(name, "element_size", "should be one whole number")
+            raise InvalidCodec(name, "element_size", "should be an integer, given once")
         return cls(name, sizes[0] if sizes else None, tuple(rest.items()))
 
     def value(self, name: str) -> Value | None:
@@ -64,11 +64,11 @@ def _normal_parameters(step: Step) -> tuple[tuple[str, Value], ...]:
     row = CODECS[step.id]
     values = dict(step.parameters)
     if len(values) != len(step.parameters):
-        raise InvalidCodec(step.id, "parameters", "contains a name twice")
+        raise InvalidCodec(step.id, "parameters", "contain a name twice")
     for name in values:
         if name not in row.parameters and name not in row.writer:
             known = ", ".join(("element_size", *row.parameters))
-            raise InvalidCodec(step.id, name, f"is not a parameter; there are {known}")
+            raise InvalidCodec(step.id, name, f"is not a parameter of this codec; the parameters are {known}")
     normal = []
     for name, parameter in row.parameters.items():
         if name not in values:

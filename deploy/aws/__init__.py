@@ -1,1 +1,1 @@
-"""The service as an AWS Lambda function: the template, its zip, and what a cold start costs."""
+"""The service as an AWS Lambda function: the template, the zip, and a measurement of cold starts."""

@@ -1,7 +1,7 @@
-"""What it costs to import the function from its zip, in a new process: ``python -m deploy.aws.cold``.
+"""Measures the import of the function from its zip, in new processes: ``python -m deploy.aws.cold``.
 
-The zip is of this machine's Python and processor, since it is run here. The disk's cache is warm and Lambda's
-processors are others: a measure of the code, not a promise of cold starts.
+The zip is built for the Python and the processor of this machine. The disk's cache is warm, and Lambda has other
+processors: the result is a measure of the code, and does not predict cold starts.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from deploy.aws.package import THIS_ARCH, THIS_PYTHON, install, write_zip
 
 _PROCESSES = 11
-# Isolated from this environment's packages; like Lambda's disk, the folder is not written to.
+# Isolated from the packages of this environment. No bytecode is written, since Lambda's disk is read-only.
 _ALONE = ("-I", "-S", "-B")
 _IMPORT = """
 import sys, time
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def import_seconds(folder: Path) -> float:
-    """How long a new process takes to import the function from a folder."""
+    """The time in which a new process imports the function from a folder."""
     command = [sys.executable, *_ALONE, "-c", _IMPORT, str(folder)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # noqa: S603
 

@@ -1,8 +1,8 @@
 """The zip of the AWS function: ``python -m deploy.aws.package``.
 
-The versions and hashes are those of requirements.txt, the wheels those of Lambda's Python and processor, whatever
-machine builds it. botocore comes along although Lambda has one, so that what was tested is what runs; of the services
-that it describes, S3 only. Two builds by one Python are the same to the byte.
+The versions and hashes are those of requirements.txt. The wheels are for Lambda's Python and processor, whatever
+machine builds the zip. It contains botocore, although Lambda has one, so that the tested version runs; of botocore's
+service models it contains S3's only. Two builds by the same Python are equal to the byte.
 """
 
 import argparse
@@ -20,31 +20,31 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[2]
 ZIP = ROOT / "build" / "lambda.zip"
 
-# template.yaml's.
+# As in template.yaml.
 PYTHON = "3.13"
-# The C library of Amazon Linux 2023, which that Python stands on, is newer: 2.34.
+# The glibc of Amazon Linux 2023, on which that Python runs, is newer: 2.34.
 PLATFORMS = {"x86_64": "x86_64-manylinux_2_28", "arm64": "aarch64-manylinux_2_28"}
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 THIS_ARCH = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
 
-# What Lambda takes: by upload, and unpacked.
+# Lambda's limits: for an upload, and unpacked.
 MAX_ZIPPED = 50 << 20
 MAX_UNZIPPED = 250 << 20
 
 _PACKAGES = ("active_storage", "handler")
-# The client's distribution and the service's: each names what its package imports.
+# The client's distribution and the service's: each lists the dependencies of its package.
 _PROJECTS = ("pyproject.toml", "handler/pyproject.toml")
-# What lies in a package's folder and is not of the package.
+# Files in a package's folder that do not belong to the package.
 _NOT_OF_THE_PACKAGE = ("pyproject.toml", "README.md", "LICENSE", "__pycache__")
-# Tests; what compilers and type checkers read; and what pip and uv write down of where and how they installed.
+# Tests, files for compilers and type checkers, and the records of pip and uv about the installation.
 _UNWANTED = ("**/tests", "**/*.a", "**/*.h", "**/*.pyi", "bin", "*.dist-info/RECORD", ".lock", "**/__pycache__")
 _BOTOCORE_SERVICE = "s3"
-# The first moment that a zip can name.
+# The earliest time that a zip can contain.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def main() -> int:
-    """Build the zip; the exit code, 1 where Lambda would not take it."""
+    """Build the zip, and return the exit code: 1 if it exceeds Lambda's limits."""
     parser = argparse.ArgumentParser(description="Build the zip of the AWS function.")
     parser.add_argument("--arch", choices=PLATFORMS, default="x86_64", help="the processor of the function")
     arch = parser.parse_args().arch
@@ -57,44 +57,44 @@ def main() -> int:
     zipped = ZIP.stat().st_size
     print(f"{ZIP.relative_to(ROOT)}: Python {PYTHON}, {arch}, {_mib(zipped)} zipped, {_mib(unzipped)} unzipped")
     if not has_bytecode:
-        print(f"without bytecode, for want of a Python {PYTHON}: cold starts will be slower")
+        print(f"without bytecode, since no Python {PYTHON} was found: cold starts will be slower")
     if zipped > MAX_ZIPPED or unzipped > MAX_UNZIPPED:
-        sys.stderr.write(f"Lambda takes {_mib(MAX_ZIPPED)} zipped and {_mib(MAX_UNZIPPED)} unzipped\n")
+        sys.stderr.write(f"Lambda accepts at most {_mib(MAX_ZIPPED)} zipped and {_mib(MAX_UNZIPPED)} unzipped\n")
         return 1
     return 0
 
 
 def install(folder: Path, python: str, arch: str) -> bool:
-    """Put the function and all it imports into a folder.
+    """Put the function and its dependencies into a folder.
 
     Args:
-        folder: Where to.
-        python: The Python that will run it, as ``3.13``.
+        folder: The folder.
+        python: The version of Python that will run the function, such as ``3.13``.
         arch: The processor, one of ``PLATFORMS``.
 
     Returns:
-        Whether bytecode could be added, for which a Python of that version must be on this machine.
+        Whether bytecode was added. This requires a Python of that version on this machine.
     """
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
-    wanted = [*requirements(), "-c", "requirements.txt"]
+    packages = [*requirements(), "-c", "requirements.txt"]
     wheels = ["--only-binary", ":all:", "--python-version", python, "--python-platform", PLATFORMS[arch]]
-    # Copied, not linked: what is written into the folder must not reach uv's cache.
-    _run([uv, "pip", "install", "--quiet", "--target", str(folder), "--link-mode", "copy", *wanted, *wheels])
+    # Copied, not linked: changes in the folder must not change uv's cache.
+    _run([uv, "pip", "install", "--quiet", "--target", str(folder), "--link-mode", "copy", *packages, *wheels])
     for package in _PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns(*_NOT_OF_THE_PACKAGE))
     _strip(folder)
     interpreter = sys.executable if python == THIS_PYTHON else _find_python(uv, python)
     if interpreter is None:
         return False
-    # Lambda's disk is read-only: what is not compiled here is compiled at every cold start. Hashes instead of times,
-    # and one order of sets, for the same bytes each time.
+    # Lambda's disk is read-only: modules without bytecode would be compiled at every cold start. Hashes instead of
+    # times, and a fixed order of sets, give the same bytes in each build.
     bytecode = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(folder), str(folder)]
     _run([interpreter, "-I", *bytecode], PYTHONHASHSEED="0")
     return True
 
 
 def requirements() -> list[str]:
-    """What both distributions require, without the extras, and without the client, which is copied from this tree."""
+    """The dependencies of both distributions, without the extras, and without the client, which is copied."""
     projects = [tomllib.loads((ROOT / path).read_text())["project"] for path in _PROJECTS]
     names = tuple(project["name"] for project in projects)
     required = [requirement for project in projects for requirement in project["dependencies"]]
@@ -102,7 +102,7 @@ def requirements() -> list[str]:
 
 
 def write_zip(folder: Path, target: Path) -> None:
-    """Zip what is in a folder, without times, owners, or the order of a disk."""
+    """Zip the files of a folder, in sorted order, without times and owners."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in _files(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EPOCH)
@@ -126,7 +126,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _find_python(uv: str, version: str) -> str | None:
-    # What is asked for is ours alone.
+    # All arguments come from this module.
     found = subprocess.run(  # noqa: S603
         [uv, "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False
     )

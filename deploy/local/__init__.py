@@ -1,5 +1,5 @@
-"""A whole deployment on one machine, for the demo, the tests and the benchmarks.
+"""A complete deployment on one machine, for the demo, the tests and the benchmarks.
 
-Everything listens on loopback only, runs as child processes, and is gone when its ``with`` block ends. The keys are the
-demo's, known to everybody, so nothing here may serve data that matters.
+All programs listen on loopback only, run as child processes, and end with their ``with`` blocks. The keys are public,
+so that nothing here may serve private data.
 """

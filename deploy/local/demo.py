@@ -1,8 +1,9 @@
-"""The whole thing in one command: a store, the test data, the service, and the seed's boto3 program against them.
+"""The demo: starts a store with test data and the service, and reduces every object with boto3.
 
-``python -m deploy.local.demo`` asks for count, min, max and sum of every object, lets numpy judge the answers by the
-same bytes, and prints what travelled; it exits 1 if a single byte differs. With ``--serve`` it asks nothing, prints
-what to try, and runs until Ctrl+C. What numpy says is decided here, and by nothing of the service's.
+``python -m deploy.local.demo`` requests count, min, max and sum of every object, compares the results with numpy's for
+the same bytes, and prints the sizes of objects and results; it exits with 1 if a byte differs. With ``--serve`` it
+sends no requests, prints examples, and runs until Ctrl+C. The expected results are computed here, without code of the
+service.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from deploy.local.store import DEMO_KEY, REGION, Store, seaweedfs
 
 REDUCERS = ("count", "min", "max", "sum")
 
-# Where README and seed expect the two, taken by --serve when nobody else has them.
+# The ports in the README. --serve uses them if they are free.
 SERVICE_PORT = 8000
 STORE_PORT = 9000
 
@@ -37,7 +38,7 @@ store     {store}   (SeaweedFS, bucket {bucket})
 keys      {key} / {key}
 log       {log}
 
-# What the service can do:
+# The service's discovery document:
 curl -sSf -w '\\n' {service}/.well-known/s3-active-storage
 
 # A reduction in Python, from the project's folder:
@@ -56,7 +57,7 @@ data = s3.Object("max", "float32/{bucket}/temperatures-float32.dat").get()["Body
 print(np.frombuffer(data, dtype="float32"))
 END
 
-# With curl: a link signed for the store, sent to the service with the reduction in front of its path:
+# With curl: a link presigned for the store, sent to the service with the reduction in front of its path:
 link=$(.venv/bin/python -c 'from deploy.local.store import Store; print(Store("{store}").client()
     .generate_presigned_url("get_object", Params=dict(Bucket="{bucket}", Key="data-float32.dat")))')
 curl -sSf "{service}/sum/float32${{link#{store}}}" | od -A n -t f4
@@ -66,13 +67,13 @@ Ctrl+C stops both."""
 
 @dataclass(frozen=True)
 class Row:
-    """One reduction, as the service and numpy have it.
+    """One reduction, by the service and by numpy.
 
     Attributes:
         sample: The object.
-        reducer: What was asked of it.
-        received: The answer, byte for byte.
-        expected: What numpy says of the same bytes.
+        reducer: The reducer.
+        received: The service's result, as bytes.
+        expected: numpy's result for the same bytes.
     """
 
     sample: Sample
@@ -82,20 +83,23 @@ class Row:
 
     @property
     def is_equal(self) -> bool:
-        """Whether not one byte differs."""
+        """Whether all bytes are equal."""
         return self.received == self.expected.tobytes()
 
     def format_received(self) -> str:
-        """The answer as a number, if it is one number."""
+        """The service's result as a number; its size if it is not a single number."""
         if len(self.received) != self.expected.itemsize:
             return f"{len(self.received)} bytes"
         return str(np.frombuffer(self.received, dtype=self.expected.dtype)[0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the exit code, 1 where the service and numpy differ or where something does not start."""
-    parser = argparse.ArgumentParser(prog="python -m deploy.local.demo", description="Reductions in front of a store.")
-    parser.add_argument("--serve", action="store_true", help="run until Ctrl+C, and say what to try")
+    """Run the demo, and return the exit code: 1 if the service and numpy differ, or if a program does not start."""
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local.demo",
+        description="Reduce sample data on a store, and compare the results with numpy's.",
+    )
+    parser.add_argument("--serve", action="store_true", help="run until Ctrl+C, and print examples")
     options = parser.parse_args(arguments)
     try:
         with ending_in_order():
@@ -108,18 +112,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def numpy_result(reducer: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What the service must answer, to the last bit, as an array of no dimensions."""
+    """The result that the service must return, to the last bit, as an array of no dimensions."""
     if reducer == "count":
         return np.asarray(array.size, dtype="<i8")
     if reducer == "sum" and array.dtype.kind == "f":
         return np.asarray(array.sum(dtype=np.float64)).astype(array.dtype)
-    # numpy would widen a sum of small integers; the service answers in the data's own type, and wraps.
+    # numpy would widen a sum of small integers. The service sums in the data type of the elements, which wraps.
     result = array.sum(dtype=array.dtype) if reducer == "sum" else getattr(array, reducer)()
     return np.asarray(result, dtype=array.dtype)
 
 
 def compare(store: Store, endpoint: str) -> Iterator[Row]:
-    """Each of ``REDUCERS`` of every object, asked of the service as the seed does, and of numpy."""
+    """Each of ``REDUCERS`` of every object, by the service through boto3, and by numpy."""
     plain, active = store.client(), _active_storage(store, endpoint)
     for sample in SAMPLES:
         data = plain.get_object(Bucket=BUCKET, Key=sample.key)["Body"].read()
@@ -130,7 +134,7 @@ def compare(store: Store, endpoint: str) -> Iterator[Row]:
 
 
 def _active_storage(store: Store, endpoint: str) -> Any:
-    """The seed's boto3 resource; a proxy of this shell's is not asked for what is on loopback."""
+    """A boto3 resource of the service. It ignores the shell's network proxy, since the service is on loopback."""
     S3ActiveStorageV4Auth.register()
     return boto3.resource(
         "s3",
@@ -165,18 +169,18 @@ def _serve() -> int:
             flush=True,
         )
         gone = wait_while_listening(store.endpoint, endpoint)
-    raise RuntimeError(f"{gone} no longer answers")
+    raise RuntimeError(f"{gone} no longer accepts connections")
 
 
 @contextmanager
 def _everything(store_port: int | None = None, service_port: int | None = None) -> Iterator[tuple[Store, str, Path]]:
-    """The store with the test data, the service's endpoint, and its log while it runs."""
+    """The store with the test data, the endpoint of the service, and the path of its log."""
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="active-storage-"))
         log = Path(folder) / "service.log"
         store = stack.enter_context(seaweedfs(port=store_port))
         write_samples(store)
-        # Signatures are for the name that the docs use; the JSON interface is given either.
+        # Clients sign for the name that the docs use. The JSON interface may use both names.
         public = store.readers_endpoint
         settings = {
             "ACTIVE_STORAGE_S3_PUBLIC_ENDPOINT": public,
@@ -188,7 +192,7 @@ def _everything(store_port: int | None = None, service_port: int | None = None) 
 def _preferred_port(port: int) -> int | None:
     if is_free(port):
         return port
-    print(f"port {port} is taken, so a free one is used in its place")
+    print(f"port {port} is in use; another port is used instead")
     return None
 
 

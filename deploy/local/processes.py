@@ -1,10 +1,10 @@
-"""Child processes on loopback: free ports, waiting until ready, and leaving nothing behind.
+"""Child processes on loopback: free ports, waiting until a program is ready, and stopping it with its children.
 
-Here live the mechanics that every started program shares; which programs there are, and with which options, is not
-known here. A running program has a process group of its own, so that Ctrl+C in a terminal reaches Python alone, which
-then stops its children in order, and so that its own children (gunicorn's workers) can be ended with it. SIGTERM and
-SIGHUP would end Python on the spot and orphan them; while a program runs they raise ``SystemExit`` instead. Only
-SIGKILL of Python itself cannot be helped.
+This module has the code that all programs share; the programs and their options are elsewhere. Each program runs in its
+own process group. Ctrl+C in a terminal then reaches Python only, which stops its children in order, and a program is
+stopped together with its own children (gunicorn's workers). SIGTERM and SIGHUP would end Python at once and leave the
+programs running. Therefore they raise ``SystemExit`` while a program runs. After a SIGKILL of Python, the programs keep
+running.
 """
 
 import http.client
@@ -25,24 +25,25 @@ from urllib.parse import urlsplit
 
 LOOPBACK = "127.0.0.1"
 
-# How often to ask whether a program is ready: they take half a second to two.
+# The interval of the checks whether a program is ready. Programs take half a second to two seconds.
 _POLL_SECONDS = 0.02
-# How long one question may take, so that a program that accepts and says nothing does not stop the clock.
+# The timeout of one check, for a program that accepts a connection and does not reply.
 _QUESTION_SECONDS = 2.0
-# How long to look away while waiting for Ctrl+C.
+# The interval of the checks whether the endpoints still accept connections.
 _WATCH_SECONDS = 1.0
-# How much of a log a person wants to see in an error.
+# The part of a log, from its end, that an error message contains.
 _TAIL_BYTES = 4096
 
-# What ends Python without unwinding, unless it is handled.
+# The signals that end Python without unwinding, unless they are handled.
 _DEADLY_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct loopback ports that nobody uses now.
+    """Distinct free ports of loopback.
 
-    All are held until the last is found, so that none is given twice. They are released before they are used; Linux
-    keeps that gap safe enough, since it gives odd ports to whoever binds any and even ones to outgoing connections.
+    All are bound until the last is found, so that no port is returned twice. They are free again when the function
+    returns, and another program could take one. This is unlikely on Linux, which gives odd ports to servers that bind
+    any port, and even ones to outgoing connections.
     """
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -54,7 +55,7 @@ def free_ports(count: int) -> list[int]:
 def is_free(port: int) -> bool:
     """Whether a program could listen on this loopback port now."""
     with socket.socket() as probe:
-        # As servers do: connections of a server that is gone, still in TIME_WAIT, do not hold the port.
+        # As servers do: connections in TIME_WAIT, of a server that has ended, then do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -64,22 +65,22 @@ def is_free(port: int) -> bool:
 
 
 def take_port(port: int | None) -> int:
-    """The port asked for, or any free one when none is.
+    """The port if it is free; any free port for None.
 
     Raises:
-        RuntimeError: Somebody else listens on the port asked for.
+        RuntimeError: The port is in use or not allowed.
     """
     if port is None:
         return free_ports(1)[0]
     if not is_free(port):
-        raise RuntimeError(f"port {port} of {LOOPBACK} is taken or not allowed; choose another")
+        raise RuntimeError(f"port {port} of {LOOPBACK} is in use or not allowed; choose another")
     return port
 
 
 def http_status(url: str) -> int | None:
-    """The status that a plain GET of a URL is answered with, None when nobody answers.
+    """The status of a plain GET of a URL; None without a reply.
 
-    ``http.client``, since it alone takes no proxy from the environment.
+    ``http.client`` is used because it ignores network proxies in the environment.
     """
     parts = urlsplit(url)
     with closing(http.client.HTTPConnection(parts.netloc, timeout=_QUESTION_SECONDS)) as connection:
@@ -91,7 +92,7 @@ def http_status(url: str) -> int | None:
 
 
 def wait_while_listening(*endpoints: str) -> str:
-    """Wait until an endpoint no longer takes connections, and say which; Ctrl+C ends the wait as it ends anything."""
+    """Wait until an endpoint no longer accepts connections, and return it. Ctrl+C raises ``KeyboardInterrupt``."""
     while True:
         for endpoint in endpoints:
             if not _accepts(endpoint):
@@ -113,14 +114,14 @@ class Program:
     """A program to run.
 
     Attributes:
-        name: What to call it in an error.
+        name: Its name in error messages.
         command: The program and its arguments.
-        env: Its whole environment, nothing is inherited; not shown, since it may hold keys.
-        ready: Asked again and again until it says yes.
-        cwd: Where it runs, here when not given.
-        log: The file that its output is added to; when not given, it is only kept for an error's text.
-        timeout_seconds: How long it may take to become ready.
-        grace_seconds: How long it may take to end after SIGTERM, before SIGKILL.
+        env: Its whole environment; nothing is inherited. ``repr`` does not show it, since it can contain keys.
+        ready: Returns whether the program is ready. It is called repeatedly.
+        cwd: Its working directory; None for the current one.
+        log: The file to which its output is appended; None to keep the output for error messages only.
+        timeout_seconds: The maximum time until it is ready.
+        grace_seconds: The time between SIGTERM and SIGKILL.
     """
 
     name: str
@@ -135,13 +136,13 @@ class Program:
 
 @contextmanager
 def running(program: Program) -> Iterator[subprocess.Popen[bytes]]:
-    """A program, from the moment it is ready until the end of the block, when it is stopped with all it started.
+    """Start a program, and wait until it is ready. At the end of the block it is stopped together with its children.
 
     Raises:
-        RuntimeError: It ended before it was ready, or was not ready in time. The text holds the end of its log.
+        RuntimeError: It ended before it was ready, or was not ready in time. The message has the end of its log.
     """
     with ending_in_order(), _open_log(program.log) as output:
-        # A program's arguments come from this package alone, and no shell reads them.
+        # All arguments come from this package, and no shell is used.
         process = subprocess.Popen(  # noqa: S603
             program.command,
             env=program.env,
@@ -167,8 +168,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], program: Program, output
             raise RuntimeError(f"{program.name} was not ready in {program.timeout_seconds:g} seconds{_tail(output)}")
         time.sleep(_POLL_SECONDS)
     if process.poll() is not None:
-        # It lost its port to somebody in the meantime, who then said yes in its place.
-        raise RuntimeError(f"{program.name} ended, and another answers at its address{_tail(output)}")
+        # Another program took its port and replied instead.
+        raise RuntimeError(f"{program.name} ended, and another program uses its port{_tail(output)}")
 
 
 def _stop(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
@@ -177,7 +178,7 @@ def _stop(process: subprocess.Popen[bytes], grace_seconds: float) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(grace_seconds)
     finally:
-        # Always, for what the program started and did not end; and at once when a second Ctrl+C cuts the wait short.
+        # Always, since children of the program may still run. A second Ctrl+C during the wait leads here at once.
         _signal_group(process, signal.SIGKILL)
         process.wait()
 
@@ -188,7 +189,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 
 def _open_log(log: Path | None) -> BinaryIO:
-    """For adding to and for reading back. The program writes through the same description, always at the end."""
+    """A file for appending and for reading. The program writes through the same descriptor, always at the end."""
     return tempfile.TemporaryFile("a+b", buffering=0) if log is None else log.open("a+b", buffering=0)
 
 
@@ -200,10 +201,10 @@ def _tail(output: BinaryIO) -> str:
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """While open, SIGTERM and SIGHUP raise ``SystemExit``, unless they are handled already.
+    """Inside the block, SIGTERM and SIGHUP raise ``SystemExit``, unless they are handled already.
 
-    ``running`` opens it too; a main program opens it around all it does, so that its own cleaning up is covered as
-    well. Python lets only the main thread change this; a program started by another one relies on it.
+    ``running`` enters it too. A main program enters it around all its work, so that its own cleanup is covered. Python
+    allows signal handlers to be set in the main thread only; in other threads this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -219,6 +220,6 @@ def ending_in_order() -> Iterator[None]:
 
 
 def _exit_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    # Once is enough, and the way out takes a bounded time: who sends it twice must not break off the cleaning up.
+    # Further signals are ignored, so that they do not interrupt the cleanup, which takes a limited time.
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)

@@ -1,7 +1,8 @@
-"""The object stores as programs for a terminal: what ``bin/store-run`` and ``bin/minio-run`` start.
+"""The object stores as command-line programs, which ``bin/store-run`` and ``bin/minio-run`` start.
 
-Here are the options, the words and the exit codes; how a store is started is in ``store.py``. Both make the bucket of
-the test data and run until Ctrl+C. Exit codes: 0 after Ctrl+C, 1 when the store ends by itself, 2 when it cannot start.
+This module has the options, the messages and the exit codes; ``store.py`` starts the stores. Both programs create the
+bucket with the test data and run until Ctrl+C. Exit codes: 0 after Ctrl+C, 1 if the store ends by itself, 2 if it
+cannot start.
 """
 
 import argparse
@@ -17,12 +18,12 @@ from deploy.local.store import DEMO_KEY, Store, find_docker, find_minio, minio, 
 DEFAULT_PORT = 9000
 
 _NO_MINIO = """\
-There is no MinIO here: no program named by the variable MINIO, none called minio on PATH, and no Docker that answers.
-Install one of them, or run bin/store-run: the same data in SeaweedFS, which `make install` has installed."""
+MinIO was not found: the variable MINIO is not set, there is no program minio on PATH, and Docker does not run.
+Install one of them, or run bin/store-run, which has the same data in SeaweedFS; `make install` has installed it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the store that the arguments name, until Ctrl+C; the exit code."""
+    """Run the store in the arguments until Ctrl+C, and return the exit code."""
     options = _parse(arguments)
     try:
         with ending_in_order(), _STORES[options.store](options.dir, options.port) as store:
@@ -57,10 +58,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     store, *rest = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog=_PROGRAMS[store],
-        description="Run an object store with the test data on this machine, for this machine only, until Ctrl+C.",
+        description="Run an object store with the test data, on loopback only, until Ctrl+C.",
     )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="where it listens (default: %(default)s)")
-    parser.add_argument("--dir", type=Path, help="where its data stays (default: nowhere, it is gone at the end)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="the port to listen on (default: %(default)s)")
+    parser.add_argument("--dir", type=Path, help="the folder for its data (default: a temporary one)")
     options = parser.parse_args(rest)
     options.store = store
     return options
@@ -72,7 +73,7 @@ def _greeting(store: Store, directory: Path | None) -> str:
             f"endpoint  {store.readers_endpoint}, on this machine only",
             f"keys      {DEMO_KEY} / {DEMO_KEY}",
             f"bucket    {BUCKET}, {len(SAMPLES)} objects: {SAMPLES[0].key} ... {SAMPLES[-1].key}",
-            f"data      {directory or 'temporary, gone at the end; --dir keeps it'}",
+            f"data      {directory or 'temporary, removed at the end; --dir keeps it'}",
             "Ctrl+C stops it.",
         ]
     )

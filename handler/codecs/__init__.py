@@ -1,16 +1,16 @@
 """Codecs: from stored bytes to the bytes that were encoded, in bounded memory. One class or function for each codec.
 
-This folder has the compression libraries, the formats around their data, the translation of their errors, and the
-limits of memory. ``chain.py`` undoes the steps of a spec in their order. Nothing here knows where bytes come from.
+This folder wraps the compression libraries: the formats around their data, the translation of their errors, and the
+limits of memory. ``chain.py`` undoes the steps of a spec in reverse order. Nothing here knows where bytes come from.
 
-- A *decoder* is a ``Readable`` around another one. It decodes into the caller's buffer, up to the limit that it was
-  built with, and reports the end of the data only after it verified the end. ``base.py`` has the two kinds.
+- A *decoder* is a ``Readable`` around another one. It decodes into the caller's buffer, up to its limit. It reports the
+  end of the data only after it has verified the end. ``base.py`` has the two kinds.
 - All other codecs are *undone* in memory, in one call, whether HDF5 calls them a filter or a compression. ``undo``
   takes the data and the ``StepContext``, and accounts for the memory that it allocates. Its docstring says whether it
   copies, and it never changes its input. The last step before the reduction is undone while it is read, if that needs
-  no memory beside the data.
-- Faulty data raises ``UndecodableData``, which names the codec: the object is at fault, not the store. Too much data
-  raises ``EntityTooLarge``.
+  no additional memory.
+- Invalid data raises ``UndecodableData``, which names the codec: the object is at fault, not the store. Data that
+  decodes to more bytes than the limit raises ``EntityTooLarge``.
 
 Limit: a codec without a checksum (lz4, blosc, blosc2, often zstd) decodes some damaged data to wrong bytes.
 """
@@ -53,8 +53,8 @@ class Implementation:
     Attributes:
         decoder: Decodes a stream of bytes, for codecs that stream or have the decoded size in a header.
         undo: Undoes the step in memory, in one call.
-        undo_reading: Undoes the step while it is read: makes a ``Readable`` of as many bytes, from the data and the
-            size of an element. Such a step has ``undo`` as well.
+        undo_reading: Undoes the step while it is read: makes a ``Readable`` of the same number of bytes, from the data
+            and the size of an element. Such a step has ``undo`` as well.
     """
 
     decoder: type[Decoder] | None = None
@@ -67,7 +67,7 @@ class Implementation:
         return self.decoder is None and self.undo is None
 
 
-# One row a codec, by its id in ``active_storage.model.codecs.CODECS``, which says what a caller can ask of it.
+# One row for each codec, by its id in ``active_storage.model.codecs.CODECS``, which lists the parameters.
 IMPLEMENTATIONS: Mapping[str, Implementation] = MappingProxyType(
     {
         "gzip": Implementation(decoder=GzipDecoder),

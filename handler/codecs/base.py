@@ -1,13 +1,13 @@
 """The interface of decoders, and its two kinds.
 
-A ``StreamDecoder`` reads and decodes the data in pieces, never more than was asked for: its memory does not grow with
-the data. A ``BlockDecoder`` is for formats that are decoded in one call: it holds the stored data, reads the decoded
-size from a header, and allocates only then.
+A ``StreamDecoder`` reads and decodes the data in pieces, as they are read from it: its memory does not grow with the
+data. A ``BlockDecoder`` is for formats that are decoded in one call: it holds the stored data, reads the decoded size
+from a header, and allocates after that.
 
-The rules of all decoders are in this file: at most ``limit_bytes`` come out, memory is accounted for, the end is
+This file enforces the rules of all decoders: at most ``limit_bytes`` are decoded, memory is accounted for, the end is
 verified before it is reported, and a library's error becomes ``UndecodableData`` (``translated``). The file of a codec
-knows only its library and its header. A library's error stays as the cause: it tells about the data, never about the
-caller.
+handles only its library and its header. A library's error is kept as the cause: it describes the data and contains
+nothing about the caller.
 """
 
 from abc import ABC, abstractmethod
@@ -25,8 +25,9 @@ from active_storage.model.dtypes import ByteOrder
 from active_storage.model.steps import Step
 from handler.codecs.readable import MemoryReader, Readable, fill
 
-# The size in which a stream is read and decoded. Each piece costs calls and a turn of the interpreter's lock. With
-# 64 KiB, eight zlib chunks at a time took 15 % longer, and one alone 5 %; with 512 KiB none is faster.
+# The size of the pieces in which a stream is read and decoded. Each piece costs calls, and releases and takes the
+# interpreter's lock. With 64 KiB, eight zlib chunks at a time took 15 % longer, and one alone 5 %; 512 KiB is not
+# faster.
 PIECE_BYTES = 256 * 1024
 
 
@@ -35,7 +36,7 @@ class Budget:
     """The limits of decoding.
 
     Attributes:
-        limit_bytes: The most bytes that may come out of a codec.
+        limit_bytes: The maximum number of bytes that a codec may decode to.
         hold: Accounts for a number of bytes of memory, or raises.
         check: Raises if the request has ended. It is called between pieces, since a few stored bytes can take long to
             decode.
@@ -48,12 +49,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a codec needs to undo a step, beside the data.
+    """The input of a codec, in addition to the data.
 
     Attributes:
         step: The codec's id and its parameters.
         dtype: The data type before the step was applied, with its byte order.
-        byte_order: The byte order of data types that name none.
+        byte_order: The byte order of data types whose names have none.
         likely_bytes: The likely size of the data before the step was applied, in bytes; not a limit.
         budget: The limits of memory and time.
     """
@@ -72,13 +73,13 @@ class StepContext:
     def integer(self, name: str) -> int:
         """The value of a parameter that is an integer."""
         value = self.step.value(name)
-        assert isinstance(value, int)  # noqa: S101  # the table of codecs sees to it
+        assert isinstance(value, int)  # noqa: S101  # the table of codecs checks it
         return value
 
     def number(self, name: str) -> float:
         """The value of a parameter that is a number, an int or a float."""
         value = self.step.value(name)
-        assert isinstance(value, int | float)  # noqa: S101  # the table of codecs sees to it
+        assert isinstance(value, int | float)  # noqa: S101  # the table of codecs checks it
         return value
 
     def allocate(self, size: int) -> memoryview:
@@ -98,8 +99,8 @@ class StepContext:
 
         If its name has no byte order, it has that of the request.
         """
-        given = (self.step.value(name) for name in names)
-        name = next((name for name in given if isinstance(name, str)), None)
+        values = (self.step.value(name) for name in names)
+        name = next((value for value in values if isinstance(value, str)), None)
         if name is None:
             return self.dtype
         return np.dtype(name) if name[0] in "<>" else np.dtype(name).newbyteorder(self.byte_order)
@@ -114,15 +115,17 @@ class StepContext:
 
 
 def read_cd_values(context: StepContext, least: int, count: int) -> list[int]:
-    """The first ``count`` values of HDF5's for a filter, of which ``least`` must be given; others are 0.
+    """The first ``count`` of HDF5's values for a filter. At least ``least`` are required; absent ones are 0.
 
     Raises:
-        InvalidArgument: There are fewer.
+        InvalidArgument: There are fewer than ``least``.
     """
-    given = context.step.value("cd_values")
-    values = list(given) if isinstance(given, tuple) else []
+    parameter = context.step.value("cd_values")
+    values = list(parameter) if isinstance(parameter, tuple) else []
     if len(values) < least:
-        raise InvalidArgument("filters", f"{context.step.id}: cd_values are {len(values)}, not {least} or more")
+        raise InvalidArgument(
+            "filters", f"{context.step.id}: cd_values should have {least} or more values, and has {len(values)}"
+        )
     return [*values, *[0] * count][:count]
 
 
@@ -132,10 +135,10 @@ def too_large(codec: str, limit_bytes: int) -> EntityTooLarge:
 
 
 def load(codec: str, module: str, library: str) -> Any:
-    """The module of a library that only some installations have.
+    """The module of an optional library.
 
     Raises:
-        CodecNotInstalled: It is not there.
+        CodecNotInstalled: The library is not installed.
     """
     try:
         return import_module(module)
@@ -144,15 +147,15 @@ def load(codec: str, module: str, library: str) -> Any:
 
 
 class Decoder(ABC):
-    """Reads compressed data, and is read as what it decodes to.
+    """A ``Readable`` of the decoded bytes of compressed data.
 
-    Once it has raised, a decoder is not to be asked again. No decoder is shared by threads; any number of them may
-    run side by side.
+    A decoder that has raised must not be read again. Threads must not share a decoder; several decoders can run in
+    parallel.
 
     Args:
         stored: The compressed bytes and nothing else.
-        stored_bytes: How many they are.
-        budget: What it may cost. What it holds beside the bytes that it gives is accounted for there.
+        stored_bytes: The number of compressed bytes.
+        budget: The limits. Memory that the decoder holds, apart from the caller's buffer, is accounted for there.
     """
 
     codec: ClassVar[str]
@@ -167,15 +170,17 @@ class Decoder(ABC):
     @property
     @abstractmethod
     def decoded_bytes(self) -> int | None:
-        """How many bytes will come out, where a header tells; None where nothing does."""
+        """The number of decoded bytes, from a header; None if the format does not store it."""
 
     @abstractmethod
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; 0 only where the data ended, its checksum was right, and nothing follows it.
+        """Fill some of ``buffer`` and return the number of bytes.
+
+        It returns 0 only at the end of the data, after it has verified the checksum and that no bytes follow.
 
         Raises:
-            UndecodableData: The data is cut short, damaged, or followed by something else.
-            EntityTooLarge: More would come out than the limit.
+            UndecodableData: The data is truncated, damaged, or followed by other bytes.
+            EntityTooLarge: The decoded data is larger than the limit.
         """
 
     def _too_large(self) -> EntityTooLarge:
@@ -184,11 +189,15 @@ class Decoder(ABC):
 
 @contextmanager
 def translated(codec: str, *errors: type[Exception]) -> Iterator[None]:
-    """Turn a library's ``errors`` into ours, as their cause.
+    """Translate the errors of a library to ours, and keep them as the cause.
+
+    Args:
+        codec: The id of the codec.
+        *errors: The classes that the library raises for invalid data.
 
     Raises:
-        UndecodableData: The library raised one of them.
-        EntityTooLarge: It found no memory for what the data asks for.
+        UndecodableData: The library raised one of ``errors``.
+        EntityTooLarge: The library could not allocate memory.
     """
     try:
         yield
@@ -200,45 +209,46 @@ def translated(codec: str, *errors: type[Exception]) -> Iterator[None]:
 
 def cut_short(codec: str) -> UndecodableData:
     """The error for data that ends too early."""
-    return UndecodableData(codec, "the data is cut short")
+    return UndecodableData(codec, "the data is truncated")
 
 
 def followed(codec: str) -> UndecodableData:
-    """The error for data that goes on after its end."""
-    return UndecodableData(codec, "something follows the end of the data")
+    """The error for bytes after the end of the data."""
+    return UndecodableData(codec, "other bytes follow the end of the data")
 
 
 # Streams
 
 
 class Decompressor(Protocol):
-    """What decodes one stream: the interface of ``bz2.BZ2Decompressor``, which all the libraries used have copied.
+    """Decodes one stream. The interface is that of ``bz2.BZ2Decompressor``, which all the libraries used here have.
 
-    It keeps what it was given and has not used yet, which is never more than a piece.
+    It keeps input that it has not used yet, which is at most one piece.
     """
 
     @property
     def eof(self) -> bool:
-        """Whether the stream has ended, and its checksum was right."""
+        """Whether the stream has ended, with a correct checksum."""
 
     @property
     def needs_input(self) -> bool:
-        """Whether it has used what it was given."""
+        """Whether it has used all its input."""
 
     @property
     def unused_data(self) -> bytes:
-        """What it was given after the end of the stream."""
+        """The input after the end of the stream."""
 
     def decompress(self, data: bytes | memoryview, max_length: int, /) -> bytes:
-        """Take in ``data`` after what is left of the last; at most ``max_length`` bytes."""
+        """Append ``data`` to the unused input, and return at most ``max_length`` decoded bytes."""
 
 
 class StreamDecoder(Decoder):
-    """Decodes piece by piece: holds two pieces and what the decompressor looks back on, whatever the size of the data.
+    """Decodes piece by piece. It holds two pieces and the decompressor's window, whatever the size of the data.
 
     Attributes:
-        errors: What the library raises of data that is not as it should be.
-        window_bytes: How far a decompressor looks back at most. It touches that memory only as far as it has come.
+        errors: The classes that the library raises for invalid data.
+        window_bytes: The maximum size of a decompressor's window: the decoded bytes that later data can refer to. A
+            decompressor touches no more of it than it has decoded.
     """
 
     errors: ClassVar[tuple[type[Exception], ...]]
@@ -252,17 +262,17 @@ class StreamDecoder(Decoder):
         self._head: bytes | memoryview = b""
         self._decompressor: Decompressor | None = None
         self._room_bytes = budget.limit_bytes
-        # Since the decompressor began, and the most so far that one looked back on.
+        # The bytes decoded by the current decompressor, and the window memory that is accounted for.
         self._come_bytes = self._held_window_bytes = 0
 
     @property
     def decoded_bytes(self) -> None:
-        """Not known: where a header tells the size of a stream, another may follow."""
+        """None: even if a header has the size of a stream, another stream can follow."""
         return
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Decode once into ``buffer``, see ``Decoder.readinto``."""
-        # One byte more than the limit allows: if it comes, it is too much; if it does not, the end was verified.
+        """Decode one piece into ``buffer``; see ``Decoder.readinto``."""
+        # One byte more than the limit. If it is decoded, the data is too large; if not, the end has been verified.
         most = min(len(buffer), PIECE_BYTES, self._room_bytes + 1)
         while most and (decompressor := self._open_decompressor()):
             piece = self._decode(decompressor, most)
@@ -276,7 +286,7 @@ class StreamDecoder(Decoder):
         return 0
 
     def _hold_window(self, piece_bytes: int) -> None:
-        """Account for the window of the decompressor, which grows with the data; only one exists at a time."""
+        """Account for the window of the decompressor, which grows with the data. There is one at a time."""
         self._come_bytes += piece_bytes
         added = min(self._come_bytes, self.window_bytes) - self._held_window_bytes
         if added > 0:
@@ -285,10 +295,10 @@ class StreamDecoder(Decoder):
 
     @abstractmethod
     def _start(self, first: int, /) -> Decompressor:
-        """What decodes a stream whose first byte is ``first``."""
+        """The decompressor for a stream whose first byte is ``first``."""
 
     def _repeat(self, first: int, /) -> Decompressor | None:
-        """What decodes another stream after one that has ended; None where the format has no other."""
+        """The decompressor for a stream that follows another one; None if the format does not allow one."""
         return self._start(first)
 
     def _open_decompressor(self) -> Decompressor | None:
@@ -314,7 +324,7 @@ class StreamDecoder(Decoder):
             data = self._read()
         with translated(self.codec, *self.errors):
             piece = decompressor.decompress(data, most)
-        # Without input a decompressor may still have output; with neither, there was to be more.
+        # A decompressor can have output without new input. With neither, before its end, the data is truncated.
         if is_hungry and not data and not piece and not decompressor.eof:
             raise cut_short(self.codec)
         return piece
@@ -327,10 +337,11 @@ class StreamDecoder(Decoder):
 
 
 class BlockDecoder(Decoder):
-    """Decodes in one go: holds what is stored, and what came out of it until it was read.
+    """Decodes in one call. It holds the stored data, and the decoded data until that has been read.
 
-    It reads the first piece, and the rest only where the header tells of no more than the limit. A first buffer that is
-    large enough for everything is decoded into; where it is another, whoever asks accounts for ``decoded_bytes``.
+    It reads the rest of the stored data only if the size in the header is within the limit. If the first buffer is
+    large enough for all of it, the data is decoded into that buffer. Otherwise the caller accounts for
+    ``decoded_bytes``.
     """
 
     def __init__(self, stored: Readable, stored_bytes: int, budget: Budget) -> None:
@@ -342,7 +353,7 @@ class BlockDecoder(Decoder):
 
     @property
     def decoded_bytes(self) -> int:
-        """How many bytes will come out. Reads a piece of what is stored to tell, and raises as ``readinto`` does."""
+        """The number of decoded bytes. The first access reads some stored data, and raises as ``readinto`` does."""
         if self._head is None:
             self._head = self._read(min(self._stored_bytes, PIECE_BYTES))
             self._size = self._measure(self._head)
@@ -351,21 +362,21 @@ class BlockDecoder(Decoder):
         return self._size
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Decode everything the first time, see ``Decoder.readinto``."""
+        """Decode everything in the first call; see ``Decoder.readinto``."""
         if self._rest is None:
             return self._decode_all(buffer)
         return self._rest.readinto(buffer)
 
     @abstractmethod
     def _measure(self, head: memoryview) -> int:
-        """How many bytes come out of what is stored, of which ``head`` is the first piece.
+        """The number of decoded bytes, from the first piece of the stored data.
 
-        0 only where nothing is stored but a header; it was verified that the header fits ``_stored_bytes``.
+        It verifies that the sizes in the header agree with ``_stored_bytes``. 0 means that nothing follows the header.
         """
 
     @abstractmethod
     def _decode(self, block: memoryview, target: memoryview) -> None:
-        """Decode into ``target``, which is as long as ``_measure`` said and not empty."""
+        """Decode into ``target``, which has the size that ``_measure`` returned, and is not empty."""
 
     def _decode_all(self, buffer: memoryview) -> int:
         size = self.decoded_bytes

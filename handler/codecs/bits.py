@@ -1,7 +1,8 @@
-"""Integers of any number of bits, one behind the other, the highest bit first: how HDF5's nbit and scaleoffset pack.
+"""Packed integers of any number of bits, without gaps, the highest bit first, as in HDF5's nbit and scaleoffset.
 
-Eight integers of b bits take b whole bytes. So the first of every eight begins at the same bit of its byte, b bytes
-after the one before, and all of them are read together as a view with steps of b bytes.
+Eight integers of b bits take b whole bytes. Therefore integer 0 of each group of eight begins at the same bit of a
+byte, b bytes after that of the group before, and likewise the others. All integers of one place in their groups are
+read together, as a view with a stride of b bytes.
 """
 
 from collections.abc import Iterator
@@ -12,26 +13,26 @@ import numpy.typing as npt
 
 from handler.codecs.base import cut_short, followed
 
-# So many are unpacked together, a multiple of eight: what numpy works on stays in the cache.
+# The number of integers that are unpacked at a time, a multiple of eight. numpy's arrays then stay in the cache.
 _PIECE_ELEMENTS = 32 * 1024
 
 _WORD_BYTES = 8
 
 
 def ensure_packed(codec: str, packed_bytes: int, count: int, bits: int) -> None:
-    """Check the size of ``count`` packed integers of ``bits`` bits. HDF5 adds a byte if the last one is full.
+    """Pass if ``count`` packed integers of ``bits`` bits have this size. HDF5 adds a byte if the last one is full.
 
     Raises:
-        UndecodableData: There are fewer, or more.
+        UndecodableData: There are fewer or more bytes.
     """
     ensure_length(codec, packed_bytes, count * bits // 8 + 1)
 
 
 def ensure_length(codec: str, stored_bytes: int, expected_bytes: int) -> None:
-    """Pass where there are as many bytes as there should be.
+    """Pass if the data has the expected size.
 
     Raises:
-        UndecodableData: There are fewer, or more.
+        UndecodableData: There are fewer or more bytes.
     """
     if stored_bytes < expected_bytes:
         raise cut_short(codec)
@@ -40,7 +41,7 @@ def ensure_length(codec: str, stored_bytes: int, expected_bytes: int) -> None:
 
 
 def unpack(packed: memoryview, count: int, bits: int) -> Iterator[tuple[slice, npt.NDArray[np.uint64]]]:
-    """The integers, a piece at a time, each with its place among all. ``bits`` are 0 to 64."""
+    """The integers in pieces, each with its slice of all integers. ``bits`` is from 0 to 64."""
     for start in range(0, count, _PIECE_ELEMENTS):
         stop = min(count, start + _PIECE_ELEMENTS)
         piece = packed[start * bits // 8 : -(-stop * bits // 8)]
@@ -51,7 +52,7 @@ def _unpack_piece(packed: memoryview, count: int, bits: int) -> npt.NDArray[np.u
     if not bits:
         return np.zeros(count, np.uint64)
     groups = -(-count // 8)
-    # Room for the last integer's word, and the byte after it.
+    # The last integer is read as a word of 8 bytes and a byte after it, so that the memory is padded.
     padded = np.zeros(groups * bits + _WORD_BYTES + 1, np.uint8)
     padded[: len(packed)] = packed
     integers = np.empty((groups, 8), np.uint64)

@@ -1,15 +1,17 @@
-"""``bitshuffle``: in blocks of 8 KiB first every element's first bit, then every second bit, and so on.
+"""``bitshuffle``: in blocks of 8 KiB, first bit 0 of every element, then bit 1 of every element, and so on.
 
-As the library of that name and its HDF5 filter 32008 write it. Written in numpy, because the library has no wheel for
-Python 3.13: 400 to 800 MB/s.
+The format is that of the library bitshuffle and of its HDF5 filter 32008. This is numpy code, because the library has
+no wheel for Python 3.13; it decodes 400 to 800 MB/s.
 
-Where the filter compresses (``cname``), each block is LZ4 or one frame of zstd behind its length in 4 bytes, after 8
-bytes that say how many bytes there were and 4 that say how many a block has, all big-endian. Without, the data does not
-say how many elements a block has: ``block_size`` does where it is not the library's choice.
+If the filter compresses (``cname``), the data begins with a header: the decoded size (8 bytes) and the decoded size of
+a block (4 bytes). Then each block is LZ4 or one frame of zstd, after its length in 4 bytes. All numbers are big-endian.
+Without compression there is no header, and the parameter ``block_size`` gives the number of elements in a block; 0 is
+the library's default.
 
-A block of n elements of s bytes is 8 s rows of n / 8 bytes. Row 8 b + i holds the bits i of the elements' bytes b, the
-first element's in the lowest bit. So eight rows hold what is to become one byte of each element: of every eight
-elements a matrix of 8 x 8 bits, which is transposed as one number of 64 bits (Warren, Hacker's Delight, 7-3).
+A block of n elements of s bytes is stored as 8 s rows of n / 8 bytes. Row 8 b + i has bit i of byte b of all elements,
+that of the first element in the lowest bit. Therefore eight rows have one byte of every element. For each group of
+eight elements they form a matrix of 8 x 8 bits, which is transposed as one 64-bit integer (Warren, Hacker's Delight,
+7-3).
 """
 
 from collections.abc import Callable
@@ -35,10 +37,10 @@ _BLOCK_BYTES = 8192
 _MULTIPLE = 8
 _LEAST_ELEMENTS = 128
 
-# So many bytes are undone together: numpy's fixed costs vanish, and what it works on stays in the cache.
+# The number of bytes that are undone at a time: numpy's fixed costs are small, and its arrays stay in the cache.
 _GROUP_BYTES = 256 * 1024
 
-# Of the three steps of the transposition: how far the bits are apart that are swapped, and the lower ones of them.
+# The three steps of the transposition: the distance of the bits that are swapped, and a mask of the lower ones.
 _SWAPS = (
     (np.uint64(7), np.uint64(0x00AA00AA00AA00AA)),
     (np.uint64(14), np.uint64(0x0000CCCC0000CCCC)),
@@ -47,13 +49,12 @@ _SWAPS = (
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """The elements again, in new memory. Of the last few, those beyond a multiple of eight are as they were.
+    """The original elements, in new memory. The last elements beyond a multiple of eight are stored unchanged.
 
     Raises:
-        UndecodableData: The length is not a multiple of the element size, or the data is not as its header
-            says.
-        InvalidArgument: A block is of a number of elements that no eight divide.
-        EntityTooLarge: More would come out than the budget allows.
+        UndecodableData: The length is not a multiple of the element size, or the data does not match its header.
+        InvalidArgument: The number of elements in a block is not a multiple of eight.
+        EntityTooLarge: The decoded data is larger than the budget allows.
     """
     size, name = context.element_size, context.step.value("cname")
     usual_elements = max(_BLOCK_BYTES // size // _MULTIPLE * _MULTIPLE, _LEAST_ELEMENTS)
@@ -61,9 +62,9 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
     if name != "none":
         data, block = _decompress(data, context, _decode_zstd if name == "zstd" else decode_lz4)
     if block % (_MULTIPLE * size):
-        raise InvalidArgument("filters", "bitshuffle: block_size is not a multiple of 8 elements")
+        raise InvalidArgument("filters", "bitshuffle: block_size should be a multiple of 8")
     if len(data) % size:
-        raise UndecodableData(_ID, f"{len(data)} bytes are no whole number of {size} bytes")
+        raise UndecodableData(_ID, f"{len(data)} bytes are not a multiple of the element size, {size} bytes")
     stored = np.frombuffer(data, np.uint8)
     target = context.allocate(len(data))
     elements = np.frombuffer(target, np.uint8)
@@ -81,15 +82,15 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
 
 
 def _decompress(data: memoryview, context: StepContext, decode: Decode) -> tuple[memoryview, int]:
-    """The bytes of the blocks, and how many a block has."""
+    """The decompressed blocks, and the size of a block in bytes."""
     if len(data) < _HEADER.size:
         raise cut_short(_ID)
     total, block = _HEADER.unpack_from(data)
     unit = _MULTIPLE * context.element_size
     if not block or block % unit:
-        raise UndecodableData(_ID, "the blocks of the header are not of eight elements, or of several times eight")
+        raise UndecodableData(_ID, "the block size in the header is not a multiple of 8 elements")
     target, rest = context.allocate(total), data[_HEADER.size :]
-    # Those that are left in the end, fewer than eight, are never compressed.
+    # The last elements beyond a multiple of eight are not compressed.
     blocked = total // unit * unit
     for start in range(0, blocked, block):
         stored, rest = split_block(_ID, rest)
@@ -104,17 +105,17 @@ def _decompress(data: memoryview, context: StepContext, decode: Decode) -> tuple
 
 
 def _decode_zstd(codec: str, stored: memoryview, block: memoryview) -> None:
-    """Decode one frame that is to fill ``block``.
+    """Decode one frame, which must fill ``block``.
 
     Raises:
-        UndecodableData: It is damaged, or gives another number of bytes.
+        UndecodableData: The frame is damaged, or decodes to another number of bytes.
     """
     decompressor = start_zstd()
     with translated(codec, *ZstdDecoder.errors):
-        # One byte more than should come: were there more, the frame would not have ended.
+        # One byte more than expected, so that a longer frame is detected.
         piece = decompressor.decompress(stored, len(block) + 1)
     if len(piece) != len(block) or not decompressor.eof or decompressor.unused_data:
-        raise UndecodableData(codec, "a block is not as long as the header says")
+        raise UndecodableData(codec, "a block does not have the size in the header")
     block[:] = piece
 
 

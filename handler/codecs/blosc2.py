@@ -1,11 +1,11 @@
 """``blosc2``: a chunk of Blosc 2, or a contiguous frame of such chunks (``cframe.py``).
 
-A chunk is what ``blosc2.compress2`` writes; a frame is what HDF5's filter writes, and ``to_cframe`` of python-blosc2's
+``blosc2.compress2`` writes a chunk. HDF5's filter writes a frame, and so does ``to_cframe`` of python-blosc2's
 ``SChunk`` and ``NDArray``. Neither has a checksum.
 
-The library's own reader of frames is not used. It unpacks whatever they hold beside the data, starts ``python`` as
-another process where a chunk names a codec that is a plug-in, and holds the interpreter's lock meanwhile. So frames
-are taken apart here, and no chunk gets to the library but with the codecs and filters that are built into it.
+The library's own reader of frames is not used. It unpacks all metadata in a frame, starts ``python`` as another process
+if a chunk names a codec that is a plug-in, and holds the interpreter's lock meanwhile. Therefore frames are parsed
+here, and the library receives only chunks whose codecs and filters are built into it.
 """
 
 from dataclasses import dataclass
@@ -21,41 +21,43 @@ from handler.codecs.base import BlockDecoder, cut_short, followed, translated
 from handler.codecs.blosc import leaves_gaps
 from handler.codecs.cframe import CODEC, Frame, is_frame, unblock
 
-# c-blosc2's README_CHUNK_FORMAT. The flags of an extended header are both of Blosc 1's shuffles at once.
+# c-blosc2's README_CHUNK_FORMAT. An extended header has the flags of both of Blosc 1's shuffles.
 _HEADER = Struct("<BxBBiIi6s8xBB")
 _EXTENDED = 0x05
 
-# BLOSC2_VERSION_FORMAT_STABLE. Before it, a bitshuffle's last bytes were not written, nor are they on reading.
+# BLOSC2_VERSION_FORMAT_STABLE. In earlier versions, bitshuffle's last bytes are not stored, and decoding leaves them
+# unwritten.
 _FIRST_VERSION = 5
 
 # The upper three bits of the flags: blosclz, lz4, zlib and zstd. 6 is a plug-in.
 _CODECS = frozenset({0, 1, 3, 4})
 
-# None, shuffle, bitshuffle, delta, truncated precision, and bytedelta of the registered ones; others are plug-ins or
-# need the frame around the chunk.
+# None, shuffle, bitshuffle, delta, truncated precision, and bytedelta, which is registered; others are plug-ins or need
+# the frame around the chunk.
 _FILTERS = frozenset({0, 1, 2, 3, 4, 35})
 
-# The last byte: a dictionary, and the special kinds of chunk in three bits. Others say that the data is elsewhere, or
-# that the chunk holds measurements of the codec in its place.
+# The last byte of the header: a flag for a dictionary, and the special kind of the chunk in three bits. Other flags
+# mean that the data is elsewhere, or that the chunk contains measurements of the codec instead of data.
 _DICTIONARY, _SPECIAL = 0x01, 0x70
 
-# Values "that are not initialized": decoding leaves the memory as it was, somebody else's data.
+# The kind of "values that are not initialized": decoding leaves the target unwritten, with data of another request.
 _UNINITIALIZED = 0x40
 
-# Each costs some 20 µs beside its bytes, and all are decoded in one go. Frames of real arrays have chunks of MiBs.
+# Each chunk takes about 20 µs in addition to its decoding, and all are decoded in one call. Real arrays have chunks of
+# some MiB.
 _MAX_CHUNKS = 16 * 1024
 
 
 @cache
 def _library() -> Any:
-    # Not at the top of the file: it takes 0.3 s and 27 MB, and only who needs it shall pay.
+    # Imported on first use: it takes 0.3 s and 27 MB.
     library = import_module("blosc2")
     library.set_releasegil(True)
     return library
 
 
 class Blosc2Decoder(BlockDecoder):
-    """One chunk, or one frame. A frame of a blocked array holds a chunk of it twice while it puts it in order."""
+    """Decodes one chunk or one frame. A chunk of a blocked array is decoded into temporary memory, then reordered."""
 
     codec = CODEC
 
@@ -81,43 +83,43 @@ class Blosc2Decoder(BlockDecoder):
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """The header of a chunk that the library may see."""
+    """The header of a chunk that the library can decode safely."""
 
     encoded_bytes: int
     decoded_bytes: int
 
     @classmethod
     def parse(cls, data: memoryview) -> Self:
-        """The header that ``data`` begins with.
+        """The header at the beginning of ``data``.
 
         Raises:
-            UndecodableData: It is none, or of a kind that is not supported.
+            UndecodableData: It is not a valid header, or of an unsupported kind.
         """
         if len(data) < _HEADER.size:
             raise cut_short(CODEC)
         version, flags, element, decoded, block, encoded, filters, more_flags, kind = _HEADER.unpack_from(data)
         if version < _FIRST_VERSION or flags & _EXTENDED != _EXTENDED or encoded < _HEADER.size or decoded < 0:
-            raise UndecodableData(CODEC, "neither a chunk nor a contiguous frame")
+            raise UndecodableData(CODEC, "the data is neither a chunk of version 5 or later nor a contiguous frame")
         if flags >> 5 not in _CODECS or not _FILTERS.issuperset(filters):
-            raise UndecodableData(CODEC, "a chunk needs a plug-in, which is not supported")
+            raise UndecodableData(CODEC, "a chunk needs a plug-in; plug-ins are not supported")
         if more_flags or kind & ~(_DICTIONARY | _SPECIAL) or kind & _UNINITIALIZED:
-            raise UndecodableData(CODEC, "a chunk is of a kind that holds no data, or not by itself")
+            raise UndecodableData(CODEC, "a chunk of this kind, whose data is not in the chunk, is not supported")
         if not decoded and encoded != _HEADER.size:
-            raise UndecodableData(CODEC, "the header tells of no data, but there is some")
+            raise UndecodableData(CODEC, "the header has a decoded size of 0, but data follows it")
         if not kind & _SPECIAL and leaves_gaps(flags, element, min(block, decoded)):
-            raise UndecodableData(CODEC, "the blocks of a chunk are of parts of elements")
+            raise UndecodableData(CODEC, "the block size of a chunk is not a multiple of the element size")
         return cls(encoded, decoded)
 
 
 def _decode_chunk(data: memoryview, target: memoryview) -> None:
-    """Decode the chunk that ``data`` begins with into ``target``, which must be of its size."""
+    """Decode the chunk at the beginning of ``data`` into ``target``, which must have its decoded size."""
     header = _Header.parse(data)
     if header.encoded_bytes > len(data):
         raise cut_short(CODEC)
     if header.decoded_bytes != len(target):
-        raise UndecodableData(CODEC, "a chunk is not of the size that the frame tells")
+        raise UndecodableData(CODEC, "a chunk does not have the decoded size that the frame gives")
     with translated(CODEC, RuntimeError, ValueError):
-        # One thread, the caller's: the service has others of its own. A call has a context of its own.
+        # In the caller's thread: the service has threads of its own. Each call has its own context.
         _library().decompress2(data[: header.encoded_bytes], target, nthreads=1)
 
 
@@ -138,7 +140,7 @@ def _decode_frame(block: memoryview, frame: Frame, target: memoryview) -> None:
 
 def _decode_index(block: memoryview, frame: Frame) -> list[int]:
     if frame.chunks > _MAX_CHUNKS:
-        raise UndecodableData(CODEC, f"a frame of {frame.chunks} chunks is not supported")
+        raise UndecodableData(CODEC, f"a frame of {frame.chunks} chunks is not supported; the maximum is {_MAX_CHUNKS}")
     offsets = np.empty(frame.chunks, "<i8")
     _decode_chunk(block[frame.chunks_stop :], offsets.view(np.uint8).data)
     return [int(offset) for offset in offsets]

@@ -1,8 +1,8 @@
-"""Blosc 2's contiguous frame, taken apart: where its chunks are, and how those of a blocked array are put in order.
+"""The parser of Blosc 2's contiguous frame: where its chunks are, and how those of a blocked array are reordered.
 
-By c-blosc2's README_CFRAME_FORMAT and README_B2ND_METALAYER. The header is msgpack with every field at a fixed place
-and in a fixed form, so that it is read as a structure. What else a frame may hold, names and values of its user, is
-passed over. Nothing is decoded here.
+Sources: c-blosc2's README_CFRAME_FORMAT and README_B2ND_METALAYER. The header is msgpack, with every field at a fixed
+position and in a fixed form, so that it is read as a structure. The user's own metadata is skipped. Nothing is decoded
+here.
 """
 
 import math
@@ -22,36 +22,37 @@ CODEC = "blosc2"
 
 _MAGIC = b"\x9e\xa8b2frame\0"
 
-# Length of header and frame, flags, type; bytes decoded and encoded; size of elements and chunks.
+# Sizes of the header and the frame, flags, type; decoded and encoded bytes; sizes of elements and chunks.
 _HEADER = Struct(">11xixQxBB3xqxqxi5xxi")
 _METADATA = 87
 
-# Chunks that vary in size, or consist of blocks that do.
+# The flags for chunks of varying size, and for chunks whose blocks vary in size.
 _VARYING = 0xC0
 
-# The name of a blocked array's layout among the metalayers, and what stands before its place; then, there, before it.
+# The name of a blocked array's layout among the metalayers, with the tag of the offset after it; the offset; and the
+# number of bytes at that offset before the layout.
 _LAYOUT = b"\xa4b2nd\xd2"
 _LAYOUT_OFFSET = Struct(">i")
 _LAYOUT_SKIPPED = 5
 
-# b2nd.h allows 16, but an array of n dimensions is copied in up to 2^n parts a chunk.
+# b2nd.h allows 16, but each chunk of an array of n dimensions is copied in up to 2^n parts.
 _MAX_AXES = 8
 
-# The uppermost byte of a negative offset: a chunk that is not stored, because it is all the same.
+# The highest byte of a negative offset: a chunk that is not stored, because all its values are equal.
 _ZEROS, _NANS = 0x81, 0x82
 _NAN_TYPES = {4: "<f4", 8: "<f8"}
 
 
 def is_frame(data: memoryview) -> bool:
-    """Whether it begins as a contiguous frame does."""
+    """Whether the data begins like a contiguous frame."""
     return data[: len(_MAGIC)] == _MAGIC
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an array is cut into chunks, and those into blocks.
+    """How an array is divided into chunks, and a chunk into blocks.
 
-    Chunks follow each other in C order, each is padded to whole blocks, which follow each other in C order in it.
+    Chunks are stored in C order. Each is padded to whole blocks, which are stored in C order too.
     """
 
     shape: tuple[int, ...]
@@ -61,31 +62,31 @@ class Layout:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """How many chunks there are, by dimension."""
+        """The number of chunks along each dimension."""
         return tuple(-(-size // chunk) for size, chunk in zip(self.shape, self.chunk, strict=True))
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """How many blocks a chunk has, by dimension."""
+        """The number of blocks in a chunk along each dimension."""
         return tuple(-(-chunk // block) for chunk, block in zip(self.chunk, self.block, strict=True))
 
     @property
     def decoded_bytes(self) -> int:
-        """The size of the array."""
+        """The size of the array, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def chunk_bytes(self) -> int:
-        """The size of a chunk with what it is padded with."""
+        """The size of a chunk with its padding, in bytes."""
         return math.prod(self.blocks) * math.prod(self.block) * self.dtype.itemsize
 
     @property
     def is_plain(self) -> bool:
-        """Whether the bytes are in order: one chunk that is one block."""
+        """Whether the bytes are in C order: the array is one chunk of one block."""
         return self.shape == self.chunk == self.block
 
     def slices(self, place: tuple[int, ...]) -> tuple[slice, ...]:
-        """Which part of the array is the chunk at ``place`` of the grid."""
+        """The part of the array that the chunk at ``place`` of the grid has."""
         return tuple(
             slice(number * chunk, (number + 1) * chunk) for number, chunk in zip(place, self.chunk, strict=True)
         )
@@ -93,15 +94,15 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the header of a frame tells.
+    """The header of a frame.
 
     Attributes:
-        chunks_start: Where the chunks begin; offsets count from there.
-        chunks_stop: Where they end, and the chunk that lists them begins.
-        padded_bytes: What all the chunks decode to.
-        chunk_bytes: What a chunk decodes to, if it is not the last.
+        chunks_start: The position at which the chunks begin; their offsets count from here.
+        chunks_stop: The position at which they end, and the chunk with their offsets begins.
+        padded_bytes: The decoded size of all chunks.
+        chunk_bytes: The decoded size of a chunk, except the last.
         element_bytes: The size of an element.
-        layout: Of a blocked array whose bytes are not in order, None otherwise.
+        layout: The layout of a blocked array whose bytes are not in C order; None for all others.
     """
 
     chunks_start: int
@@ -113,10 +114,14 @@ class Frame:
 
     @classmethod
     def parse(cls, data: memoryview, stored_bytes: int) -> Self:
-        """The frame of so many bytes that ``data`` begins; its header must be whole.
+        """The frame at the beginning of ``data``, which must have the whole header.
+
+        Args:
+            data: The first bytes of the frame.
+            stored_bytes: The size of the frame.
 
         Raises:
-            UndecodableData: It is none, or of a kind that is not supported.
+            UndecodableData: It is not a valid frame, or of an unsupported kind.
         """
         if len(data) < _METADATA:
             raise cut_short(CODEC)
@@ -126,7 +131,7 @@ class Frame:
         if frame_bytes < stored_bytes:
             raise followed(CODEC)
         if flags & _VARYING or kind:
-            raise UndecodableData(CODEC, "a frame of chunks that vary in size, or are in other files, is not supported")
+            raise UndecodableData(CODEC, "a frame whose chunks vary in size, or are in other files, is not supported")
         chunks_stop = header_bytes + encoded
         if header_bytes > len(data) and header_bytes <= stored_bytes:
             raise UndecodableData(CODEC, f"a frame with a header of {header_bytes} bytes is not supported")
@@ -147,19 +152,19 @@ class Frame:
 
     @property
     def decoded_bytes(self) -> int:
-        """How many bytes come out."""
+        """The decoded size of the frame."""
         return self.padded_bytes if self.layout is None else self.layout.decoded_bytes
 
     @property
     def chunks(self) -> int:
-        """How many chunks there are."""
+        """The number of chunks."""
         return -(-self.padded_bytes // self.chunk_bytes) if self.padded_bytes else 0
 
     def fill(self, offset: int, target: memoryview) -> None:
-        """Fill in a chunk that is not stored.
+        """Fill ``target`` with a chunk that is not stored.
 
         Raises:
-            UndecodableData: The offset tells of no content.
+            UndecodableData: The offset stands for a kind of chunk that is not supported.
         """
         kind = offset >> 56 & 0xFF
         if kind == _ZEROS:
@@ -167,14 +172,14 @@ class Frame:
         elif kind == _NANS and self.element_bytes in _NAN_TYPES and not len(target) % self.element_bytes:
             np.frombuffer(target, _NAN_TYPES[self.element_bytes])[:] = np.nan
         else:
-            raise UndecodableData(CODEC, "a chunk is of a kind that holds no data, or not by itself")
+            raise UndecodableData(CODEC, "a chunk of this kind, whose data is not in the chunk, is not supported")
 
 
 def unblock(padded: npt.NDArray[Any], target: npt.NDArray[Any], layout: Layout) -> None:
-    """Put a decoded chunk's blocks in order, into that part of the array that it is. Copies each element once."""
+    """Copy the blocks of a decoded chunk, in C order, to its part of the array. Copies each element once."""
     blocks = padded.reshape(*layout.blocks, *layout.block)
     interleaved = blocks.transpose([axis for pair in zip(*_halves(blocks.ndim), strict=True) for axis in pair])
-    # Whole blocks and the rest of a cut one, by dimension; every combination of them is one copy.
+    # Along each dimension: whole blocks, and the rest of a partial one. Each combination is one copy.
     parts = [list(_parts(size, block)) for size, block in zip(target.shape, layout.block, strict=True)]
     for corner in product(*parts):
         source = interleaved[tuple(index for _, outer, inner in corner for index in (outer, inner))]

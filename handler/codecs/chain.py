@@ -1,7 +1,8 @@
-"""From the bytes as stored to those of the elements: every step undone in reverse, then a check of the length.
+"""From the stored bytes to the bytes of the elements: every step is undone in reverse, then the length is checked.
 
-A codec that streams is read as it comes where its data is of a known shape and nothing but a reduction follows. It
-holds a block whatever comes out of it: only the deadline bounds that. What must be held is accounted for as it comes.
+If the shape is known and a streaming codec is the only step, its data is reduced while it is decoded. That needs the
+memory of a block, whatever the decoded size; only the deadline limits it. All other data is held in memory, which is
+accounted for as it grows.
 """
 
 import math
@@ -19,24 +20,24 @@ from handler.codecs import IMPLEMENTATIONS
 from handler.codecs.base import Budget, Decoder, StepContext, StreamDecoder
 from handler.codecs.readable import MemoryReader, Readable, fill
 
-# Room for those that filters may have put behind the elements: fletcher32's 4 bytes, and nobody has many of them.
+# The space for checksums that filters have appended to the elements: fletcher32's has 4 bytes, and there are few.
 _CHECKSUMS_BYTES = 16
 
 
 def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budget: Budget) -> tuple[Readable, int]:
-    """The bytes of the elements, and how many elements there are.
+    """The bytes of the elements, and the number of elements.
 
     Args:
-        stream: The bytes as stored.
-        stored_bytes: How many they are.
-        spec: Names the steps, and maybe the shape.
-        budget: What it may cost.
+        stream: The stored bytes.
+        stored_bytes: The number of stored bytes.
+        spec: The reduction, with the steps and, if it is known, the shape.
+        budget: The limits of memory and time.
 
     Raises:
-        UndecodableData: They are not what the codec writes.
-        EntityTooLarge: They decode to more than the budget allows.
+        UndecodableData: The stored bytes are not valid data of a codec.
+        EntityTooLarge: They decode to more bytes than the budget allows.
         InvalidArgument: They decode to another number of elements than the shape has.
-        IncompleteElement: They decode to no whole number of elements.
+        IncompleteElement: The decoded size is not a multiple of the element size.
     """
     contexts = _make_contexts(spec.steps, stored_bytes, spec, budget)
     contexts = [context for context in contexts if not IMPLEMENTATIONS[context.step.id].is_identity]
@@ -45,7 +46,7 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
     first = IMPLEMENTATIONS[contexts[0].step.id].decoder if len(contexts) == 1 else None
     is_stream = first is not None and issubclass(first, StreamDecoder)
     if spec.shape is not None and first is not None:
-        # Nothing of a stream is held, whatever its size.
+        # The decoded data of a stream is not held, so that its size has no limit.
         bounds = replace(budget, limit_bytes=MAX_BYTES) if is_stream else budget
         decoder = first(stream, stored_bytes, bounds)
         budget.hold(decoder.decoded_bytes or 0)
@@ -54,14 +55,15 @@ def open_decoded(stream: Readable, stored_bytes: int, spec: ReductionSpec, budge
         return _open_held(contexts, stream, stored_bytes, spec)
     except EntityTooLarge as error:
         if is_stream:
-            raise EntityTooLarge(f"{error.message}; with a shape, the data is reduced as it comes") from error
+            advice = "if the request has a shape, the data is reduced while it is decoded"
+            raise EntityTooLarge(f"{error.message}; {advice}") from error
         raise
 
 
 def _open_held(
     contexts: Sequence[StepContext], stream: Readable, stored_bytes: int, spec: ReductionSpec
 ) -> tuple[Readable, int]:
-    # What is undone last, if it needs no memory of its own.
+    # Set if the step that is undone last can be undone while it is read.
     reading = IMPLEMENTATIONS[contexts[0].step.id].undo_reading
     data = _undo_all(contexts[1:] if reading else contexts, stream, stored_bytes, contexts[0].budget)
     elements = _count_elements(len(data), spec)
@@ -71,14 +73,16 @@ def _open_held(
 def _count_elements(data_bytes: int, spec: ReductionSpec) -> int:
     expected = None if spec.shape is None else math.prod(spec.shape) * spec.element_bytes
     if expected is not None and data_bytes != expected:
-        raise InvalidArgument("shape", f"is of {expected} bytes, the data decodes to {data_bytes}")
+        raise InvalidArgument("shape", f"takes {expected} bytes, but the data decodes to {data_bytes}")
     if data_bytes % spec.element_bytes:
-        raise IncompleteElement(f"the data decodes to {data_bytes} bytes, no whole number of {spec.dtype} elements")
+        raise IncompleteElement(
+            f"the data decodes to {data_bytes} bytes, which is not a multiple of the element size of {spec.dtype}"
+        )
     return data_bytes // spec.element_bytes
 
 
 def _make_contexts(steps: Sequence[Step], stored_bytes: int, spec: ReductionSpec, budget: Budget) -> list[StepContext]:
-    """The context of each step: the data type before the step, and how many bytes its data likely had."""
+    """The context of each step: the data type before the step, and the likely size of its data."""
     contexts = []
     dtype: np.dtype[Any] = DTYPES[spec.dtype].newbyteorder(spec.byte_order)
     elements = None if spec.shape is None else math.prod(spec.shape)
@@ -117,10 +121,10 @@ def _decode_all(decoder: type[Decoder], stored: Readable, stored_bytes: int, con
 def _read_all(source: Readable, likely_bytes: int, budget: Budget) -> memoryview:
     """Read all the bytes into memory of the likely size, which is doubled whenever it is too small.
 
-    The memory is numpy's, since untouched pages cost nothing: zeroing it took longer than decoding into it.
+    The memory is allocated by numpy, since untouched pages cost nothing: zeroing it took longer than decoding into it.
     """
     data, filled = np.empty(0, np.uint8), 0
-    # A byte more than will come: only when nothing follows it has the end been verified.
+    # One byte more than expected, since a decoder verifies the end of its data when it is read beyond it.
     size = likely_bytes + 1
     while True:
         budget.hold(size - len(data))

@@ -1,7 +1,7 @@
-"""``crc32``, ``adler32``, ``crc32c``, ``jenkins_lookup3``, numcodecs': a checksum in 4 bytes, little-endian.
+"""``crc32``, ``adler32``, ``crc32c`` and ``jenkins_lookup3`` of numcodecs: a checksum in 4 bytes, little-endian.
 
-It stands before the data or after it (``location``); Zarr 3's crc32c is after it. jenkins_lookup3 is HDF5's checksum of
-its metadata, always after the data.
+It is before the data or after it (``location``); Zarr 3's crc32c is after it. jenkins_lookup3 is HDF5's checksum of its
+metadata, and is always after the data.
 """
 
 import zlib
@@ -14,12 +14,12 @@ from handler.codecs.base import StepContext, cut_short
 
 _CHECKSUM = Struct("<I")
 
-# So many bytes are added up between two looks at who waits.
+# The number of bytes that are summed between two checks of the request's deadline.
 _PIECE_BYTES = 1024 * 1024
 
 
 def undo_crc32(data: memoryview, context: StepContext) -> memoryview:
-    """The data without its CRC-32 (ISO-HDLC, zlib's); a view, as of all here."""
+    """The data without its CRC-32 (ISO-HDLC, as in zlib). Like all functions here, it returns a view."""
     return _undo(data, context, lambda plain: _add_up(plain, context, zlib.crc32, 0))
 
 
@@ -31,14 +31,14 @@ def undo_adler32(data: memoryview, context: StepContext) -> memoryview:
 def undo_crc32c(data: memoryview, context: StepContext) -> memoryview:
     """The data without its CRC-32C (RFC 3720)."""
     extend = import_module("google_crc32c").extend
-    # The library takes nothing but bytes, so that each piece is copied.
+    # The library accepts bytes only, so that each piece is copied.
     return _undo(
         data, context, lambda plain: _add_up(plain, context, lambda piece, value: extend(value, bytes(piece)), 0)
     )
 
 
 def undo_jenkins_lookup3(data: memoryview, context: StepContext) -> memoryview:
-    """The data without its lookup3 hash, which began with ``initval``."""
+    """The data without its lookup3 hash, whose initial value is ``initval``."""
     compute = import_module("numcodecs.jenkins").jenkins_lookup3
     return _undo(data, context, lambda plain: int(compute(plain, context.integer("initval"))), location="end")
 
@@ -53,7 +53,7 @@ def _undo(
     else:
         plain, stored = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
     if stored != _CHECKSUM.pack(compute(plain)):
-        raise UndecodableData(context.step.id, "the checksum is not that of the data")
+        raise UndecodableData(context.step.id, "the checksum does not match the data")
     return plain
 
 

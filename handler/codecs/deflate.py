@@ -1,4 +1,4 @@
-"""``gzip`` and ``zlib``: deflate (RFC 1951) in one of its two wrappings, decoded by isal, twice as fast as zlib."""
+"""``gzip`` and ``zlib``: deflate (RFC 1951) in two containers, decoded by isal, which is twice as fast as zlib."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ from handler.codecs.base import Decompressor, StreamDecoder
 # ID1 of RFC 1952, 2.3.1. No zlib stream begins with it: the lower half of its first byte is 8 (RFC 1950, CM).
 _GZIP_ID1 = 0x1F
 
-# isal's stub takes the class for one of its instances.
+# isal's stub declares the class as an instance of itself.
 _ERRORS = (cast("type[Exception]", IsalError), EOFError, ValueError)
 
 
@@ -18,7 +18,7 @@ _WINDOW_BYTES = 32 * 1024
 
 
 class ZlibDecoder(StreamDecoder):
-    """RFC 1950: one stream, ended by its Adler-32."""
+    """RFC 1950: one stream, with its Adler-32 at the end."""
 
     codec = "zlib"
     errors = _ERRORS
@@ -32,9 +32,9 @@ class ZlibDecoder(StreamDecoder):
 
 
 class GzipDecoder(StreamDecoder):
-    """RFC 1952: members one after the other, each ended by its CRC-32 and length, without padding.
+    """RFC 1952: one member or several, each with its CRC-32 and length at the end, without padding.
 
-    Or one zlib stream, because that is what HDF5's filter "gzip" writes.
+    Also one zlib stream, because HDF5's filter "gzip" writes that.
     """
 
     codec = "gzip"

@@ -1,8 +1,9 @@
-"""``fletcher32``, HDF5's and numcodecs': a checksum of the data in 4 bytes after it, little-endian.
+"""``fletcher32`` of HDF5 and numcodecs: a checksum of the data in the 4 bytes after it, little-endian.
 
-Two sums of big-endian words of 16 bits, the second of what the first was after each word, both modulo 65,535; a last
-single byte is the upper one of a word. HDF5 up to 1.6.2 swapped the bytes of both halves on little-endian machines, and
-HDF5 accepts either since; numcodecs does not.
+It consists of two sums, both modulo 65,535. The first is that of the data as big-endian words of 16 bits; the second is
+that of all values of the first, one after each word. If the data ends with a single byte, that is the upper byte of a
+word. HDF5 up to 1.6.2 swapped the bytes of both sums on little-endian machines. Later versions accept both forms;
+numcodecs accepts one.
 """
 
 from struct import Struct
@@ -16,17 +17,17 @@ _CHECKSUM = Struct("<I")
 _HALVES = Struct("<HH")
 _MODULUS = 65_535
 
-# So many words are added up together: their weighted sum is exact in float64, and numpy multiplies it in a library.
+# The number of words that are summed at a time: their weighted sum is exact in float64, and BLAS computes it.
 _ROW_WORDS = 4096
 _WEIGHTS = np.arange(_ROW_WORDS, 0, -1, dtype=np.float64)
 _PIECE_ROWS = 64
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """The data without its checksum, which was right; a view, nothing is copied.
+    """The data without its checksum; a view.
 
     Raises:
-        UndecodableData: The checksum is wrong, or there is nothing before it: HDF5 writes none of nothing.
+        UndecodableData: The checksum is wrong, or the data is empty: HDF5 writes no checksum of empty data.
     """
     if len(data) <= _CHECKSUM.size:
         raise cut_short("fletcher32")
@@ -35,7 +36,7 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
     low, high = _HALVES.unpack(_CHECKSUM.pack(checksum))
     swapped = _HALVES.pack(low >> 8 | low << 8 & 0xFF00, high >> 8 | high << 8 & 0xFF00)
     if stored not in (_CHECKSUM.pack(checksum), swapped):
-        raise UndecodableData("fletcher32", "the checksum is not that of the data")
+        raise UndecodableData("fletcher32", "the checksum does not match the data")
     return plain
 
 
@@ -59,5 +60,5 @@ def _compute(data: memoryview, context: StepContext) -> int:
 
 
 def _fold(total: int) -> int:
-    """The same modulo 65,535; of 0 and 65,535, which are equal there, 0 only where nothing was added up."""
+    """The total modulo 65,535, from 1 to 65,535; 0 only if the total is 0."""
     return (total - 1) % _MODULUS + 1 if total else 0

@@ -1,7 +1,7 @@
-"""``lz4``: an LZ4 block behind its decoded length in 4 bytes, little-endian, as numcodecs writes it.
+"""``lz4``: the decoded length in 4 bytes, little-endian, and an LZ4 block, as numcodecs writes it.
 
-No checksum. HDF5's filter of the same name frames its blocks in another way, the command line tool in a third; neither
-is understood, and neither is taken for this one.
+The format has no checksum. HDF5's filter of the same name (``lz4_hdf5``) and the command-line tool frame their blocks
+in other ways. Data of either is refused as ``lz4``.
 """
 
 from functools import cache
@@ -14,18 +14,18 @@ from handler.codecs.base import BlockDecoder, cut_short, translated
 
 _LENGTH = Struct("<I")
 
-# How numcodecs writes nothing, which it cannot read itself: a token of no literals and no match.
+# numcodecs encodes empty data as a token without literals and without a match, and cannot decode that itself.
 _NOTHING = b"\0"
 
 
 @cache
 def _library() -> Any:
-    # Not at the top of the file: the package starts Blosc's threads, and only who needs it shall have them.
+    # Imported on first use: the package starts Blosc's threads.
     return import_module("numcodecs.lz4").LZ4()
 
 
 class Lz4Decoder(BlockDecoder):
-    """One block."""
+    """Decodes one block."""
 
     codec = "lz4"
 
@@ -34,7 +34,7 @@ class Lz4Decoder(BlockDecoder):
             raise cut_short(self.codec)
         length: int = _LENGTH.unpack_from(head)[0]
         if not length and head[_LENGTH.size :] != _NOTHING:
-            raise UndecodableData(self.codec, "the header tells of no data, but there is some")
+            raise UndecodableData(self.codec, "the header has a decoded size of 0, but data follows it")
         return length
 
     def _decode(self, block: memoryview, target: memoryview) -> None:

@@ -1,10 +1,10 @@
-"""``lz4_hdf5``: HDF5's filter 32004: blocks of LZ4, each behind its length, after the length of all and of a block.
+"""``lz4_hdf5``: HDF5's filter 32004: blocks of LZ4. All numbers are big-endian.
 
-    8 bytes   how many bytes there were, big-endian as all numbers here
-    4 bytes   how many of them a block has; the last one has the rest
-    then, for each block: 4 bytes, how long it is as stored; the block, as it is where that is its length
+    8 bytes   the decoded size of the data
+    4 bytes   the decoded size of a block; the last block can be smaller
+    then, for each block: its stored size in 4 bytes, and the block; if the two sizes are equal, it is not compressed
 
-No checksum.
+The format has no checksum.
 """
 
 from functools import cache
@@ -20,22 +20,22 @@ _ID = "lz4_hdf5"
 _HEADER = Struct(">QI")
 _LENGTH = Struct(">I")
 
-# What numcodecs wants before a block: its decoded length.
+# numcodecs expects the decoded size before a block.
 _PREFIX = Struct("<I")
 
 
 @cache
 def _library() -> Any:
-    # Not at the top of the file: the package starts Blosc's threads, and only who needs it shall have them.
+    # Imported on first use: the package starts Blosc's threads.
     return import_module("numcodecs.lz4")
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """What was compressed, in new memory. Holds what is stored a second time: the library wants a prefix before it.
+    """The decoded data, in new memory. Copies each stored block, since the library expects a prefix before it.
 
     Raises:
-        UndecodableData: The data is damaged, cut short or followed by something.
-        EntityTooLarge: More would come out than the budget allows.
+        UndecodableData: The data is damaged, truncated, or followed by other bytes.
+        EntityTooLarge: The decoded data is larger than the budget allows.
     """
     if len(data) < _HEADER.size:
         raise cut_short(_ID)
@@ -56,10 +56,10 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
 
 
 def split_block(codec: str, data: memoryview) -> tuple[memoryview, memoryview]:
-    """The first block of ``data``, which its length stands before, and the rest.
+    """The first block of ``data``, without the length before it, and the rest.
 
     Raises:
-        UndecodableData: There is less.
+        UndecodableData: The data is shorter than the length says.
     """
     if len(data) < _LENGTH.size:
         raise cut_short(codec)
@@ -70,7 +70,7 @@ def split_block(codec: str, data: memoryview) -> tuple[memoryview, memoryview]:
 
 
 def _decode_block(codec: str, stored: memoryview, block: memoryview) -> None:
-    """Decode all of a block into its place; as it is, where it takes as many bytes."""
+    """Decode a block into its place; copy it if it has the same size, since it is then not compressed."""
     if len(stored) == len(block):
         block[:] = stored
     else:
@@ -78,10 +78,10 @@ def _decode_block(codec: str, stored: memoryview, block: memoryview) -> None:
 
 
 def decode_lz4(codec: str, stored: memoryview, block: memoryview) -> None:
-    """Decode LZ4 that is to fill ``block``.
+    """Decode a block of LZ4, which must fill ``block``.
 
     Raises:
-        UndecodableData: It is damaged, or gives another number of bytes.
+        UndecodableData: It is damaged, or decodes to another number of bytes.
     """
     with translated(codec, RuntimeError, ValueError, OverflowError):
         _library().decompress(_PREFIX.pack(len(block)) + bytes(stored), block)

@@ -1,7 +1,7 @@
-"""``lzf``, h5py's: one block of LZF without a header, decoded by imagecodecs. No checksum.
+"""``lzf`` of h5py: one block of LZF without a header, decoded by imagecodecs. The format has no checksum.
 
-Nothing names the decoded size. So the data is decoded into memory of the likely size, which is doubled until it
-suffices, up to the largest size that the format allows for the stored bytes.
+The decoded size is not stored. Therefore the data is decoded into memory of the likely size, which is doubled until it
+is large enough, up to the largest size that the format allows for the stored bytes.
 """
 
 from active_storage.errors import UndecodableData
@@ -9,16 +9,16 @@ from handler.codecs.base import StepContext, cut_short, load
 
 _ID = "lzf"
 
-# Three bytes may stand for 264: a match's length is 9 bits and 9 more.
+# Three bytes decode to at most 264 bytes, the longest match: an 8-bit length plus 9.
 _MOST_FROM_THREE = 264
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """What was compressed, in new memory.
+    """The decoded data, in new memory.
 
     Raises:
-        UndecodableData: The data is damaged or cut short.
-        EntityTooLarge: More would come out than the budget allows.
+        UndecodableData: The data is damaged or truncated.
+        EntityTooLarge: The decoded data is larger than the budget allows.
     """
     library = load(_ID, "imagecodecs", "imagecodecs")
     if not data:
@@ -30,7 +30,7 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
         try:
             return target[: library.lzf_decode(data, out=target).nbytes]
         except library.LzfError as error:
-            # Too little memory is one of its errors, and has no class of its own.
+            # The library raises the same error for a target that is too small and for damaged data.
             if size == most:
                 raise UndecodableData(_ID, "the data is damaged, or was not written by this codec") from error
         size = min(2 * size, most)

@@ -1,9 +1,9 @@
-"""``nbit``, HDF5's: of every integer only the bits that its data type uses.
+"""``nbit`` of HDF5: integers packed to the bits that their data type uses.
 
-HDF5's filter puts the bits back where they were, and its reading turns the number of so many bits into one of whole
-bytes. Here both is one: what comes out is the number. Values of the filter in the file (``cd_values``): how many there
-are, whether nothing was done, how many elements, the class of the data type; then, of a number, its size, its byte
-order, how many bits it uses, and how many there are below them.
+HDF5's filter puts the bits back into their place, and HDF5 then converts the numbers to whole bytes. Here both are done
+at once: the result is the numbers. The values of the filter in the file (``cd_values``) are: their own number, whether
+the filter left the data unchanged, the number of elements, and the class of the data type; then, for integers, the
+size, the byte order, the number of bits used, and the number of unused bits below them.
 """
 
 import numpy as np
@@ -17,24 +17,24 @@ _ATOMIC = 1
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """The integers, in new memory and the byte order that the file has; ``data`` itself where nothing was done.
+    """The integers, in new memory and the file's byte order; ``data`` itself if the filter left it unchanged.
 
     Raises:
-        UndecodableData: There are not as many bits as the elements need.
+        UndecodableData: The data has fewer or more bits than the elements.
         InvalidArgument: The values do not describe an integer type.
     """
-    # HDF5 leaves whole bytes alone, of whatever type they are.
+    # HDF5 leaves elements of any type unchanged if all their bits are used.
     if read_cd_values(context, 2, 2)[1]:
         return data
     _, _, count, kind, size, order, bits, lowest = read_cd_values(context, 8, 8)
     if kind != _ATOMIC or size not in {1, 2, 4, 8} or order > 1 or not 1 <= bits <= 8 * size - lowest:
-        raise InvalidArgument("filters", "nbit: cd_values are not of a data type of integers")
+        raise InvalidArgument("filters", "nbit: cd_values do not describe an integer data type")
     if context.dtype.kind not in "iu":
-        raise InvalidArgument("filters", f"nbit: bits of {context.dtype.name} cannot be put together, only of integers")
+        raise InvalidArgument("filters", f"nbit: supports integers only, not {context.dtype.name}")
     ensure_packed(_ID, len(data), count, bits)
     elements = context.allocate(count * size)
     numbers = np.frombuffer(elements, f"{'<>'[order]}i{size}")
-    # Moved up and down again, so that the highest bit of a signed number fills those above it.
+    # Shifted up and down again, which extends the sign of signed integers.
     above = np.int64(64 - bits)
     for place, piece in unpack(data, count, bits):
         if context.dtype.kind == "i":

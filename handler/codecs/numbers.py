@@ -1,7 +1,7 @@
-"""``delta``, ``fixedscaleoffset``, ``quantize``, ``astype`` and ``packbits``, numcodecs': numbers kept as others.
+"""``delta``, ``fixedscaleoffset``, ``quantize``, ``astype`` and ``packbits`` of numcodecs: filters on numbers.
 
-Each has a data type of the elements before it (``dtype``) and of what it made of them (``astype``). Where they are not
-named, they are the one of the data that is asked for, and the one before. All give new memory.
+Each has the data type of the elements before the step (``dtype``) and after it (``astype``). The first is by default
+that of the data before the step, the second by default the first. All functions return new memory.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from active_storage.errors import InvalidArgument, UndecodableData
 from handler.codecs.base import StepContext, cut_short
 from handler.codecs.readable import Block
 
-# So many are worked on together: what numpy needs in between stays in the cache.
+# The number of elements that are processed at a time. numpy's temporary arrays then stay in the cache.
 _PIECE_ELEMENTS = 64 * 1024
 
 
 def undo_delta(data: memoryview, context: StepContext) -> memoryview:
-    """The first element, then of each one its difference from the one before, added up; integers wrap.
+    """The cumulative sum of the stored numbers: the first element, then the difference of each to the one before it.
 
-    Of bools the difference is whether they differ; numcodecs writes them so, but adds them up when it reads.
+    Integers wrap. The difference of bools is whether they differ; numcodecs writes that, but adds it up in reading.
 
     Raises:
         UndecodableData: The length is not a multiple of the element size.
@@ -30,19 +30,19 @@ def undo_delta(data: memoryview, context: StepContext) -> memoryview:
         if elements.dtype.kind == "b":
             np.bitwise_xor.accumulate(stored != 0, out=elements)
         else:
-            # In the type that numpy adds such numbers up in, as numcodecs does.
+            # In numpy's default data type for such sums, as in numcodecs.
             np.cumsum(stored, out=elements)
     return memory
 
 
 def undo_fixedscaleoffset(data: memoryview, context: StepContext) -> memoryview:
-    """The elements times a scale and moved by an offset, as numbers again.
+    """The original numbers: the stored ones divided by the scale, plus the offset.
 
     Raises:
         UndecodableData: The length is not a multiple of the element size.
     """
     stored, elements, memory = _open(data, context, "dtype")
-    # As floats, since numpy takes no whole number beyond the type of what it divides; the result is a float anyway.
+    # As floats, since numpy refuses a Python integer that the array's data type cannot hold. The result is a float.
     scale, offset = float(context.number("scale")), float(context.number("offset"))
     for piece in _pieces(len(elements), context):
         with np.errstate(all="ignore"):
@@ -51,11 +51,11 @@ def undo_fixedscaleoffset(data: memoryview, context: StepContext) -> memoryview:
 
 
 def undo_scale_offset(data: memoryview, context: StepContext) -> memoryview:
-    """The elements divided by a scale and moved by an offset, in their own type: Zarr 3's ``scale_offset``.
+    """The stored numbers divided by the scale, plus the offset, in their own data type: Zarr 3's ``scale_offset``.
 
     Raises:
-        UndecodableData: The length is not a multiple of the element size, or a result is not an integer of the type.
-        InvalidArgument: The type cannot hold the scale or the offset.
+        UndecodableData: The length is not a multiple of the element size, or a result does not fit an integer type.
+        InvalidArgument: The data type cannot represent the scale or the offset.
     """
     stored, elements, memory = _open(data, context)
     scale, offset = (_find_scalar(context, name) for name in ("scale", "offset"))
@@ -77,13 +77,14 @@ def _find_scalar(context: StepContext, name: str) -> Any:
     except OverflowError:
         scalar = None
     if scalar is None or (context.dtype.kind not in "fc" and scalar != value):
-        raise InvalidArgument("filters", f"{context.step.id}: {name} {value} is not a number of {context.dtype.name}")
+        fault = f"{name} {value} cannot be represented as {context.dtype.name}"
+        raise InvalidArgument("filters", f"{context.step.id}: {fault}")
     return scalar
 
 
 def _divide_whole(stored: Block, scale: Any, context: StepContext) -> Block:
     if (stored % scale).any():
-        raise UndecodableData(context.step.id, "an integer cannot be divided by the scale without a rest")
+        raise UndecodableData(context.step.id, "a stored integer is not a multiple of the scale")
     whole: Block = stored // scale
     return whole
 
@@ -91,11 +92,11 @@ def _divide_whole(stored: Block, scale: Any, context: StepContext) -> Block:
 def _ensure_within(divided: Block, offset: int, context: StepContext) -> None:
     limits = np.iinfo(context.dtype)
     if int(divided.min()) + offset < limits.min or int(divided.max()) + offset > limits.max:
-        raise UndecodableData(context.step.id, f"an integer is beyond {context.dtype.name}")
+        raise UndecodableData(context.step.id, f"a decoded integer is out of range for {context.dtype.name}")
 
 
 def undo_quantize(data: memoryview, context: StepContext) -> memoryview:
-    """The elements in the data type that they had: it rounds when it writes, and only the type is undone.
+    """The elements in their original data type. The rounding of the writer cannot be undone.
 
     Raises:
         UndecodableData: The length is not a multiple of the element size.
@@ -104,7 +105,7 @@ def undo_quantize(data: memoryview, context: StepContext) -> memoryview:
 
 
 def undo_astype(data: memoryview, context: StepContext) -> memoryview:
-    """The elements in the data type that they had.
+    """The elements in their original data type.
 
     Raises:
         UndecodableData: The length is not a multiple of the element size.
@@ -121,16 +122,17 @@ def _cast(data: memoryview, context: StepContext, before: str) -> memoryview:
 
 
 def undo_packbits(data: memoryview, context: StepContext) -> memoryview:
-    """A byte for every bit, 0 or 1; the first byte says how many bits of the last mean nothing.
+    """A byte, 0 or 1, for each bit. The first stored byte is the number of unused bits in the last.
 
     Raises:
-        UndecodableData: There is not that first byte, or it says more bits than there are or than a byte has.
+        UndecodableData: The data is empty, or its first byte is larger than 7 or than the number of bits.
     """
     if not data:
         raise cut_short("packbits")
     unused, packed = data[0], np.frombuffer(data[1:], np.uint8)
-    if unused > min(7, 8 * len(packed)):
-        raise UndecodableData("packbits", f"{unused} bits of the last byte cannot be without a meaning")
+    most = min(7, 8 * len(packed))
+    if unused > most:
+        raise UndecodableData("packbits", f"the first byte gives {unused} unused bits; there can be at most {most}")
     memory = context.allocate(8 * len(packed))
     bits = np.frombuffer(memory, np.uint8)
     for piece in _pieces(len(packed), context):
@@ -139,13 +141,13 @@ def undo_packbits(data: memoryview, context: StepContext) -> memoryview:
 
 
 def _open(data: memoryview, context: StepContext, *before: str) -> tuple[Block, Block, memoryview]:
-    """What is stored, as numbers; as many elements to be written, of the type that ``before`` names; their memory."""
+    """The stored numbers; an array of as many elements for the result, of the data type in ``before``; its memory."""
     stored_dtype, dtype = context.encoded_dtype, context.read_dtype(*before)
     if stored_dtype.kind == "c" != dtype.kind:
-        raise InvalidArgument("filters", f"{context.step.id}: {stored_dtype.name} cannot become {dtype.name}")
+        raise InvalidArgument("filters", f"{context.step.id}: {stored_dtype.name} cannot be converted to {dtype.name}")
     if len(data) % stored_dtype.itemsize:
         raise UndecodableData(
-            context.step.id, f"{len(data)} bytes are not a whole number of {stored_dtype.name} elements"
+            context.step.id, f"{len(data)} bytes are not a multiple of the element size of {stored_dtype.name}"
         )
     stored = np.frombuffer(data, stored_dtype)
     memory = context.allocate(len(stored) * dtype.itemsize)

@@ -1,6 +1,6 @@
-"""``pcodec``, numcodecs': a standalone file of pco, which knows the type of its numbers but not always how many.
+"""``pcodec`` of numcodecs: a standalone file of pco. It has the data type of its numbers, but not always their number.
 
-No checksum, and what follows the file is not noticed.
+The format has no checksum, and bytes after the file are not detected.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from handler.codecs.base import StepContext, load, translated
 
 _ID = "pcodec"
 
-# Those of numpy's that pco has.
+# The data types that pco supports.
 _NUMBERS = frozenset(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)) | {"f2", "f4", "f8"}
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """The numbers, in new memory and this machine's byte order, which is what numcodecs gives.
+    """The numbers, in new memory and this machine's byte order, as in numcodecs.
 
     Raises:
-        UndecodableData: The data is damaged, or of numbers of another type.
-        InvalidArgument: pco has no numbers of the data type.
-        EntityTooLarge: More would come out than the budget allows.
+        UndecodableData: The data is damaged, or has another data type.
+        InvalidArgument: pco does not support the data type.
+        EntityTooLarge: The decoded data is larger than the budget allows.
     """
     dtype = context.dtype.newbyteorder("=")
     if dtype.str[1:] not in _NUMBERS:
-        raise InvalidArgument("filters", f"pcodec: this codec does not store {dtype.name}")
+        raise InvalidArgument("filters", f"pcodec: does not support {dtype.name}")
     library = load(_ID, "pcodec.standalone", "pcodec")
     context.budget.hold(len(data))
     stored, count = bytes(data), context.likely_bytes // dtype.itemsize + 1

@@ -1,4 +1,4 @@
-"""Where bytes come from, seen from a decoder: filled into the caller's buffer."""
+"""The interface of a source of bytes, which fills the caller's buffer, and its implementation in memory."""
 
 from typing import Any, Protocol
 
@@ -12,11 +12,11 @@ class Readable(Protocol):
     """A stream of bytes."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; how many bytes, 0 only where the data ends."""
+        """Fill some of ``buffer`` and return the number of bytes; 0 only at the end of the data."""
 
 
 def fill(source: Readable, buffer: memoryview) -> int:
-    """Fill all of ``buffer``; how many bytes, fewer only where the data ends."""
+    """Fill all of ``buffer`` and return the number of bytes; fewer only at the end of the data."""
     filled = 0
     while filled < len(buffer) and (read := source.readinto(buffer[filled:])):
         filled += read
@@ -24,13 +24,13 @@ def fill(source: Readable, buffer: memoryview) -> int:
 
 
 class MemoryReader:
-    """Bytes in memory, read like any others."""
+    """A ``Readable`` of bytes in memory."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; 0 where there is no more."""
+        """Fill some of ``buffer`` and return the number of bytes; 0 at the end."""
         count = min(len(buffer), len(self._data))
         buffer[:count] = self._data[:count]
         self._data = self._data[count:]

@@ -1,12 +1,13 @@
-"""``scaleoffset``, HDF5's: what numbers are above the smallest, in few bits; floats rounded to decimal digits.
+"""``scaleoffset`` of HDF5: the differences from the smallest number, packed in few bits; floats are rounded first.
 
-A chunk: how many bits (4 bytes, little-endian), how many bytes the smallest number takes (always 8), that number, 8
-bytes of nothing, then the numbers (``bits.py``). Values of the filter in the file (``cd_values``): how it scales, its
-factor, how many elements, the class of the data type, its size, whether it has a sign, its byte order, whether there is
-a fill value, and that value's bytes.
+A chunk has the number of bits (4 bytes, little-endian), the size of the smallest number (1 byte, always 8), that number
+(8 bytes), 8 unused bytes, and the packed differences (``bits.py``). The values of the filter in the file
+(``cd_values``) are: the scale type, the scale factor, the number of elements, the class of the data type, its size,
+whether it has a sign, its byte order, whether there is a fill value, and the bytes of the fill value.
 
-Where there is a fill value, all bits set stand for it. Where the numbers take all bits that their type has, they are
-stored as they are. The writer is taken for a little-endian machine, as HDF5's reading takes it for one like its own.
+If there is a fill value, a difference with all bits set stands for it. If the differences need all bits of the data
+type, the numbers are stored unchanged. HDF5 assumes that the writer had the same byte order as the reader; this code
+assumes a little-endian writer.
 """
 
 from struct import Struct
@@ -27,23 +28,23 @@ _SMALLEST_BYTES = 8
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """The numbers, in new memory and the byte order that the file has; ``data`` itself where nothing was done.
+    """The numbers, in new memory and the file's byte order; ``data`` itself if the filter left it unchanged.
 
     Raises:
-        UndecodableData: The chunk is not what its header says.
-        InvalidArgument: HDF5 does not write such values.
+        UndecodableData: The chunk does not match its header.
+        InvalidArgument: The values do not describe a data type of numbers.
     """
     scale, factor, count, is_float, size, has_sign, order, has_fill, low, high = read_cd_values(context, 8, 10)
     sizes = {4, 8} if is_float else {1, 2, 4, 8}
     if scale != (_BY_DIGITS if is_float else _INTEGERS) or size not in sizes or max(is_float, has_sign, order) > 1:
-        raise InvalidArgument("filters", "scaleoffset: cd_values are not of a data type of numbers")
+        raise InvalidArgument("filters", "scaleoffset: cd_values do not describe a data type of numbers")
     if not is_float and factor == 8 * size:
         return data
     if len(data) < _HEADER.size:
         raise cut_short(_ID)
     bits, smallest_bytes, smallest = _HEADER.unpack_from(data)
     if bits > 8 * size or smallest_bytes != _SMALLEST_BYTES:
-        raise UndecodableData(_ID, "HDF5 does not write such a header")
+        raise UndecodableData(_ID, "the header is not one that HDF5 writes")
     packed = data[_HEADER.size :]
     dtype = np.dtype(f"{'<>'[order]}{'f' if is_float else 'iu'[not has_sign]}{size}")
     is_whole = bits == 8 * size
@@ -70,7 +71,7 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
 
 def _restore_integers(piece: Block, smallest: int, dtype: np.dtype[Any], _factor: int) -> Block:
     piece += np.uint64(smallest)
-    # Wraps, as HDF5's numbers of the same type do.
+    # Wraps around, as in HDF5.
     return piece.astype(dtype.newbyteorder("="))
 
 
@@ -85,5 +86,5 @@ def _restore_floats(piece: Block, smallest: int, dtype: np.dtype[Any], factor: i
 
 
 def _read_bits(bits: int, dtype: np.dtype[Any]) -> Block:
-    """The number whose little-endian bytes begin with those of ``bits``."""
+    """The number whose little-endian bytes are the first ones of ``bits``."""
     return np.frombuffer(bits.to_bytes(8, "little")[: dtype.itemsize], dtype.newbyteorder("<"))

@@ -1,16 +1,16 @@
-"""``bz2`` and ``lzma``: through the standard library, several streams in a row, as their command line tools write."""
+"""``bz2`` and ``lzma``, decoded by the standard library: one stream or several, as the command-line tools write."""
 
 import bz2
 import lzma
 
 from handler.codecs.base import Decompressor, StreamDecoder
 
-# What the largest preset needs (xz -9: a dictionary of 64 MiB, and some 1 MiB beside it); a header may ask for 4 GiB.
+# The memory for the largest preset (xz -9: a dictionary of 64 MiB, and about 1 MiB more). A header can ask for 4 GiB.
 _LZMA_MEMORY_BYTES = 68 * 1024 * 1024
 
 
 class Bz2Decoder(StreamDecoder):
-    """bzip2, each block and stream ended by its CRC-32. What it holds goes by its block size of 100 to 900 kB."""
+    """bzip2, with a CRC-32 for each block and stream. Its memory depends on the block size of 100 to 900 kB."""
 
     codec = "bz2"
     errors = (OSError, EOFError, ValueError)
@@ -23,7 +23,7 @@ class Bz2Decoder(StreamDecoder):
 class LzmaDecoder(StreamDecoder):
     """The .xz format, with any of its checks, without padding.
 
-    Not the older .lzma: it has no checksum, and hardly a header that tells it from something else.
+    The older .lzma format is not supported: it has no checksum, and its header hardly identifies it.
     """
 
     codec = "lzma"

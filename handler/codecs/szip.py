@@ -1,7 +1,7 @@
-"""``szip``, HDF5's: how many bytes there were (4 bytes, little-endian), then the code of CCSDS 121.0, libaec's.
+"""``szip`` of HDF5: the decoded size (4 bytes, little-endian), then the code of CCSDS 121.0, decoded by libaec.
 
-Values of the filter in the file (``cd_values``): a mask of options, pixels in a block, bits in a pixel, pixels in a
-scan line. No checksum, and what follows the code is not noticed.
+The values of the filter in the file (``cd_values``) are: a mask of options, the pixels in a block, the bits in a pixel,
+and the pixels in a scan line. The format has no checksum, and bytes after the code are not detected.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ID = "szip"
 
 _LENGTH = Struct("<I")
 
-# What szip itself allows (szlib.h): even blocks of up to 32 pixels, of which a scan line has up to 128.
+# The limits of szip (szlib.h): blocks of an even number of up to 32 pixels, and scan lines of up to 128 blocks.
 _MAX_BLOCK_PIXELS, _MAX_LINE_BLOCKS = 32, 128
 _MOST_OPTIONS = 255
 _PIXEL_BITS = frozenset({*range(1, 25), 32, 64})
@@ -28,10 +28,10 @@ _MOST_SAMPLE_BITS = 24
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """How pixels were coded.
+    """The parameters of the code.
 
-    Pixels of 32 and 64 bits are coded as so many planes of bytes. A scan line was padded to a
-    whole number of blocks. The library would undo both in memory that it does not clear, so both are undone here.
+    Pixels of 32 and 64 bits are coded as 4 and 8 planes of bytes. A scan line is padded to a multiple of the block
+    size. The library would undo both in memory that it does not clear, so both are undone here.
     """
 
     options: int
@@ -41,10 +41,10 @@ class _Code:
 
     @classmethod
     def parse(cls, context: StepContext) -> Self:
-        """The code that the values of the filter say.
+        """The code that the values of the filter describe.
 
         Raises:
-            InvalidArgument: szip does not take such values.
+            InvalidArgument: A value is outside szip's limits.
         """
         options, block, bits, line = read_cd_values(context, 4, 4)
         is_block = 2 <= block <= _MAX_BLOCK_PIXELS and not block % 2
@@ -54,33 +54,33 @@ class _Code:
             or bits not in _PIXEL_BITS
             or not 1 <= line <= _MAX_LINE_BLOCKS * block
         ):
-            raise InvalidArgument("filters", "szip: cd_values are outside of what szip takes")
+            raise InvalidArgument("filters", "szip: cd_values are outside szip's limits")
         return cls(options, block, bits, line)
 
     @property
     def planes(self) -> int:
-        """How many planes of bytes there are."""
+        """The number of planes of bytes."""
         return self.bits // 8 if self.bits > _MOST_SAMPLE_BITS else 1
 
     @property
     def sample_bytes(self) -> int:
-        """How many bytes a pixel of a plane takes, decoded."""
+        """The decoded size of a pixel of a plane, in bytes."""
         bits = self.bits // self.planes
         return 1 if bits <= 8 else 2 if bits <= 16 else 4
 
     @property
     def line_blocks(self) -> int:
-        """How many blocks a scan line has."""
+        """The number of blocks in a scan line."""
         return -(-self.line // self.block)
 
 
 def undo(data: memoryview, context: StepContext) -> memoryview:
-    """What was compressed, in new memory.
+    """The decoded data, in new memory.
 
     Raises:
-        UndecodableData: The data is damaged or cut short.
-        InvalidArgument: szip does not take such values.
-        EntityTooLarge: More would come out than the budget allows.
+        UndecodableData: The data is damaged or truncated.
+        InvalidArgument: A value of the filter is outside szip's limits.
+        EntityTooLarge: The decoded data is larger than the budget allows.
     """
     code = _Code.parse(context)
     library = load(_ID, "imagecodecs", "imagecodecs")
@@ -110,7 +110,7 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
 
 
 def _drop_padding(padded: memoryview, lines: int, line_bytes: int, context: StepContext) -> memoryview:
-    """The scan lines without what was put behind each; ``padded`` itself where there is nothing."""
+    """The scan lines without their padding; ``padded`` itself if they have none."""
     if len(padded) <= lines * line_bytes:
         return padded
     plain = context.allocate(lines * line_bytes)

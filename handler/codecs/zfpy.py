@@ -1,13 +1,13 @@
-"""``zfpy``, numcodecs' and HDF5's filter 32013: a stream of zfp, decoded by imagecodecs. No checksum.
+"""``zfpy`` of numcodecs and HDF5's filter 32013: a stream of zfp, decoded by imagecodecs. The format has no checksum.
 
-numcodecs puts the whole header before the stream, HDF5 keeps it in the file: its ``cd_values`` are a version, then the
-header. The library reads beyond the end of a stream that is cut short or damaged. So it is given the stream with as
-many zeros behind it as the longest stream of that array could have: one that ends early gives other numbers, never
-other memory.
+numcodecs writes the header before the stream. HDF5 keeps it in the file: its ``cd_values`` are a version and the
+header. The library reads beyond the end of a truncated or damaged stream. Therefore the stream is padded with zeros to
+the length of the longest stream of such an array: a truncated stream then gives wrong numbers, but never reads other
+memory.
 
-The header, the lowest bit first: 32 bits of magic, 2 of the type of the numbers, 2 of the number of dimensions, 48 of
-the sizes, the last dimension's first, each less one; then 12 of the mode. Where those are all set, 64 more: 15 of the
-fewest bits of a block less one, and others that do not matter here.
+The header, from the lowest bit: 32 bits of magic, 2 for the data type, 2 for the number of dimensions minus one, 48 for
+the sizes minus one, that of the last dimension first, and 12 for the mode. If all bits of the mode are set, 64 bits
+follow: 15 for the minimum number of bits of a block minus one, and others that are not used here.
 """
 
 import math
@@ -31,7 +31,7 @@ _LONG_MODE = 0xFFF
 _DTYPES = (np.dtype(np.int32), np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float64))
 _SIZE_BITS = (48, 24, 16, 12)
 
-# Blocks have this side. No block of a fixed rate in a short mode takes more bits.
+# The length of a block along each dimension, and the most bits of a block of fixed rate in a mode of 12 bits.
 _SIDE = 4
 _MOST_RATED_BITS = 2048
 
@@ -40,11 +40,11 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
     """The numbers in C order, in new memory and this machine's byte order.
 
     Raises:
-        UndecodableData: zfp does not write such a header.
-        EntityTooLarge: More would come out than the budget allows.
+        UndecodableData: The header is invalid.
+        EntityTooLarge: The decoded data is larger than the budget allows.
     """
-    kept = context.step.value("cd_values")
-    head = pack(f"<{len(kept)}I", *kept)[4:] if isinstance(kept, tuple) else b""
+    values = context.step.value("cd_values")
+    head = pack(f"<{len(values)}I", *values)[4:] if isinstance(values, tuple) else b""
     header = _Header.parse(memoryview(head) if head else data)
     library = load(_ID, "imagecodecs", "imagecodecs")
     target = context.allocate(math.prod(header.shape) * header.dtype.itemsize)
@@ -59,7 +59,7 @@ def undo(data: memoryview, context: StepContext) -> memoryview:
 
 
 def _join(head: bytes, head_bits: int, data: memoryview, padded: Bytes) -> None:
-    """Put the bits of the data behind those of a header, which may end inside a byte."""
+    """Append the bits of the data to those of a header, which can end inside a byte."""
     start, shift = divmod(head_bits, 8)
     stored = np.frombuffer(data, np.uint8)
     padded[: len(head)] = np.frombuffer(head, np.uint8)
@@ -74,13 +74,13 @@ def _join(head: bytes, head_bits: int, data: memoryview, padded: Bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What a stream says of its array.
+    """The header of a stream.
 
     Attributes:
-        dtype: Of its numbers.
-        shape: Its own.
-        bits: How many the header takes.
-        least_bits: How many a block takes at least.
+        dtype: The data type of the numbers.
+        shape: The shape of the array.
+        bits: The size of the header, in bits.
+        least_bits: The minimum size of a block, in bits.
     """
 
     dtype: np.dtype[np.generic]
@@ -90,10 +90,10 @@ class _Header:
 
     @classmethod
     def parse(cls, data: memoryview) -> Self:
-        """The header that ``data`` begins with.
+        """The header at the beginning of ``data``.
 
         Raises:
-            UndecodableData: zfp does not write such a header.
+            UndecodableData: The header is invalid.
         """
         if len(data) < _SHORT_BITS // 8:
             raise cut_short(_ID)
@@ -111,10 +111,10 @@ class _Header:
 
     @property
     def most_bytes(self) -> int:
-        """No stream of the array is longer, whatever is in it.
+        """The maximum length of a stream of such an array, in bytes.
 
-        A block is an exponent, then planes of bits: of each number one in every plane, and as many that say where the
-        next number begins.
+        A block is an exponent and bit planes. Each plane has a bit of each number, and at most as many bits that
+        separate the numbers.
         """
         blocks: int = math.prod(-(-size // _SIDE) for size in self.shape)
         numbers: int = _SIDE ** len(self.shape)

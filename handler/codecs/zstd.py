@@ -1,8 +1,8 @@
-"""``zstd``: RFC 8878, decoded by the module that Python 3.14 brought, or by backports.zstd, the same for older ones.
+"""``zstd``: RFC 8878, decoded by the standard library since Python 3.14, and by its backport in older versions.
 
-Of the libraries only this one tells when a frame has ended and can be asked for so many bytes and no more. numcodecs
-allocates what the header says, or doubles its buffer where it says nothing; zstandard's ``stream_reader`` takes a frame
-that is cut short for one that has ended, and its ``decompressobj`` gives all that 64 KiB expand to, up to 2 GiB.
+Other libraries do not report the end of a frame, or cannot limit the size of their output. numcodecs allocates the size
+in the header, or doubles its buffer if the header has none. zstandard's ``stream_reader`` reports a truncated frame as
+complete, and its ``decompressobj`` returns the whole expansion of 64 KiB, up to 2 GiB.
 """
 
 import sys
@@ -15,15 +15,15 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# 128 MiB, the format's largest level (--ultra -22), and the library's own limit; a header may ask for 2 GiB.
+# 128 MiB, the window of the highest level (--ultra -22) and the library's own limit. A header can ask for 2 GiB.
 _WINDOW_LOG = 27
 _OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
 
 
 class ZstdDecoder(StreamDecoder):
-    """Frames one after the other, with or without the size of their content, and skippable ones.
+    """One frame or several, with or without the size of their content, and skippable frames.
 
-    Damage is certain to be found only where the frame has a checksum: numcodecs and HDF5 write none.
+    Damage is certain to be detected only if a frame has a checksum. numcodecs and HDF5 write frames without one.
     """
 
     codec = "zstd"
@@ -35,5 +35,5 @@ class ZstdDecoder(StreamDecoder):
 
 
 def start_zstd() -> Decompressor:
-    """What decodes one frame."""
+    """A decompressor for one frame."""
     return zstd.ZstdDecompressor(options=_OPTIONS)

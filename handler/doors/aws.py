@@ -24,7 +24,7 @@ from handler.doors.service import Service
 from handler.scope import Scope
 from handler.settings import load_settings
 
-# The part of Lambda's time that is kept for sending the answer.
+# The time that is reserved for sending the reply, of the time that Lambda gives the function.
 _SENDING_SECONDS = 2.0
 
 _REQUEST_ID_RE = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
@@ -33,20 +33,20 @@ Document = Mapping[str, Any]
 
 
 class Context(Protocol):
-    """What Lambda says about an invocation, as far as it is used here."""
+    """Lambda's context of an invocation: the part that is used here."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """How much of the function's time is left."""
+        """The time until Lambda ends the invocation."""
 
 
 def lambda_handler(event: Any, context: Context) -> dict[str, Any] | None:
     """Answer an event.
 
     Returns:
-        What Lambda passes on to the caller; None if the answer was sent to S3 already.
+        The reply that Lambda sends to the caller; None if the reply was sent to S3 already.
 
     Raises:
-        InvalidArgument: The event is of an unknown kind.
+        InvalidArgument: The kind of the event is unknown.
     """
     return _function()(event, context)
 
@@ -58,25 +58,25 @@ def _function() -> "Function":
 
 
 def make_s3_client() -> Any:
-    """The client that sends answers to S3."""
-    # A token is valid for one answer, so that a second try would be refused. TLS guards the body, so that it need not
+    """The client that sends replies to S3."""
+    # A token is valid for one reply, so that S3 would refuse a second try. TLS protects the body, so that it need not
     # be signed.
     config = Config(s3={"payload_signing_enabled": False}, retries={"total_max_attempts": 1})
     return botocore.session.get_session().create_client("s3", config=config)
 
 
 class Function:
-    """The function, set up.
+    """The function with its service and its S3 client.
 
     Args:
-        service: What all events share.
-        s3: A botocore client, which sends answers to S3.
+        service: The service, which all events share.
+        s3: A botocore client, which sends replies to S3.
     """
 
     def __init__(self, service: Service, s3: Any) -> None:
         self._service = service
         object_lambda = ObjectLambda(service, s3)
-        # By the member that only events of this kind have.
+        # Each kind is recognised by a member that only its events have.
         self._kinds: Mapping[str, Callable[[Document, str, Scope], dict[str, Any] | None]] = {
             "getObjectContext": object_lambda.write_object,
             "headObjectContext": object_lambda.describe_object,
@@ -90,7 +90,7 @@ class Function:
         members = event if isinstance(event, Mapping) else {}
         kind = next((name for name in self._kinds if isinstance(members.get(name), Mapping)), None)
         if kind is None:
-            raise InvalidArgument("event", f"has none of {', '.join(self._kinds)}")
+            raise InvalidArgument("event", f"is of an unknown kind; it should have one of {', '.join(self._kinds)}")
         seconds_left = context.get_remaining_time_in_millis() / 1000 - _SENDING_SECONDS
         scope = self._service.open_scope(
             min(self._service.settings.deadline, seconds_left), request_id=_find_request_id(members)

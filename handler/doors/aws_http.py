@@ -1,7 +1,7 @@
-"""HTTP requests of a Lambda Function URL or an HTTP API (payload format 2.0), and the answers to them.
+"""HTTP requests of a Lambda Function URL or an HTTP API (payload format 2.0), and the replies to them.
 
-A request goes through the same table of doors as with a server, so that the same rules hold. The body of a reply is in
-one piece, and no larger than what Lambda returns.
+A request goes through the same table of doors as with a server, so that the same rules apply. The body of a reply is in
+one piece, and within Lambda's limit.
 """
 
 import base64
@@ -21,7 +21,7 @@ from handler.doors.request_target import locate_target
 from handler.doors.service import Service
 from handler.scope import Scope
 
-# Lambda returns 6 MiB at most. base64 makes four bytes of three, and the headers need room as well.
+# Lambda returns at most 6 MiB. base64 turns three bytes into four, and the headers need space as well.
 MAX_RETURNED_BYTES = 4 * 1024 * 1024
 
 # A Function URL gives the path percent-encoded, as the client sent it. An HTTP API gives it decoded.
@@ -31,13 +31,16 @@ Document = Mapping[str, Any]
 
 
 def answer_http(service: Service, event: Document, kind: str, scope: Scope) -> dict[str, Any]:
-    """Answer an HTTP request: what Lambda makes an HTTP response of.
+    """Answer an HTTP request.
 
     Args:
-        service: What all events share.
+        service: The service, which all events share.
         event: The event.
-        kind: The member of the event that holds the request's context.
-        scope: The request's.
+        kind: The member of the event that contains the request's context.
+        scope: The scope of the request.
+
+    Returns:
+        The HTTP response in payload format 2.0.
     """
     request = _read_http(scope, event, event[kind], service.settings.base_domain)
     reply = _whole(doors.reply_to(request, service), request)
@@ -86,11 +89,11 @@ def _read_http_body(event: Document) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise InvalidArgument("body", "is not base64") from None
+        raise InvalidArgument("body", "is not valid base64, although isBase64Encoded is true") from None
 
 
 def _whole(reply: Reply, request: Request) -> Reply:
-    """The reply with its body in one piece, or an error if it is larger than what Lambda returns."""
+    """The reply with its body in one piece, or an error if it exceeds Lambda's limit."""
     if isinstance(reply.body, bytes) and len(reply.body) <= MAX_RETURNED_BYTES:
         return reply
     return doors.catch_errors(request.record, lambda: _collect(reply), lambda error: write_xml_error(error, request))
@@ -103,8 +106,8 @@ def _collect(reply: Reply) -> Reply:
             for piece in reply.pieces:
                 body += piece
                 if len(body) > MAX_RETURNED_BYTES:
-                    raise EntityTooLarge(f"a function returns at most {MAX_RETURNED_BYTES} bytes")
+                    raise EntityTooLarge(f"the reply has more than {MAX_RETURNED_BYTES} bytes, the maximum")
         except ConnectionResetError:
-            # A server would break off its own connection. Lambda's caller gets an error.
+            # A server would close the client's connection. Lambda's caller gets an error.
             raise StoreCutOff("the object could not be read to its end") from None
     return replace(reply, body=bytes(body))

@@ -1,7 +1,7 @@
-"""S3 Object Lambda: events of GetObject, HeadObject and the listings, and the answers to S3.
+"""S3 Object Lambda: events of GetObject, HeadObject and the listings, and the replies to S3.
 
-A GetObject event is answered by exactly one ``write_get_object_response``, whatever happens. HeadObject and listing
-events are answered by what the function returns.
+The reply to a GetObject event is exactly one ``write_get_object_response``, also after an error. The reply to
+HeadObject and listing events is the function's return value.
 """
 
 import re
@@ -23,20 +23,20 @@ from handler.doors.json_body import ensure_whole_characters
 from handler.doors.lambda_door import reduce_event, request_of
 from handler.doors.lambda_event import LambdaEvent, parse_echo, parse_event
 from handler.doors.service import Service
-from handler.doors.table import catch_errors
+from handler.doors.table import INTERNAL_ERROR_MESSAGE, catch_errors
 from handler.observe.record import Record, locate
 from handler.scope import Scope
 
-# Lambda returns 6 MiB at most, as text, and a listing is a text in JSON.
+# Lambda returns at most 6 MiB of JSON, in which a listing is a string.
 _MAX_LISTING_BYTES = 4 * 1024 * 1024
 
-# What ``StatusCode`` may be. Another status is replaced by the one in the second table, or else by 400 or 500.
+# The values that ``StatusCode`` may have. Another status is replaced by that of the second table, else by 400 or 500.
 ALLOWED_STATUSES = frozenset({200, 206, 304, 400, 401, 403, 404, 405, 409, 411, 412, 416, 500, 503})
 _NEAREST_STATUSES: Mapping[int, int] = MappingProxyType({501: 400, 502: 503, 504: 503})
 
 _CODE_RE = re.compile(r"[A-Z][a-zA-Z]+", re.ASCII)
 
-# The values that S3 accepts in a header of an answer; some come from the store.
+# The header values that S3 accepts in a reply. Some of ours come from the store.
 _PLAIN_RE = re.compile(r"[\x20-\x7e]{1,1024}")
 
 
@@ -65,11 +65,11 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """How an event ended.
+    """The reply to an event.
 
     Attributes:
         status: The status that the client receives.
-        members: Arguments for S3, or members of what the function returns.
+        members: Arguments for S3, or members of the function's return value.
         bytes_sent: The size of the body.
     """
 
@@ -82,14 +82,14 @@ class ObjectLambda:
     """Answers events of S3 Object Lambda.
 
     Args:
-        service: What all events share.
-        s3: A botocore client, which sends answers to S3.
+        service: The service, which all events share.
+        s3: A botocore client, which sends replies to S3.
     """
 
     def __init__(self, service: Service, s3: Any) -> None:
         self._service = service
         self._s3 = s3
-        # Whether botocore has begun to send this thread's answer.
+        # Whether botocore has begun to send this thread's reply.
         self._calling = threading.local()
         s3.meta.events.register_first("before-call.s3.WriteGetObjectResponse", self._note_call)
 
@@ -116,11 +116,11 @@ class ObjectLambda:
                 except Exception as error:
                     if self._calling.has_begun:
                         raise
-                    # botocore does not accept these arguments, and S3 must have an answer.
+                    # botocore refused the arguments. S3 still needs a reply.
                     scope.record.add(outcome=InternalError.code, fault=locate(error))
-                    outcome = _refuse_in_s3(InternalError("this server made a mistake; its log knows it by the id"))
+                    outcome = _refuse_in_s3(InternalError(INTERNAL_ERROR_MESSAGE))
                     write(outcome)
-            except Exception as error:  # noqa: BLE001  # botocore's texts hold the route, and no caller is left to tell
+            except Exception as error:  # noqa: BLE001  # botocore's texts contain the route; no caller is left
                 scope.record.add(outcome="AnswerRefused", fault=locate(error))
             return outcome
 
@@ -154,7 +154,7 @@ class ObjectLambda:
 
 
 def _parse(event: Document, kind: str) -> LambdaEvent:
-    # Lambda has parsed the JSON, and accepts what other doors refuse.
+    # Lambda has parsed the JSON, and accepts surrogates that the other doors refuse.
     ensure_whole_characters(event, "event")
     return parse_event(event, kind)
 
@@ -166,14 +166,14 @@ def _answer_and_send(
     refuse: Callable[[ActiveStorageError], _Outcome],
     send: Callable[[_Outcome], _Outcome] = lambda outcome: outcome,
 ) -> _Outcome:
-    """Answer an event, with ``refuse`` for an error, send the outcome, and end the request."""
+    """Run ``answer``, or ``refuse`` for its error, send the outcome, and end the request."""
     record.add(door="aws", method=method)
     outcome = send(catch_errors(record, answer, refuse))
     record.end(outcome.status, outcome.bytes_sent)
     return outcome
 
 
-# The forms of answers
+# The forms of replies
 
 
 def _arguments(reply: Reply) -> dict[str, Any]:

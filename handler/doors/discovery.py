@@ -1,4 +1,4 @@
-"""The discovery document, ``GET /.well-known/s3-active-storage``: what a client needs for signing and asking."""
+"""The discovery document, ``GET /.well-known/s3-active-storage``: it tells a client how to sign and send requests."""
 
 import json
 
@@ -23,7 +23,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         NoSuchDoor: The path names another well-known document.
     """
     if request.path != DISCOVERY_PATH:
-        raise NoSuchDoor(f"the only well-known document here is {DISCOVERY_PATH}")
+        raise NoSuchDoor(f"no such well-known document; the only one is {DISCOVERY_PATH}")
     document = {
         "active_storage_version": "v1",
         "s3_endpoint": str(service.settings.public_store),

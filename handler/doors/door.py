@@ -1,6 +1,6 @@
 """The interface of a door: request in, reply out.
 
-Requests and replies know no framework: WSGI and AWS Lambda make the same ones. Nothing here parses or writes.
+Requests and replies belong to no framework: WSGI and AWS Lambda make the same ones. Nothing here parses or writes.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +23,9 @@ class Request:
         path: The raw path, without the query. A virtual-host style request is rewritten to path style.
         query: The raw query.
         headers: Names in lower case.
-        read_body: Gives the body, cut off after a number of bytes. A second call gives the same.
-        fault: What makes the request malformed; None for a well-formed one.
-        found: What the door has parsed so far, for its own ``write_error``.
+        read_body: Returns the body, or its first bytes up to a maximum number. Later calls return the same bytes.
+        fault: The error of a malformed request; None for a well-formed one.
+        found: Values that the door has parsed, for its own ``write_error``.
     """
 
     scope: Scope = field(repr=False)
@@ -63,7 +63,7 @@ class Reply:
         return (self.body,) if isinstance(self.body, bytes) else self.body
 
     def close(self) -> None:
-        """Release what the body holds. The caller calls this once, whether or not the body was sent."""
+        """Release the resources of the body. The sender calls this once, whether or not it sent the body."""
         if close := getattr(self.body, "close", None):
             close()
 

@@ -1,4 +1,4 @@
-"""An error as HTTP and S3 write it: headers, one line of text, the XML document, and the reply with all of them.
+"""An error in the form of HTTP and S3: headers, a one-line message, the XML document, and the reply with all of them.
 
 Other forms are elsewhere: JSON in ``json_errors.py``, the forms of object lambdas in ``webhook.py`` and
 ``aws_object_lambda.py``.
@@ -18,13 +18,14 @@ from active_storage.errors import (
 )
 from handler.doors.door import Reply, Request
 
-# Characters that XML 1.0 forbids (section 2.2). A path may hold some, and parsers refuse a document with one.
+# Characters that XML 1.0 forbids (section 2.2). A path can contain some, and parsers refuse a document with one.
 _NOT_XML_RE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# A signature for another region, at the same endpoint, ends these errors. S3's clients sign once more when they are
-# told the region. They keep it for all requests with the same bucket in the path, which to this service is a reducer,
-# so GET and HEAD both tell it, and the next answer corrects what a client keeps. A signature does not end a
-# redirect, since this service asks one store. So its region is sent in a header that S3's clients ignore.
+# A client can resolve these errors by a signature for another region, sent to the same endpoint. S3's clients sign
+# again when a reply names the region. They remember it for the bucket in the path, which in this service's paths is a
+# reducer. Therefore replies to GET and to HEAD name the region, and the next error corrects what a client remembers. A
+# new signature does not resolve a redirect, since this service has one store. For a redirect, the region is sent in a
+# header that S3's clients ignore.
 _RESIGNED_CODES = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})
 
 _NOT_PLAIN_RE = re.compile(r"[^\x20-\x7e]")
@@ -43,7 +44,7 @@ def error_headers(error: ActiveStorageError) -> list[tuple[str, str]]:
             return [("Content-Range", f"bytes */{error.length}")]
         case WrongRegion(region=str(region)):
             own = ("x-activestorage-bucket-region", region)
-            # S3's own header orders the client to sign once more.
+            # S3's own header makes the client sign again.
             return [own, ("x-amz-bucket-region", region)] if error.code in _RESIGNED_CODES else [own]
         case _:
             return []
@@ -58,7 +59,7 @@ def error_document(error: ActiveStorageError, resource: str, request_id: str) ->
     """S3's XML for an error (Amazon S3 API Reference, "Error responses").
 
     Args:
-        error: What went wrong.
+        error: The error.
         resource: The path of the request, without the query.
         request_id: The id of the request.
     """
@@ -71,7 +72,7 @@ def error_document(error: ActiveStorageError, resource: str, request_id: str) ->
 
 
 def write_xml_error(error: ActiveStorageError, request: Request) -> Reply:
-    """The reply with an error in S3's form, which every S3 client can read; a 304 has an ETag and no body."""
+    """The reply with an error in S3's XML, which every S3 client can parse; a 304 has an ETag and no body."""
     headers = error_headers(error)
     if isinstance(error, NotModified):
         return Reply(error.status, [*headers, *([("ETag", str(error.etag))] if error.etag else [])])

@@ -14,13 +14,13 @@ write_error = write_xml_error
 
 
 def reply_to(request: Request, service: Service) -> Reply:
-    """Status 200. For readiness the store must answer as well.
+    """Status 200. Readiness also requires that the store answers.
 
     Raises:
         ActiveStorageError: The store does not answer.
     """
     if request.path not in (LIVE_PATH, READY_PATH):
-        raise NoSuchDoor(f"ask for {LIVE_PATH} or {READY_PATH}")
+        raise NoSuchDoor(f"no such path; ask for {LIVE_PATH} or {READY_PATH}")
     if request.path == READY_PATH:
         service.transport.ensure_answers(service.settings.store, request.scope)
     body = b"ok\n"

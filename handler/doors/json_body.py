@@ -1,12 +1,12 @@
 """JSON from a caller, parsed strictly and at a bounded cost.
 
-JSON parsers disagree about duplicate members, NaN, numbers beyond float64, and half of a surrogate pair (RFC 8259,
-sections 4, 6 and 8.2). All four are refused.
+JSON parsers disagree about duplicate members, NaN, numbers beyond float64, and unpaired surrogates (RFC 8259, sections
+4, 6 and 8.2). All four are refused.
 
 The size is checked before the body is read, and the number of elements before it is parsed. Parsing 1 MiB of nested
-lists took 0.2 s; within the bounds it takes at most a tenth of that. A body is parsed once.
+lists took 0.2 s; within the limits it takes at most a tenth of that. A body is parsed once.
 
-No error text holds a part of the body, except names of members.
+No error message contains a part of the body, except names of members.
 """
 
 import json
@@ -18,23 +18,23 @@ from typing import Any, NoReturn
 from active_storage.errors import InvalidArgument, shown
 from handler.doors.door import Request
 
-# A thousand missing values of twenty digits take 20 KiB, and so do a client's headers. Nothing else is large.
+# A thousand missing values of twenty digits take 20 KiB, and so do the headers of a client. Nothing else is large.
 MAX_BODY_BYTES = 1 << 20
 
-# The largest request has 1,024 missing values and a selection of 32 dimensions: some 1,200 elements. Commas and
-# brackets inside texts are counted too, which keeps the count fast. A client's headers have some hundreds of them.
+# The largest request has 1,024 missing values and a selection of 32 dimensions: about 1,200 elements. Commas and
+# brackets inside strings are counted too, which keeps the count fast. The headers of a client have some hundreds.
 MAX_ELEMENTS = 1 << 14
 
 # An event has five levels, a request of the JSON interface three.
 MAX_DEPTH = 32
 
-# The largest object is a client's headers in an event; Go and gunicorn accept some hundred headers.
+# The largest object is the headers of a client in an event; Go and gunicorn accept about a hundred headers.
 _MAX_MEMBERS = 256
 
 _SURROGATE_ESCAPE_RE = re.compile(rb"\\u[Dd][89A-Fa-f]")
 _SURROGATE_RE = re.compile("[\ud800-\udfff]")
 
-# The way from the outermost object to a member: names, and indices of lists.
+# The path from the outermost object to a member: names, and indices of lists.
 Path = tuple[str | int, ...]
 
 
@@ -49,7 +49,7 @@ def read_body(request: Request) -> bytes:
     is_long = length.isascii() and length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES
     body = b"" if is_long else request.read_body(MAX_BODY_BYTES + 1)
     if is_long or len(body) > MAX_BODY_BYTES:
-        raise InvalidArgument("body", f"is longer than {MAX_BODY_BYTES} bytes")
+        raise InvalidArgument("body", f"is longer than {MAX_BODY_BYTES} bytes, the maximum")
     return body
 
 
@@ -64,7 +64,7 @@ def read_object(body: bytes, field: str = "body") -> dict[str, Any]:
         InvalidArgument: The text is not a JSON object, or has too many elements or levels.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_ELEMENTS:
-        raise InvalidArgument(field, f"has more than {MAX_ELEMENTS} elements")
+        raise InvalidArgument(field, f"has more than {MAX_ELEMENTS} elements, the maximum")
     value = _parse(body, field)
     if not isinstance(value, dict):
         raise InvalidArgument(field, "should be a JSON object")
@@ -75,14 +75,14 @@ def read_object(body: bytes, field: str = "body") -> dict[str, Any]:
 
 
 def ensure_whole_characters(document: Any, field: str = "body") -> None:
-    """Pass if all texts and names of a document can be encoded as UTF-8.
+    """Pass if all strings and names of a document can be encoded as UTF-8.
 
     Raises:
-        InvalidArgument: One has half of a surrogate pair.
+        InvalidArgument: One has an unpaired surrogate.
     """
     path = _find_path(document, _has_half_character)
     if path is not None:
-        raise InvalidArgument(name_member(path, field), "has half of a surrogate pair")
+        raise InvalidArgument(name_member(path, field), "has an unpaired surrogate, which UTF-8 cannot encode")
 
 
 def name_member(path: Path, field: str = "body") -> str:
@@ -98,7 +98,7 @@ def name_member(path: Path, field: str = "body") -> str:
 
 
 def shown_member(name: str) -> str:
-    """The name of a member, fit to be quoted in a message."""
+    """The name of a member, quoted for a message unless it is an identifier."""
     return name if name.isidentifier() and name.isascii() and len(name) <= 60 else shown(name)
 
 
@@ -121,20 +121,21 @@ def _parse(body: bytes, field: str) -> Any:
     except UnicodeDecodeError:
         raise InvalidArgument(field, "is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise InvalidArgument(field, f"is not JSON: {error.msg} at line {error.lineno}, {error.colno}") from None
+        raise InvalidArgument(field, f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except _NotReadableError as error:
         raise InvalidArgument(field, str(error)) from None
     except _TooLargeError:
-        raise InvalidArgument(name_member(_locate_infinity(body), field), "should be a finite number") from None
+        name = name_member(_locate_infinity(body), field)
+        raise InvalidArgument(name, "should be a finite number; this one is out of range for float64") from None
     except RecursionError:
         raise _too_deep(field) from None
     except ValueError:
-        # Python limits the digits of an integer, since parsing them takes quadratic time.
-        raise InvalidArgument(field, "has a number with too many digits") from None
+        # Python limits the digits of an integer, since parsing takes quadratic time.
+        raise InvalidArgument(field, "has an integer with too many digits") from None
 
 
 class _NotReadableError(Exception):
-    """The text has something that JSON does not allow, or too many members."""
+    """The text is not JSON, or has an object of too many members. The message is for ``InvalidArgument``."""
 
 
 class _TooLargeError(Exception):
@@ -149,7 +150,7 @@ def _read_float(text: str) -> float:
 
 
 def _locate_infinity(body: bytes) -> Path:
-    """The path of the number that is too large; empty if the text after it is no JSON."""
+    """The path of the number that is too large; empty if the text after it is not JSON."""
     try:
         return _find_path(_LENIENT_DECODER.decode(body.decode("utf-8")), _is_infinite) or ()
     except (ValueError, RecursionError):
@@ -162,7 +163,7 @@ def _is_infinite(value: Any) -> bool:
 
 def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > _MAX_MEMBERS:
-        raise _NotReadableError(f"has an object of more than {_MAX_MEMBERS} members")
+        raise _NotReadableError(f"has an object with more than {_MAX_MEMBERS} members, the maximum")
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -174,7 +175,7 @@ def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NotReadableError(f"is not JSON: it has a number {name}")
+    raise _NotReadableError(f"is not JSON: {name} is not a JSON number")
 
 
 # Made once: json.loads would make a new one for each body.
@@ -210,7 +211,7 @@ def _given_twice(document: dict[str, Any], field: str) -> InvalidArgument:
 
 
 def _too_deep(field: str) -> InvalidArgument:
-    return InvalidArgument(field, f"is nested deeper than {MAX_DEPTH} levels")
+    return InvalidArgument(field, f"is nested deeper than {MAX_DEPTH} levels, the maximum")
 
 
 def _has_half_character(value: Any) -> bool:

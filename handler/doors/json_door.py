@@ -1,6 +1,6 @@
-"""The way through the two JSON doors: from a request to a reduction.
+"""Shared code of the two JSON doors: from a request to a reduction.
 
-A POST names the reducer in its path and the object in its body. The reply is the version's own: ``json_v1.py`` and
+A POST names the reducer in its path and the object in its body. Each version writes its own reply: ``json_v1.py`` and
 ``json_v2.py``.
 """
 
@@ -33,11 +33,11 @@ METHODS = ("POST",)
 def reduce(
     request: Request, service: Service, parse: Callable[[str, bytes], JsonQuestion]
 ) -> tuple[JsonQuestion, Reduction]:
-    """What a request asks for, and its reduction.
+    """The question of a request, and its reduction.
 
     Args:
         request: The request.
-        service: What all requests share.
+        service: The service, which all requests share.
         parse: Parses the body of a request for a reducer.
 
     Raises:
@@ -52,12 +52,12 @@ def reduce(
     try:
         return question, service.engine.reduce(spec, source, request.scope)
     except OriginNotAllowed as error:
-        raise InvalidArgument(location.field, "lies at an origin that is not on the allow-list") from error
+        raise InvalidArgument(location.field, "has an origin that is not on the allow-list of this server") from error
     except IncompleteElement as error:
-        raise InvalidArgument("size", f"is not a whole number of {spec.dtype} elements") from error
+        raise InvalidArgument("size", f"is not a multiple of the size of a {spec.dtype} element") from error
     except StoreError as error:
         if error.status == 416:
-            raise InvalidArgument("offset", "lies outside the object") from error
+            raise InvalidArgument("offset", "is beyond the end of the object") from error
         raise
 
 
@@ -70,9 +70,9 @@ def find_reducer(path: str) -> str:
     """
     version, *rest = [unquote(segment, errors="replace") for segment in path.split("/") if segment]
     if len(rest) != 1:
-        raise NoSuchDoor(f"nothing answers here; ask for /{version}/reducer/")
+        raise NoSuchDoor(f"no such path; ask for /{version}/reducer/, such as /{version}/sum/")
     if rest[0] not in REDUCERS:
-        # The clients' own word.
+        # The clients call a reducer an operation.
         raise UnknownReducer(f"unsupported operation {rest[0][:60]}")
     return rest[0]
 
@@ -80,7 +80,7 @@ def find_reducer(path: str) -> str:
 def open_location(
     location: ObjectLocation, credentials: Credentials | None, request: Request, service: Service
 ) -> Source:
-    """The source at a location, asked for in the caller's name.
+    """The source at a location, with the caller's credentials.
 
     Raises:
         BadCredentials: The name in the credentials cannot be an S3 access key.

@@ -1,7 +1,7 @@
-"""Errors of the JSON doors: the statuses that their clients know, and the JSON that says what happened.
+"""Errors of the JSON doors: the statuses that their clients expect, and the JSON of an error.
 
-The clients know errors by statuses that are not S3's: 401 for a refusal by the store, 400 for an object that does not
-exist. The two tables are below. ``caused_by`` lists the causes of an error, the root cause last.
+The clients expect other statuses than S3's: 401 if the store denies access, 400 for an object that does not exist. The
+two tables are below. ``caused_by`` lists the causes of an error, the root cause last.
 """
 
 import json
@@ -12,7 +12,7 @@ from active_storage.errors import ActiveStorageError, InvalidArgument, StoreErro
 from handler.doors.door import Reply, Request
 from handler.doors.error_replies import error_headers
 
-# The status of a store's refusal: by the store's code, then by its status. Otherwise 400 below 500, else 502.
+# The status for an error of the store: by its code, then by its status. Otherwise 400 below 500, else 502.
 STORE_CODES: Mapping[str, int] = MappingProxyType(
     {
         "NoSuchKey": 400,
@@ -21,13 +21,13 @@ STORE_CODES: Mapping[str, int] = MappingProxyType(
         "AccessDenied": 401,
         "InvalidAccessKeyId": 401,
         "SignatureDoesNotMatch": 401,
-        # The service's clock is wrong, which the caller cannot mend.
+        # The clock of this service is wrong, which the caller cannot fix.
         "RequestTimeTooSkewed": 502,
     }
 )
 STORE_STATUSES: Mapping[int, int] = MappingProxyType({401: 401, 403: 401, 429: 503, 503: 503, 504: 504})
 
-# Our own statuses that the clients know. Any other becomes 400 below 500, else 502.
+# Our own statuses that the clients expect. Any other becomes 400 below 500, else 502.
 OWN_STATUSES = frozenset({400, 401, 404, 405, 500, 502, 503, 504})
 
 _INVALID = "request data is not valid"
@@ -35,7 +35,7 @@ _DENIED = "Access Denied"
 
 
 def write_json_error(error: ActiveStorageError, request: Request) -> Reply:  # noqa: ARG001  # the interface of a door
-    """The reply with an error, in the form that the clients of this interface know."""
+    """The reply with an error, in the form that the clients of this interface expect."""
     status = find_status(error)
     message, *causes = dict.fromkeys(_list_messages(error))
     fields: dict[str, str | list[str]] = {"message": message}
@@ -63,12 +63,12 @@ def _list_messages(error: ActiveStorageError) -> Iterator[str]:
         yield _INVALID
         yield error.message
     elif isinstance(error, StoreError):
-        yield "the server of the object refused it"
+        yield "the server of the object refused the request"
         if find_status(error) == 401:
             yield _DENIED
         yield f"{error.code}: {error.message}"
     else:
         yield error.message
-    # Messages of other errors may hold secrets.
+    # Messages of other errors can contain secrets.
     if isinstance(error.__cause__, ActiveStorageError):
         yield from _list_messages(error.__cause__)

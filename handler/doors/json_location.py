@@ -1,6 +1,6 @@
-"""Where the object of a JSON request lies: from a URL, or a store and two names, to an origin and targets there.
+"""The location of the object of a JSON request: from a URL, or a store and two names, to an origin and targets there.
 
-No store is asked here, and no error text holds a part of a URL.
+Nothing here connects to a store, and no error message contains a part of a URL.
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,25 @@ from handler.doors.urls import split_url
 
 _S3, _WEB = "s3", ("http", "https")
 
-# What needs no encoding in a path or a query (RFC 3986, sections 3.3 and 3.4), and what is encoded already. Clients
-# put keys into URLs without encoding them; what needs encoding, such as a space, is encoded here as browsers do it.
+# Characters that need no encoding in a path or a query (RFC 3986, sections 3.3 and 3.4), and "%", which begins an
+# escape. Clients put keys into URLs without encoding them; other characters, such as a space, are encoded here as
+# browsers do.
 _URL_SAFE = "/%:@!$&'()*+,;=~?"
 
-# The one name of GetObject's query that names an object. The others change the bytes of the answer.
+# The one name in GetObject's query that selects an object. The others change the response.
 _VERSION = "versionId"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectLocation:
-    """Where an object lies.
+    """The location of an object.
 
     Attributes:
         field: The member of the request that names it.
         is_s3: Whether the server is an S3 store; otherwise it is any web server.
         origin: The server's origin.
-        targets: Path and query there, percent-encoded. If there are two, the second is asked for when the first names
-            no object.
+        targets: Path and query there, percent-encoded. If there are two, the second is used if the first names no
+            object.
     """
 
     field: str
@@ -71,7 +72,7 @@ def locate_s3_object(field: str, origin: Origin, bucket: str, key: str, query: s
     """
     for name, value in (("bucket", bucket), ("key", key)):
         if not value:
-            raise InvalidArgument(field, f"names no {name}")
+            raise InvalidArgument(field, f"has no {name}")
     # Clients that treat a key as a file path put a slash in front of it, which the object's key does not have.
     names = (key, key[1:]) if key.startswith("/") and len(key) > 1 else (key,)
     return ObjectLocation(field, True, origin, tuple(f"/{encode(bucket)}/{encode(name)}{query}" for name in names))
@@ -81,7 +82,7 @@ def _decode(text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise InvalidArgument("url", "is not UTF-8 under its percent-encoding") from None
+        raise InvalidArgument("url", "is not valid UTF-8 after percent-decoding") from None
 
 
 def _keep_version(query: str | None) -> str:
@@ -89,5 +90,5 @@ def _keep_version(query: str | None) -> str:
         return ""
     name, _, value = query.partition("=")
     if name != _VERSION or "&" in value:
-        raise InvalidArgument("url", f"has a query; the query of an s3 object can hold {_VERSION} and nothing else")
+        raise InvalidArgument("url", f"has a query; that of an s3 object can contain {_VERSION} only")
     return f"?{_VERSION}={encode(_decode(value), safe='')}"

@@ -1,10 +1,10 @@
 """The members of a JSON request: their names, their JSON types, and the parser from a body to them.
 
-What both versions send is one model, and each version adds a small one of its own. The models are strict: a float is
-refused for an integer and text for a number; an unknown member and a duplicate member are refused. ``null`` means that
-the member is absent. Which values make sense together is for the spec to say.
+``Members`` has the members of both versions, and each version adds its own. The models are strict: a float is refused
+for an integer, and a string for a number; unknown and duplicate members are refused. ``null`` means that the member is
+absent. The spec checks whether the values fit together.
 
-No error text holds a part of the body, except names of members, data types and codecs, and numbers.
+No error message contains a part of the body, except names of members, data types and codecs, and numbers.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from active_storage.model.dtypes import MAX_DIMENSIONS
 from active_storage.model.missing import MISSING_RULES
 from handler.doors.json_body import name_member, read_object
 
-# A key of 1,024 bytes has 3,072 characters if all are percent-encoded, and a presigned query can have as many.
+# A key of 1,024 bytes has 3,072 characters if all are percent-encoded, and a presigned query can be as long.
 _MAX_TEXT_CHARACTERS = 8192
 
 # The same as in HDF5 (H5Z_MAX_NFILTERS).
@@ -29,7 +29,7 @@ _MAX_FILTERS = 32
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
-# Our texts for pydantic's types of errors whose own texts use pydantic's words.
+# Our messages for those of pydantic's errors whose own messages use pydantic's terms.
 _FAULTS: Mapping[str, str] = MappingProxyType(
     {
         "extra_forbidden": "is not a member of this request",
@@ -41,12 +41,12 @@ _FAULTS: Mapping[str, str] = MappingProxyType(
 
 def _ensure_number(value: Any) -> int | float:
     if type(value) not in (int, float) or not _is_finite(value):
-        raise PydanticCustomError("number", "should be a number, and a finite one")
+        raise PydanticCustomError("number", "should be a finite number")
     return value  # type: ignore[no-any-return]  # its type was just checked
 
 
 def _is_finite(number: float) -> bool:
-    # An integer is not converted: its digits count, and only its data type limits them.
+    # isfinite fails for an integer beyond float64. No data type can hold one either.
     try:
         return math.isfinite(number)
     except OverflowError:
@@ -54,7 +54,7 @@ def _is_finite(number: float) -> bool:
 
 
 def _read_nan(value: Any) -> Any:
-    # JSON has no number for NaN. Zarr and numpy write it as one of these texts.
+    # JSON has no number for NaN. Zarr and numpy write it as one of these strings.
     return math.nan if value in ("nan", "NaN") else _ensure_number(value)
 
 
@@ -86,9 +86,9 @@ class _Strict(BaseModel):
 
 
 class StepMembers(_Strict):
-    """The members of a step; parameters of its codec may follow."""
+    """The members of a step: id, element size, and the parameters of its codec."""
 
-    # The parameters are those of its row in ``active_storage.model.codecs``.
+    # The step checks the parameters, by its row in ``active_storage.model.codecs``.
     model_config = ConfigDict(extra="allow")
 
     id: _Text
@@ -134,7 +134,7 @@ class MembersV2(Members):
     interface_type: _Text
     url: _Text
     axis: _Axes | None = None
-    # Accepted without effect: there is no cache of chunks to disable.
+    # Accepted without effect: this service has no cache of chunks.
     option_disable_chunk_cache: bool | None = None
     option_shape_as_bytes: bool | None = None
     option_count_as_bytes: bool | None = None
@@ -144,7 +144,7 @@ _AnyMembers = TypeVar("_AnyMembers", bound=Members)
 
 
 def parse_members(model: type[_AnyMembers], body: bytes) -> _AnyMembers:
-    """The members that a body holds.
+    """The members of a body.
 
     Raises:
         InvalidArgument: The body is not JSON, or a member has a wrong name or type.

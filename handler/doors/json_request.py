@@ -1,4 +1,4 @@
-"""What a JSON request asks for: from the bytes of a body to a spec, the location of an object, and the reply's form."""
+"""The question of a JSON request: from the bytes of a body to a spec, a location, and the form of the reply."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from handler.doors.urls import parse_origin
 
 @dataclass(frozen=True, slots=True)
 class JsonQuestion:
-    """What a request asks for.
+    """The question of a request.
 
     Attributes:
         spec: The reduction.
-        location: Where the object lies.
+        location: The location of the object.
         shape_as_bytes: Whether the reply has its shape as bytes.
         count_as_bytes: Whether the reply has its counts as bytes.
     """
@@ -27,7 +27,7 @@ class JsonQuestion:
 
 
 def parse_v1(reducer: str, body: bytes) -> JsonQuestion:
-    """What a body of version 1 asks for.
+    """The question in a body of version 1.
 
     Raises:
         InvalidArgument: A member has a wrong name, type or value; ``field`` names it.
@@ -38,7 +38,7 @@ def parse_v1(reducer: str, body: bytes) -> JsonQuestion:
 
 
 def parse_v2(reducer: str, body: bytes) -> JsonQuestion:
-    """What a body of version 2 asks for.
+    """The question in a body of version 2.
 
     Raises:
         InvalidArgument: A member has a wrong name, type or value; ``field`` names it.

@@ -15,7 +15,7 @@ from handler.doors.json_members import Members, MissingMembers, StepMembers
 
 
 def build_json_spec(reducer: str, members: Members, axis: list[int] | None = None) -> ReductionSpec:
-    """The spec that the members of a request ask for.
+    """The spec of the members of a request.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
@@ -24,9 +24,9 @@ def build_json_spec(reducer: str, members: Members, axis: list[int] | None = Non
     if members.shape is None:
         for name, value in (("selection", members.selection), ("axis", axis)):
             if value is not None:
-                raise InvalidArgument(name, "needs a shape")
+                raise InvalidArgument(name, "requires the member shape")
     if members.shape == []:
-        raise InvalidArgument("shape", "is empty; leave it out for one dimension")
+        raise InvalidArgument("shape", "is empty; omit it for an array of one dimension")
     dtype, carried = parse_dtype(members.dtype)
     if carried and members.byte_order not in (None, carried):
         raise InvalidArgument("byte_order", f"is {shown(members.byte_order or '')}, but dtype is {carried}-endian")
@@ -60,7 +60,7 @@ def _build_slices(selection: Sequence[Sequence[int | None]]) -> tuple[Slice, ...
         try:
             slices.append(Slice(*bounds))
         except InvalidArgument as error:
-            # Only the step can be wrong: any start and any stop are valid.
+            # Only the step can be wrong: every start and every stop is valid.
             raise InvalidArgument(f"selection[{index}]", error.reason, index=2) from None
     return tuple(slices)
 
@@ -78,7 +78,7 @@ def _build_steps(members: Members) -> tuple[Step, ...]:
 
 
 def _build_step(members: StepMembers, path: str) -> Step:
-    """The step at ``path``. Its element size is never guessed, since writers differ in their defaults."""
+    """The step at ``path``. Its element size has no default, since writers differ in theirs."""
     parameters = members.model_dump(exclude={"id"}, exclude_none=True)
     try:
         step = Step.of(members.id, parameters)
@@ -92,13 +92,13 @@ def _build_step(members: StepMembers, path: str) -> Step:
 def _build_missing(members: MissingMembers, dtype: str) -> Missing | None:
     rules = {name: value if isinstance(value, list) else [value] for name, value in members if value is not None}
     if len(rules) != 1:
-        raise InvalidArgument("missing", f"has {len(rules)} members, not one of {', '.join(MISSING_RULES)}")
+        raise InvalidArgument("missing", f"has {len(rules)} members; it should have one of {', '.join(MISSING_RULES)}")
     if dtype not in DTYPES:
         # The spec refuses the data type.
         return None
     ((name, values),) = rules.items()
     for index, value in enumerate(values):
         if isinstance(value, float) and DTYPES[dtype].kind in "iub":
-            reason = f"{value!r} is not an integer, as {dtype} needs"
+            reason = f"{value!r} is not an integer, as {dtype} requires"
             raise InvalidArgument(name, reason, index if MISSING_RULES[name][1] > 1 else None)
     return Missing.of(rules, dtype)

@@ -1,6 +1,6 @@
 """The JSON interface, version 1: ``POST /v1/{reducer}/``, answered with the plain bytes and a few headers.
 
-PyActiveStorage 0.4 and 0.5 use it. It has no axes: every result is a single value, except that of ``select``.
+PyActiveStorage 0.4 and 0.5 use it. It has no axes: every result is a single value, except the result of ``select``.
 """
 
 import json
@@ -31,7 +31,7 @@ def reply_to(request: Request, service: Service) -> Reply:
 
 
 def write(result: Result) -> Reply:
-    """The reply that holds a result."""
+    """The reply with a result."""
     headers = [
         ("Content-Type", "application/octet-stream"),
         ("Content-Length", str(result.length)),

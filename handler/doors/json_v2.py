@@ -22,7 +22,7 @@ write_error = write_json_error
 # RFC 8949, section 3.1: the major type of an array.
 _ARRAY = 4
 
-# Up to this length a Python list is as fast as anything else.
+# Up to this length a Python list is as fast as ``_Many``.
 _FEW = 16
 
 
@@ -37,7 +37,7 @@ def reply_to(request: Request, service: Service) -> Reply:
 
 
 def write(result: Result, question: JsonQuestion) -> Reply:
-    """The reply that holds a result: one map. Clients rely on the order of its keys."""
+    """The reply with a result: one CBOR map. Clients rely on the order of its keys."""
     shape, shape_bytes = _pack(result.shape, "Q", question.shape_as_bytes)
     counts, count_bytes = _pack(result.counts or (), "q", question.count_as_bytes)
     body = cbor2.dumps(
@@ -57,7 +57,7 @@ def write(result: Result, question: JsonQuestion) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Many:
-    """Numbers that are written as a CBOR list, without a Python list of them, which takes ten times their memory."""
+    """Numbers that are written as a CBOR list, without a Python list, which would take ten times their memory."""
 
     numbers: Sequence[int]
 

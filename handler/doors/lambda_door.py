@@ -1,4 +1,4 @@
-"""What the object-lambda doors share: from a store's event to a reply in the form of an object."""
+"""Shared code of the object-lambda doors: from a store's event to a reply in the form of an object."""
 
 from collections.abc import Mapping
 
@@ -18,11 +18,11 @@ def reduce_event(
     """The reply to the client of the store that sent an event.
 
     Args:
-        event: What the store sent.
+        event: The store's event.
         texts: Reducer, data type and parameters, as texts by name.
-        service: What all requests share.
-        scope: The request's.
-        is_head: Whether only the headers are asked for; the link must then be one for HEAD.
+        service: The service, which all requests share.
+        scope: The scope of the request.
+        is_head: Whether only the headers are requested; the link must then be presigned for HEAD.
 
     Raises:
         ActiveStorageError: There is no result.
@@ -35,7 +35,7 @@ def reduce_event(
 
 
 def request_of(event: LambdaEvent) -> StoreRequest:
-    """The request to the store for a document that is passed on, such as a listing.
+    """The request to the store for a document that is forwarded to the caller, such as a listing.
 
     Raises:
         InvalidArgument: The link's signature covers a header that the client did not send.

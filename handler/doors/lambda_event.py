@@ -1,10 +1,10 @@
 """The event by which a store calls an object lambda: one parser for MinIO, AIStor, RustFS and AWS.
 
-Their events differ in small things: header values are lists or texts, names are in any case, and the client's URL is
-relative or absolute, raw or decoded. Unknown members are ignored. An event is full of secrets (two links, a token, the
+Their events differ in details: header values are lists or strings, names are in any case, and the client's URL is
+relative or absolute, raw or decoded. Unknown members are ignored. An event contains secrets (two links, a token, the
 client's own signature): errors show names of members, and never a value.
 
-Sources: "Event context format and usage" (Amazon S3 User Guide), and the events of a real MinIO.
+Sources: "Event context format and usage" (Amazon S3 User Guide), and recorded events of MinIO.
 """
 
 import re
@@ -23,16 +23,16 @@ from handler.doors.json_body import name_member, read_object, shown_member
 from handler.doors.s3_door import ensure_known
 from handler.doors.urls import SplitUrl, split_url
 
-# The header that names a reduction, for clients that cannot add to the query: ``sum/float32;axis=0``.
+# The header with a reduction, for clients that cannot add to the query: ``sum/float32;axis=0``.
 REDUCTION_HEADER = "x-activestorage-reduction"
 
-# Names in a client's query that are for the store itself, beside GetObject's own.
+# Names in a client's query that are for the store itself, in addition to GetObject's own.
 _LAMBDA_QUERY_NAMES = ("lambdaArn",)
 
-# Names that select the bytes of an object, in S3 and in Azure. The link must have the same values.
+# Names in a query that select the bytes of an object, in S3 and in Azure. The link must have the same values.
 _BYTES_QUERY_NAMES = ("versionId", "partNumber", "versionid", "snapshot")
 
-# RFC 9110, section 5.1 and 5.5, ASCII only. These are sent back in headers, or on to the store.
+# RFC 9110, sections 5.1 and 5.5, ASCII only. These are sent back in headers, or forwarded to the store.
 _HEADER_NAME_RE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE_RE = re.compile(r"[\x20-\x7e\t]*")
 _ECHO_RE = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -42,13 +42,13 @@ _PAYLOAD = "configuration.payload"
 # RFC 8259, section 2.
 _JSON_SPACE = " \t\r\n"
 
-# What stays as it is when a decoded URL is encoded again. "%" stays, since most URLs were not decoded.
+# Characters that are not encoded when a decoded URL is encoded again. "%" is one, since most URLs were not decoded.
 _PRINTABLE = string.ascii_letters + string.digits + string.punctuation
 
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """Two texts by which the store recognises the reply. They are sent back unchanged."""
+    """Two strings by which the store recognises the reply. They are sent back unchanged."""
 
     route: str = field(repr=False)
     token: str = field(repr=False)
@@ -56,14 +56,14 @@ class Echo:
 
 @dataclass(frozen=True, slots=True)
 class LambdaEvent:
-    """What a store asks for. Its ``repr`` shows no value.
+    """The event of a store. Its ``repr`` shows no value.
 
     Attributes:
         link: The URL of the object, presigned by the store.
         query: The query of the link.
         headers: The client's headers, names in lower case.
         texts: Reducer, data type and parameters, as texts by name.
-        echo: What the reply must repeat; None if the event asks for nothing.
+        echo: The strings that the reply must repeat; None for events without them.
     """
 
     link: SplitUrl = field(repr=False)
@@ -78,14 +78,16 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
 
     Args:
         document: The parsed JSON.
-        context: The member that holds the link.
+        context: The member that contains the link.
 
     Raises:
         InvalidArgument: The document is not an event; ``field`` names the wrong member.
-        Unsupported: The link selects other bytes than the client does.
+        Unsupported: The link selects other bytes than the client's request.
     """
     if _find(document, context) is None:
-        raise InvalidArgument(context, "is required in a store's event; JSON requests are for /v1/ and /v2/")
+        raise InvalidArgument(
+            context, "is required in a store's event; send requests of the JSON interface to /v1/ or /v2/"
+        )
     link = _parse_link(f"{context}.inputS3Url", _text(document, context, "inputS3Url"))
     echo = parse_echo(document) if context == "getObjectContext" else None
     user_query = _find_query(_text(document, "userRequest", "url"), link)
@@ -104,10 +106,10 @@ def parse_event(document: Mapping[str, Any], context: str = "getObjectContext") 
 
 
 def parse_echo(document: Mapping[str, Any]) -> Echo:
-    """What the reply must repeat.
+    """The strings that the reply must repeat.
 
     Raises:
-        InvalidArgument: A text is absent, or not fit for a header.
+        InvalidArgument: A string is absent, or cannot be the value of a header.
     """
     texts = {name: _text(document, "getObjectContext", name) for name in ("outputRoute", "outputToken")}
     for name, value in texts.items():
@@ -117,7 +119,7 @@ def parse_echo(document: Mapping[str, Any]) -> Echo:
 
 
 def find_echo(document: Mapping[str, Any]) -> Echo | None:
-    """The same; None if the event has no valid one."""
+    """The same; None if a string is absent or invalid."""
     try:
         return parse_echo(document)
     except ActiveStorageError:
@@ -126,13 +128,13 @@ def find_echo(document: Mapping[str, Any]) -> Echo | None:
 
 def _parse_link(name: str, text: str) -> SplitUrl:
     link = split_url(name, text)
-    # A character that is not encoded was signed in one form, and would be sent in another.
+    # An unencoded character was signed in one form, and would be sent in another.
     ensure_encoded(f"{link.path}?{link.query or ''}", field=name)
     return link
 
 
 def _find_query(url: str, link: SplitUrl) -> str:
-    """The query of the client's URL. AWS decodes that URL, so that a key can hold a question mark."""
+    """The query of the client's URL. AWS decodes that URL, so that a key can contain a question mark."""
     _, scheme_end, after = url.partition("://")
     target = f"/{after.partition('/')[2]}" if scheme_end else url
     query = target.removeprefix(unquote(link.path)).partition("?")[2]
@@ -148,11 +150,13 @@ def _parse_headers(members: Any) -> dict[str, str]:
     for name, value in members.items():
         values = value if isinstance(value, list) else [value]
         known_as = f"userRequest.headers.{shown_member(name)}"
-        # A letter beyond ASCII can have an ASCII letter as its lower case.
+        # The lower case of a non-ASCII letter can be an ASCII letter.
         if not _HEADER_NAME_RE.fullmatch(name):
-            raise InvalidArgument(known_as, "is not the name of a header")
+            raise InvalidArgument(known_as, "is not a valid header name")
         if not all(isinstance(each, str) and _HEADER_VALUE_RE.fullmatch(each) for each in values):
-            raise InvalidArgument(known_as, "is not the value of a header")
+            raise InvalidArgument(
+                known_as, "is not a valid header value: a string of printable ASCII, or a list of such strings"
+            )
         if name.lower() in headers:
             raise InvalidArgument(known_as, "is given twice")
         headers[name.lower()] = ", ".join(values)
@@ -164,7 +168,7 @@ def _parse_payload(payload: Any) -> dict[str, str]:
     if payload is None:
         return {}
     if not isinstance(payload, str):
-        raise InvalidArgument(_PAYLOAD, "should be a text")
+        raise InvalidArgument(_PAYLOAD, "should be a string")
     text = payload.strip(_JSON_SPACE)
     if not text.startswith("{"):
         return parse_reduction(text)
@@ -179,21 +183,21 @@ def _as_text(name: str, value: Any) -> str:
     if isinstance(value, list):
         return ",".join(_as_text(name, each) for each in value)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InvalidArgument(name_member((name,), _PAYLOAD), "should be a text, a number, or a list of them")
+        raise InvalidArgument(name_member((name,), _PAYLOAD), "should be a string, a number, or a list of them")
     return str(value)
 
 
 def _ensure_same_bytes(query: StoreQuery, link_query: StoreQuery) -> None:
     for name in _BYTES_QUERY_NAMES:
-        # All values are compared: MinIO may use another one of several than we would.
+        # All values are compared: of several values, MinIO may use another one than this service.
         if set(query.find(name)) != set(link_query.find(name)):
-            raise Unsupported(f"{name}: the store's link selects other bytes than the client's request does")
+            raise Unsupported(f"{name}: the store's link has another value than the client's request")
 
 
 def _text(document: Mapping[str, Any], member: str, name: str) -> str:
     value = _find(document, member, name)
     if not isinstance(value, str):
-        raise InvalidArgument(f"{member}.{name}", "is required" if value is None else "should be a text")
+        raise InvalidArgument(f"{member}.{name}", "is required" if value is None else "should be a string")
     return value
 
 
@@ -201,12 +205,12 @@ def _find(document: Any, *path: str) -> Any:
     """A member by its path, whose names may be in any case; None if it is absent.
 
     Raises:
-        InvalidArgument: Two members differ in the case of their names only: parsers differ in which one they take.
+        InvalidArgument: Two members differ only in the case of their names: parsers differ in which one they use.
     """
     value = document
     for depth, name in enumerate(path, 1):
         members = value.items() if isinstance(value, Mapping) else ()
-        # ASCII only: the lower case of a Kelvin sign is a k.
+        # ASCII only: the lower case of a Kelvin sign (U+212A) is a k.
         found = [member for key, member in members if key.lower() == name.lower() and key.isascii()]
         if len(found) > 1:
             raise InvalidArgument(name_member(path[:depth]), "is given twice")

@@ -1,6 +1,6 @@
 """The target and the ``Host`` of an HTTP request: whether they are well-formed, and which path and query they name.
 
-Every request passes here before a door is chosen. What the path means is for the doors to say.
+Every request is checked here before a door is chosen. The doors interpret the path.
 """
 
 import re
@@ -33,7 +33,7 @@ def find_fault(method: str, raw_target: str, host: str | None, needs_host: bool)
     authority = find_authority(raw_target)
     # RFC 9112, section 3.2.2, and RFC 3986, section 4.3: an absolute URL has no fragment.
     if authority is None or not _HOST_RE.fullmatch(authority) or "#" in raw_target:
-        return InvalidArgument("target", "is neither a path nor a URL of http or https")
+        return InvalidArgument("target", "is neither a path nor an absolute http or https URL")
     return None
 
 
@@ -43,7 +43,8 @@ def locate_target(raw_target: str, host: str, base_domain: str | None) -> tuple[
     Args:
         raw_target: The raw request target.
         host: The ``Host`` header. A target in absolute form overrides it (RFC 9112, section 3.2.2).
-        base_domain: The domain of virtual-host style requests: the host is a bucket, which to us is the reducer, in it.
+        base_domain: The domain of virtual-host style requests, whose host is ``bucket.base_domain``. In this service's
+            paths, the reducer takes the place of the bucket.
     """
     path, query = split_target(raw_target)
     name = (find_authority(raw_target) or host).lower().partition(":")[0] if base_domain else ""

@@ -10,12 +10,12 @@ from active_storage.model.etag import ETag
 from active_storage.model.spec import ReductionSpec
 from handler.engine.result import Result
 
-# Python's http.client, which boto3 uses, refuses header lines of 64 KiB, and S3's metadata is limited to 2 KiB in all.
+# Python's http.client, which boto3 uses, refuses header lines of 64 KiB, and S3 limits all metadata together to 2 KiB.
 _MAX_COUNT_HEADER_BYTES = 1024
 
 
 def describe_result(result: Result) -> dict[str, str]:
-    """The facts of a result, by the last word of the header's name.
+    """The facts of a result, by the end of the header's name.
 
     Shape and counts are lists of integers, which Python prints in the same way as JSON.
     """
@@ -24,7 +24,7 @@ def describe_result(result: Result) -> dict[str, str]:
         facts["count-total"] = str(result.count_total)
     if result.empty_total:
         facts["empty"] = str(result.empty_total)
-    # A count takes at least three characters with its separator: a longer list cannot fit.
+    # A count takes at least three characters with its separator. The text of a longer list would be too long.
     if result.counts is not None and len(result.counts) * 3 <= _MAX_COUNT_HEADER_BYTES:
         counts = str([*result.counts])
         if len(counts) <= _MAX_COUNT_HEADER_BYTES:
@@ -46,7 +46,7 @@ def result_headers(result: Result) -> list[tuple[str, str]]:
 def make_result_etag(source: ETag | None, spec: ReductionSpec) -> ETag | None:
     """The ETag of the result of a reduction: different for every reduction, and never that of the object.
 
-    Tools compare an object's ETag with the MD5 of the body, which a result does not have.
+    Tools compare an object's ETag with the MD5 of the body. The ETag of a result is not one.
 
     Args:
         source: The object's ETag.
@@ -63,8 +63,8 @@ def find_source_etag(result: ETag, spec: ReductionSpec) -> ETag | None:
     return result.without_digest(_digest(spec))
 
 
-# Clients ask for the same reduction of many objects. Equal specs have equal text, so that the cache cannot change an
-# ETag. An entry takes some hundred bytes, with a thousand missing values 32 KiB.
+# Clients request the same reduction of many objects. Equal specs have equal text, so that the cache cannot change an
+# ETag. An entry takes some hundred bytes, or 32 KiB with a thousand missing values.
 @lru_cache(maxsize=256)
 def _digest(spec: ReductionSpec) -> str:
     byte_range = format_range(spec.range) if spec.range else ""

@@ -1,8 +1,8 @@
-"""What the doors of S3 clients share: from names and headers to a question, and from a result to an object's reply.
+"""Shared code of the doors of S3 clients: from texts and headers to a question, and from a result to an object's reply.
 
 An S3 client treats the result as an object, with an ETag, a length and metadata. ``Range`` selects the bytes of the
-object that are reduced. Only together with ``If-Match`` and the ETag of the whole reduction does it select bytes of the
-result, as s3fs asks for them. Who asks, and where the object lies, is for each door to find out.
+object that are reduced. Together with ``If-Match`` and the ETag of the whole reduction it selects bytes of the result,
+as s3fs requests them. Each door finds the credentials and the location of the object itself.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ STORE_QUERY_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a request asks for, whatever the object.
+    """The question of a request: everything that it asks for, apart from the object.
 
     Attributes:
         spec: The reduction.
@@ -58,23 +58,24 @@ class Question:
 
 
 def parse_question(texts: Mapping[str, str], headers: Mapping[str, str], signed: frozenset[str]) -> Question:
-    """What the texts and the headers of a request ask for.
+    """The question in the texts and the headers of a request.
 
     Args:
         texts: Reducer, data type and parameters, as texts by name.
         headers: The client's headers, names in lower case.
-        signed: The headers that the signature covers. They are sent to the store unchanged, so that they are about the
+        signed: The headers that the signature covers. They are sent to the store unchanged, so that they apply to the
             object.
 
     Raises:
         ActiveStorageError: A text or a header has a wrong value.
     """
     if "if-range" in headers:
-        raise InvalidArgument("If-Range", "is not supported: a range selects what is reduced")
+        raise InvalidArgument("If-Range", "is not supported: Range selects the bytes to reduce")
     byte_range = parse_range(headers["range"]) if "range" in headers else None
     etags = parse_etags(headers.get("if-match", ""))
     if byte_range and etags and "range" not in signed:
-        # Before the range is taken for one of the input, which an offset or a size forbids.
+        # Built without the range first: as a range of the object, it would be refused together with an offset or a
+        # size.
         whole = build_spec(texts, None)
         if any(find_source_etag(etag, whole) for etag in etags):
             return Question(whole, byte_range, _translate_conditions(headers, signed, whole))
@@ -88,11 +89,11 @@ def reply_with_object(
     """The result as the reply to GetObject or HeadObject.
 
     Args:
-        question: What is asked for.
+        question: The question.
         source: The object.
-        service: What all requests share.
-        scope: The request's.
-        is_head: Whether only the headers are asked for.
+        service: The service, which all requests share.
+        scope: The scope of the request.
+        is_head: Whether only the headers are requested.
 
     Raises:
         ActiveStorageError: There is no result.
@@ -116,7 +117,7 @@ def reply_with_object(
 def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:
     """Pass if all names of a query are known: from GetObject, from signed links, or from ``others``.
 
-    An unknown name is mostly a misspelt parameter. Ignoring it would give wrong numbers.
+    An unknown name is usually a misspelt parameter. Ignoring it would give wrong numbers.
 
     Args:
         query: The query, without our own parameters.
@@ -128,8 +129,8 @@ def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:
     ensure_encoded(query.text, field="query")
     for name, _, _ in query.pairs:
         if name and name not in STORE_QUERY_NAMES and not signatures.is_known(name, query) and name not in others:
-            field = shown_name(name) or "query: a name that is not shown"
-            raise InvalidArgument(field, "is neither a parameter of a reduction nor of S3's GetObject")
+            field = shown_name(name) or "a name in the query (not shown, since it could be a secret)"
+            raise InvalidArgument(field, "is neither a parameter of a reduction nor one of S3's GetObject")
 
 
 def _write(reduction: Reduction, question: Question) -> Reply:

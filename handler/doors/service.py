@@ -1,6 +1,6 @@
-"""The service behind the doors: what all requests of a process share.
+"""The service behind the doors: the objects that all requests of a process share.
 
-It is made once, from the settings. A door uses it to reach stores and the engine, and keeps nothing of its own.
+It is made once, from the settings. A door uses it to reach stores and the engine, and keeps no state of its own.
 """
 
 import secrets
@@ -23,16 +23,16 @@ from handler.stores.transport import Transport, TransportLimits
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the requests of a process share.
+    """The objects that the requests of a process share.
 
     Attributes:
         settings: The configuration.
-        transport: What connects to stores.
-        engine: What reduces.
+        transport: Connects to stores.
+        engine: Makes the reductions.
         signing_keys: The signing keys of secrets in use.
-        regions: The regions of buckets, as far as they are known.
-        subscribers: What hears of each request.
-        clock: Tells the time of requests.
+        regions: The known regions of buckets.
+        subscribers: Are notified of each request.
+        clock: The time of requests.
     """
 
     settings: Settings
@@ -67,8 +67,8 @@ class Service:
 
         Args:
             seconds: The time until its deadline.
-            is_abandoned: Tells whether the caller has closed the connection.
-            request_id: The id of the request; None for a new one.
+            is_abandoned: Returns whether the caller has closed the connection.
+            request_id: The id of the request; None to make a new one.
         """
         record = Record(request_id or secrets.token_hex(8).upper(), self.subscribers)
         return Scope.after(seconds, is_abandoned, record, self.clock)

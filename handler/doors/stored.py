@@ -20,7 +20,7 @@ from handler.stores.source import ObjectFacts, Stream
 METHODS = ("GET", "HEAD")
 
 # Headers about the object (RFC 9110, sections 8 and 14.3; RFC 9111, section 5). All others are about the exchange, or
-# orders to its reader: a gateway before this service takes a path from ``X-Accel-Redirect``, and a browser keeps a
+# are instructions to the recipient: a gateway before this service follows ``X-Accel-Redirect``, and a browser stores a
 # ``Set-Cookie`` for the service's own host.
 _OBJECT_HEADERS = frozenset(
     {
@@ -29,7 +29,7 @@ _OBJECT_HEADERS = frozenset(
     }
 )
 
-# The stores' own headers, except those about the exchange: our reply has its own id.
+# The stores' own headers are forwarded, except those about the exchange: our reply has its own id.
 _STORES_PREFIXES = ("x-amz-", "x-goog-", "x-ms-")
 _OF_EXCHANGE = frozenset({"x-amz-request-id", "x-amz-id-2", "x-ms-request-id", "x-ms-client-request-id"})
 
@@ -58,7 +58,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         most = service.engine.sizes.block_bytes
         resources.enter_context(service.engine.gate.account()).hold(most)
         stream = resources.enter_context(source.open(byte_range))
-        # The first piece is read before the status is sent: until then, an error can still become the reply.
+        # The first piece is read before the status is sent. Until then, an error can become the reply.
         buffer = memoryview(bytearray(min(most, stream.facts.length)))
         first = stream.readinto(buffer)
         # The resources are released after the last piece is sent.

@@ -1,7 +1,7 @@
-"""The table of doors, and the one way through a door for every request, whatever server received it.
+"""The table of doors: every request is dispatched here, whichever server received it.
 
-One door replies to a request. Every error ends here: the door writes it in its own form, and what was not foreseen
-becomes an internal error. A new door is a line in one of the two tables.
+One door replies to a request. Every error ends here: the door writes it in its own form, and an unexpected exception
+becomes an internal error. A new door is a row in one of the two tables.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +32,8 @@ DOORS: Mapping[str, Door] = MappingProxyType(
 # By the first segment after any number of slashes: clients join "https://host/" with "/v2/sum/".
 JSON_DOORS: Mapping[str, Door] = MappingProxyType({"v1": json_v1, "v2": json_v2})
 
-# The fields of a request that are logged when one is wrong. These names are ours. Other fields can have names that the
-# caller chose, which may be secrets. The log helps where a client does not show the error to its user.
+# The fields whose names are logged if their value is wrong. These names are ours. Other fields can have names that the
+# caller chose, which can be secrets. The log helps if a client does not show the error to its user.
 _LOGGED_FIELDS = frozenset(PARAMETERS) | {
     "Host",
     "Range",
@@ -50,6 +50,8 @@ _LOGGED_FIELDS = frozenset(PARAMETERS) | {
 
 _Outcome = TypeVar("_Outcome")
 
+INTERNAL_ERROR_MESSAGE = "an internal error; the server's log has the details under the request id"
+
 
 def reply_to(request: Request, service: Service) -> Reply:
     """The reply to a request, with its id. Raises nothing: an error becomes a reply too."""
@@ -61,7 +63,8 @@ def reply_to(request: Request, service: Service) -> Reply:
             raise request.fault
         if request.method not in door.METHODS:
             allowed = ", ".join(door.METHODS)
-            raise MethodNotAllowed(f"{shown(request.method)} is not allowed here; allowed: {allowed}", door.METHODS)
+            fault = f"the method {shown(request.method)} is not allowed for this path; allowed: {allowed}"
+            raise MethodNotAllowed(fault, door.METHODS)
         return _count_body(door.reply_to(request, service), service.engine)
 
     reply = catch_errors(record, attempt, lambda error: door.write_error(error, request))
@@ -72,7 +75,7 @@ def find_door(request: Request) -> Door:
     """The door for a request."""
     if json_door := JSON_DOORS.get(request.path.lstrip("/").partition("/")[0]):
         return json_door
-    # A target that is no path has a fault, for whichever door to tell of.
+    # A target that is not a path has a fault, which any door can report.
     _, _, after = request.path.partition("/")
     if door := DOORS.get(after.partition("/")[0]):
         return door
@@ -80,7 +83,7 @@ def find_door(request: Request) -> Door:
 
 
 class _CountedBody:
-    """A body that counts as memory in use until it is closed."""
+    """A body whose memory is counted until it is closed."""
 
     def __init__(self, body: bytes, account: ExitStack) -> None:
         self._body = body
@@ -95,7 +98,7 @@ class _CountedBody:
 
 
 def _count_body(reply: Reply, engine: Engine) -> Reply:
-    """The reply with a large body counted as memory in use, since a slow client can take long to read it."""
+    """The reply; the memory of a large body is counted, since a slow client can take long to read it."""
     if not isinstance(reply.body, bytes) or len(reply.body) <= engine.sizes.block_bytes:
         return reply
     with ExitStack() as account:
@@ -106,7 +109,7 @@ def _count_body(reply: Reply, engine: Engine) -> Reply:
 def catch_errors(
     record: Record, attempt: Callable[[], _Outcome], write_error: Callable[[ActiveStorageError], _Outcome]
 ) -> _Outcome:
-    """The outcome of ``attempt``, or that of ``write_error`` if it raises. The record says which it was."""
+    """The outcome of ``attempt``, or of ``write_error`` if it raises. The record notes which."""
     try:
         outcome = attempt()
     except ActiveStorageError as error:
@@ -116,6 +119,6 @@ def catch_errors(
         return write_error(error)
     except Exception as error:  # noqa: BLE001  # the last resort: every request gets a reply
         record.add(outcome=InternalError.code, fault=locate(error))
-        return write_error(InternalError("an internal error; the server's log has the details under the request id"))
+        return write_error(InternalError(INTERNAL_ERROR_MESSAGE))
     record.add(outcome="ok")
     return outcome

@@ -1,6 +1,6 @@
 """URLs in a request, parsed strictly, so that no two parsers can disagree about where to connect.
 
-No error text holds a part of a URL, since its query may be a signature.
+No error message contains a part of a URL, since its query can be a signature.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ def split_url(field: str, url: str) -> SplitUrl:
     """The origin, the path and the query of a URL.
 
     Args:
-        field: The member of the request that holds the URL.
+        field: The member of the request that contains the URL.
         url: The URL.
 
     Raises:
@@ -38,7 +38,7 @@ def split_url(field: str, url: str) -> SplitUrl:
     """
     match = _URL_RE.fullmatch(url)
     if "#" in url:
-        raise InvalidArgument(field, "has a fragment; in a key, # is written %23")
+        raise InvalidArgument(field, "has a fragment; write # in a key as %23")
     if match is None or _CONTROL_RE.search(url):
         raise InvalidArgument(field, "is not of the form http://host/path or https://host/path")
     return SplitUrl(parse_origin(field, f"{match['scheme']}://{match['authority']}"), match["path"], match["query"])
@@ -51,7 +51,7 @@ def parse_origin(field: str, text: str) -> Origin:
         InvalidArgument: The text is not an origin.
     """
     if "@" in text:
-        raise InvalidArgument(field, "holds credentials; send them in the Authorization header")
+        raise InvalidArgument(field, "contains credentials; send them in the Authorization header")
     try:
         return Origin.parse(text)
     except ValueError:

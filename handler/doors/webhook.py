@@ -1,8 +1,8 @@
 """The object-lambda webhook: ``POST /{reducer}/{dtype}[;param=value]*``, or ``POST /``, of MinIO, AIStor and RustFS.
 
-A client asks the store for an object through a lambda. The store posts an event with a link to the object, and forwards
-the reply to the client. The reduction is named by the path that the store is configured with, or by the client's query.
-The same paths followed by a bucket and a key belong to the direct proxy.
+A client requests an object from the store through a lambda. The store posts an event with a link to the object, and
+forwards the reply to the client. The reduction is in the path of the endpoint that the store is configured with, or in
+the client's query. The same paths followed by a bucket and a key belong to the direct proxy.
 
 MinIO forwards the headers that begin with ``x-amz-fwd-header-``, and RustFS the plain ones. MinIO drops the body of an
 error and writes a document of its own from two headers.
@@ -28,12 +28,12 @@ _FORWARD = "x-amz-fwd-header-"
 
 _DOCUMENT_HEADERS = frozenset({"Content-Type", "Content-Length"})
 
-# The key in ``Request.found`` of what the reply must echo.
+# The key in ``Request.found`` of the strings that the reply must repeat.
 _ECHO = "echo"
 
 
 def is_call(request: Request) -> bool:
-    """Whether a store sent the request: a POST without an object, or the HEAD by which MinIO tries a new endpoint."""
+    """Whether a store sent the request: a POST without an object, or the HEAD by which MinIO checks a new endpoint."""
     if request.path.strip("/").count("/") > 1:
         return False
     # An S3 client's HEAD is for the direct proxy.
@@ -49,7 +49,7 @@ def reply_to(request: Request, service: Service) -> Reply:
     """
     if request.method == "HEAD":
         return Reply(200, [("Content-Length", "0")])
-    # Before the body is read, so that a request without a token costs little. The refusal then echoes no event.
+    # Checked before the body is read, so that a request without a token costs little. This error repeats no event.
     ensure_caller(request.headers.get("authorization", ""), service.settings.live_tokens)
     document = read_object(read_body(request))
     request.found[_ECHO] = find_echo(document)
@@ -65,7 +65,7 @@ def write_error(error: ActiveStorageError, request: Request) -> Reply:
 
 
 def ensure_caller(authorization: str, tokens: tuple[str, ...]) -> None:
-    """Pass if the header holds one of the live tokens, or if no token is configured.
+    """Pass if the header contains one of the live tokens, or if no token is configured.
 
     Args:
         authorization: The ``Authorization`` header: ``Bearer`` and a token, or the configured text.
@@ -73,36 +73,36 @@ def ensure_caller(authorization: str, tokens: tuple[str, ...]) -> None:
 
     Raises:
         MissingToken: The header is absent.
-        WrongToken: The header holds another token.
+        WrongToken: The header contains another token.
     """
     if not tokens:
         return
     if not authorization:
-        raise MissingToken("Authorization: the store that calls this webhook must send its token")
+        raise MissingToken("Authorization: is required; the store must send the token of this webhook")
     accepted = (text for token in tokens for text in (token, f"Bearer {token}"))
-    # A header from a function's event can hold any characters.
+    # A header from a function's event can contain any characters.
     presented = authorization.encode(errors="surrogatepass")
     matches = [hmac.compare_digest(presented, text.encode()) for text in accepted]
     if not any(matches):
-        raise WrongToken("Authorization: the token is not one of the live tokens of this webhook")
+        raise WrongToken("Authorization: is not one of the tokens of this webhook")
 
 
 def parse_endpoint(request: Request) -> dict[str, str]:
-    """The texts of a reduction in the endpoint that the store is configured with: in its path and its query.
+    """The texts of a reduction in the path and the query of the endpoint that the store is configured with.
 
     Raises:
         InvalidArgument: The query has other names. Ignoring one could give wrong numbers.
     """
     query = split_query(request.query)
     if query.rest.text:
-        raise InvalidArgument("query", "of this webhook has a name that is not a parameter of a reduction")
+        raise InvalidArgument("query", "has a name that is not a parameter of a reduction")
     return merge(parse_reduction(decode(request.path.strip("/"), field="path")), query.parameters)
 
 
 def _address(reply: Reply, request: Request, error_headers: Iterable[tuple[str, str]] = ()) -> Reply:
     """The reply with the headers that MinIO needs: route and token, the client's status, and a copy of all headers.
 
-    An error echoes the route and the token as well. Its type and length are not copied: MinIO drops the document.
+    An error repeats the route and the token as well. Its type and length are not copied: MinIO drops the document.
     """
     own = _DOCUMENT_HEADERS if error_headers else frozenset()
     forwarded = [(f"{_FORWARD}{name}", value) for name, value in reply.headers if name not in own]

@@ -1,7 +1,6 @@
 """The engine: from a spec and a source to a result.
 
-A task is a unit of work. The executor reduces tasks and gives their partial results in order. The memory gate counts
-what requests hold. A scope bounds how long they take.
-
-What does not belong here: HTTP, and the forms of requests and replies.
+A task is a unit of work. The executor reduces tasks and yields their partial results in order. The memory gate counts
+the memory that requests hold. A scope has the deadline of a request. HTTP, and the forms of requests and replies, do
+not belong here.
 """

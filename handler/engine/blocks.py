@@ -26,8 +26,8 @@ class Buffers:
 
     def __init__(self, block_bytes: int) -> None:
         self.block_bytes = block_bytes
-        # Buffers that are free, the last used one last, since it is still in the cache. There are at most as many as
-        # there were readers at a time. append and pop are atomic, so that threads need no lock.
+        # The free buffers. The last used one is last, since it is still in the cache. There are at most as many as
+        # there were readers at the same time. append and pop are atomic, so that threads need no lock.
         self._spare: list[memoryview] = []
 
     def take(self) -> memoryview:

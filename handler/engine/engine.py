@@ -1,6 +1,6 @@
-"""The engine: the one way from a spec and a source to a result, whatever the door. Read it downwards.
+"""The engine: from a spec and a source to a result, for every door. The stages are in ``Engine._reduce``, in order.
 
-It receives everything that it works with. It knows neither who asks nor where the bytes come from.
+The engine receives everything that it works with. It knows neither the caller nor the store.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ class _Elements:
     """The elements to walk through.
 
     Attributes:
-        spec: How the elements are stored.
+        spec: The reduction, which says how the elements are stored.
         reader: Reads the elements front to back.
         shape: The shape of the array.
         first: The element at the stream's first byte; None for decoded data.
@@ -78,8 +78,7 @@ class Engine:
     def reduce(self, spec: ReductionSpec, source: Source, scope: Scope) -> Reduction:
         """Reduce the bytes of the source while they stream.
 
-        If ranges that are read side by side turn out to be of two versions of the object, the reduction starts over,
-        once.
+        If ranges that are read in parallel are from two versions of the object, the reduction starts over, once.
 
         Raises:
             ActiveStorageError: There is no result that can be trusted.
@@ -158,7 +157,7 @@ def _join(algebra: Algebra[Any], walk: Walk, partials: Iterable[tuple[Task, Part
 
 
 def _ask(extent: Extent, ask: Callable[[ByteRange | None], _Asked]) -> _Asked:
-    """What the source gives for the range of an extent. An error names the offset if it lies outside the object."""
+    """Call ``ask`` with the range of an extent. The error for a range outside the object names the offset."""
     try:
         return ask(extent.byte_range)
     except InvalidRange as outside:

@@ -5,9 +5,9 @@ either mostly waits for the store, or keeps one processor busy while the store c
 tasks from the back, and read each run as a range of its own, until they meet the stream. Partial results are joined in
 the order of the tasks, whichever thread made them: same bytes, same bits.
 
-A fetcher can save time, and cannot fail a request. If the store fails a fetcher, its tasks are left to the request's
-own stream, which meets the fault itself if it persists. A slow fetcher is waited for no longer than the request took so
-far. The one exception: if a fetcher meets another version of the object, the partial results cannot be joined.
+A fetcher can save time, and cannot fail a request. If a fetcher gets an error, its tasks are left to the request's own
+stream, which gets the error itself if it persists. The request waits for a slow fetcher no longer than it took so far.
+There is one exception: if a fetcher reads another version of the object, the partial results cannot be joined.
 """
 
 import threading
@@ -51,7 +51,7 @@ class Fetchers:
 
     Args:
         count: The number of threads; 0 for no help.
-        always: Whether they help however busy a stream is.
+        always: Whether they help every stream, busy or not.
     """
 
     def __init__(self, count: int = FETCHERS, always: bool = False) -> None:
@@ -113,7 +113,7 @@ class Executor:
             reader: The request's own reader, of all elements.
 
         Raises:
-            TornRead: A fetcher met another version of the object than the request's own reader.
+            TornRead: A fetcher read another version of the object than the request's own reader.
             ActiveStorageError: The request's own reader failed, its deadline has passed, or the caller has gone.
         """
         if len(tasks) == 1:
@@ -174,7 +174,7 @@ class _Work:
     Attributes:
         done: The partial results so far, by the number of the task.
         is_over: Whether no more results are needed.
-        is_torn: Whether a fetcher met another version of the object.
+        is_torn: Whether a fetcher read another version of the object.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -213,7 +213,7 @@ class _Work:
 
 
 def _await(called: Sequence[Future[None]], most_seconds: float) -> None:
-    """Wait for the fetchers that have begun. What one raises is a mistake of ours, and is raised here."""
+    """Wait for the fetchers that have begun. An exception in a fetcher is a fault of this service, and is raised."""
     # Fetchers that have not begun are busy for another request, and no task is left for them.
     begun = [fetcher for fetcher in called if not fetcher.cancel()]
     for fetcher in wait(begun, most_seconds).done:

@@ -47,13 +47,13 @@ class Extent:
             return cls(spec, spec.range, starts_at_offset=False, sizes=sizes)
         if not takes_range:
             if spec.offset or spec.size is not None:
-                raise InvalidArgument("offset", "cannot be given with a signed Range or a part number")
+                raise InvalidArgument("offset", "cannot be given together with a signed Range or a part number")
             return cls(spec, None, starts_at_offset=False, sizes=sizes)
         start, stop = spec.offset, None if spec.size is None else spec.offset + spec.size
         if spec.shape is not None and not spec.is_encoded:
             walk = Walk.of(spec, spec.shape, sizes)
             if not walk.stop:
-                # Nothing is selected, so that nothing must exist but the object.
+                # No element is selected, so that only the object itself must exist.
                 return cls(spec, None, starts_at_offset=True, sizes=sizes, is_empty=True)
             if (walk.start, walk.stop) != (0, walk.elements):
                 start, stop = (spec.offset + element * spec.element_bytes for element in (walk.start, walk.stop))
@@ -99,7 +99,7 @@ class Extent:
             # If there is a size, it is that of the whole shape.
             _ensure_covers(spec, spec.shape, available if spec.size is None else min(available, spec.size), self.sizes)
         elif spec.size is not None and spec.size > available:
-            raise InvalidArgument("size", f"reaches byte {spec.offset + spec.size} of an object of {total} bytes")
+            raise InvalidArgument("size", f"ends at byte {spec.offset + spec.size} of an object of {total} bytes")
 
 
 def _ensure_covers(spec: ReductionSpec, shape: tuple[int, ...], available: int, sizes: Sizes) -> None:
@@ -111,8 +111,6 @@ def _ensure_covers(spec: ReductionSpec, shape: tuple[int, ...], available: int, 
     walk, size = Walk.of(spec, shape, sizes), spec.element_bytes
     if walk.stop * size > available:
         field = "shape" if spec.size is None else "size"
-        raise InvalidArgument(
-            field, f"is needed up to byte {walk.stop * size}, the object has {available} from the offset"
-        )
+        raise InvalidArgument(field, f"needs {walk.stop * size} bytes, but only {available} are available")
     if walk.elements * size < available:
-        raise InvalidArgument("shape", f"is of {walk.elements * size} bytes, the data has {available}")
+        raise InvalidArgument("shape", f"takes {walk.elements * size} bytes, but the data has {available}")

@@ -1,4 +1,4 @@
-"""The memory gate: how much memory requests may hold. Too much load is refused, before the process is killed for it."""
+"""The memory gate: it limits the memory that requests hold, so that the process is not killed."""
 
 import threading
 from types import TracebackType
@@ -12,11 +12,11 @@ _RETRY_AFTER_SECONDS = 1
 
 
 class MemoryGate:
-    """Counts the memory that the requests of a process hold. It never waits: what does not fit is refused at once.
+    """Counts the memory that the requests of a process hold. It never waits: it refuses what does not fit at once.
 
     Args:
-        limit_bytes: The most that all requests may hold together.
-        request_limit_bytes: The most that one request may hold.
+        limit_bytes: The maximum for all requests together.
+        request_limit_bytes: The maximum for one request.
     """
 
     def __init__(self, limit_bytes: int, request_limit_bytes: int) -> None:
@@ -42,7 +42,7 @@ class MemoryGate:
         """
         with self._lock:
             if self.held_bytes + count_bytes > self._limit_bytes:
-                raise SlowDown("the memory for requests is in use; try again later", _RETRY_AFTER_SECONDS)
+                raise SlowDown("other requests use the memory of this server; try again later", _RETRY_AFTER_SECONDS)
             self.held_bytes += count_bytes
 
     def give_back(self, count_bytes: int) -> None:

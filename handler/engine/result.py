@@ -14,7 +14,7 @@ from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.kernels.walk import Walk
 
-# The most counts in a description: more than a header holds. Without a limit, a shape could make it large.
+# The maximum number of counts in a description: more than a header can contain. A shape could ask for more memory.
 _MAX_DESCRIBED_COUNTS = 1024
 
 
@@ -75,7 +75,7 @@ class Result:
             NothingToReduce: It is the maximum of no elements, for instance.
         """
         if REDUCERS[spec.reducer].needs_elements and self.empty_total and not self.shape:
-            raise NothingToReduce(f"there are no elements to take the {spec.reducer} of")
+            raise NothingToReduce(f"{spec.reducer} needs at least one element: none is selected, or all are missing")
 
     def with_nan_where_empty(self) -> Self:
         """The same with NaN in each cell without elements, if the data type is a float.

@@ -1,6 +1,6 @@
 """Kernels: from pieces of data to states of the algebra. numpy and numkong; no network, no clock, no settings.
 
-A *piece* is what is selected of a block. It fits the cache. A kernel is a function from one piece to a state. A new
+A *piece* is the selected part of a block. It fits the cache. A kernel is a function from one piece to a state. A new
 kernel is a function in the file of its family, and a row in the table below. How states join and finish is in
 ``active_storage.algebra``. Which pieces there are is in ``walk.py``. ``reducer.py`` drives all three.
 """

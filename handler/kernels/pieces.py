@@ -11,7 +11,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Piece(NamedTuple):
-    """What is selected of a block, in the caller's direction.
+    """The selected part of a block, in the caller's direction.
 
     Attributes:
         values: The elements, whose memory a kernel may overwrite.

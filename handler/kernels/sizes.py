@@ -1,4 +1,4 @@
-"""The sizes in which objects are read and cut: one value for all who cut."""
+"""The sizes of the blocks and tasks into which objects are divided."""
 
 from dataclasses import dataclass
 

@@ -61,12 +61,12 @@ class Dimension:
 
 
 class Slab(NamedTuple):
-    """One stop of the walk: what to read, what of it is selected, and which cells it belongs to.
+    """One stop of the walk: the block to read, its selected part, and the cells to which it belongs.
 
     Attributes:
         start: The first element to read, counted from the beginning of the array.
-        shape: The shape of what is read.
-        selected: The index that selects the piece from what is read, in the caller's direction.
+        shape: The shape of the block.
+        selected: The index that selects the piece from the block, in the caller's direction.
         axes: The axes of the piece that are reduced.
         cells: The index of the cells that it belongs to, in the order of storage.
         first: The position of the piece's first element in the selection, one number for each dimension of storage.
@@ -276,7 +276,7 @@ def _position(dimension: Dimension, number: int) -> int:
 
 
 def _slabs(dimension: Dimension, rows: int, stretch: Stretch) -> Iterator[tuple[range, slice, range]]:
-    """What to read of the slab dimension, at most ``rows`` at a time, what of it is selected, and its positions."""
+    """The rows of the slab dimension to read, at most ``rows`` at a time, their selection, and its positions."""
     chosen, positions, is_flipped = dimension.ascending, _count_positions(dimension, rows), dimension.is_flipped
     selected = slice(None, None, -chosen.step if is_flipped else chosen.step)
     for number in stretch[::positions]:

@@ -1,5 +1,5 @@
-"""What is watched of a request: its facts and its stages, said once (``record.py``), and who listens to them.
+"""Observation of requests: the facts and the stages of each (``record.py``), and the subscribers that receive them.
 
-Subscribers hear when a stage ends and when the request ends. The log line (``log.py``) is one; metrics and traces are
-others. Nothing outside this folder writes a log line of a request.
+Subscribers are called when a stage ends and when the request ends. The log line (``log.py``) is one; metrics and traces
+can be others. Nothing outside this folder writes a log line of a request.
 """

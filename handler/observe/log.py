@@ -1,4 +1,4 @@
-"""The log: one structured line a request, on standard error, with its facts and the milliseconds of each stage."""
+"""The log: one structured line for each request, on standard error, with its facts and the duration of each stage."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from handler.settings import Settings
 
 _LEVELS = logging.getLevelNamesMapping()
 
-# Made once; structlog would make one for each line.
+# Made once. structlog would make an encoder for each line.
 _ENCODER = json.JSONEncoder(default=repr)
 
 
@@ -20,7 +20,7 @@ class RequestLog:
     """Writes a line for each request.
 
     Args:
-        settings: Say in which format, and from which level on.
+        settings: The settings, with the format and the level of the log.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -31,7 +31,7 @@ class RequestLog:
         )
         stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
         self._logger = structlog.wrap_logger(
-            structlog.WriteLogger(_StandardError()),  # type: ignore[arg-type]  # as far as needed
+            structlog.WriteLogger(_StandardError()),  # type: ignore[arg-type]  # it has the methods that are called
             processors=[structlog.processors.add_log_level, stamp, renderer],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level.upper()]),
         ).bind()
@@ -49,7 +49,7 @@ class RequestLog:
 
 
 class _StandardError:
-    """Standard error as it is when a line is written: whoever runs this may have put another in its place."""
+    """The current ``sys.stderr``, looked up for each line, since a program can replace it."""
 
     def write(self, text: str) -> None:
         sys.stderr.write(text)

@@ -1,7 +1,7 @@
-"""The record of one request: facts and stages, and the subscribers that hear of them.
+"""The record of one request: its facts and stages, and the subscribers that receive them.
 
-A stage is a step of the work that takes time: ``with record.stage("open"): ...``. Nothing that a caller sent becomes a
-fact as it was sent: no path, no query, no header.
+A stage is a step of the work that takes time: ``with record.stage("open"): ...``. A fact never contains text from the
+caller: no path, no query, no header.
 """
 
 import time
@@ -14,11 +14,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Subscribers:
-    """Who hears of requests. They raise nothing, and wait for nothing.
+    """The functions that are called for each request. They must not raise or block.
 
     Attributes:
-        stages: Called when a stage has ended, with its name, its seconds and the error that ended it, if there is one.
-        ends: Called when a request has ended: its record does not change any more.
+        stages: Called when a stage has ended, with its name, its seconds, and the error that ended it or None.
+        ends: Called when a request has ended. Its record no longer changes.
     """
 
     stages: tuple[Callable[["Record", str, float, BaseException | None], None], ...] = ()
@@ -29,18 +29,18 @@ NOBODY = Subscribers()
 
 
 class Record:
-    """What is known of one request. One thread at a time writes to it.
+    """The facts and the stages of one request. One thread at a time writes to it.
 
     Args:
-        request_id: What the reply and the log call the request.
-        subscribers: Who hears of it.
-        clock: Tells the time, in seconds.
+        request_id: The id of the request, in the reply and in the log.
+        subscribers: The functions to call.
+        clock: Returns the time in seconds.
 
     Attributes:
-        id: The request's.
-        facts: What was found out, by name.
-        stages: How long each stage took, in seconds, by name; the sum where one was entered more than once.
-        seconds: How long the whole request took; 0 before its end.
+        id: The id of the request.
+        facts: The facts, by name.
+        stages: The duration of each stage in seconds, by name; the sum if a stage was entered several times.
+        seconds: The duration of the whole request; 0 before its end.
     """
 
     __slots__ = ("_clock", "_started", "_subscribers", "facts", "id", "seconds", "stages")
@@ -61,15 +61,15 @@ class Record:
         self.facts.update(facts)
 
     def stage(self, name: str) -> "_Stage":
-        """The context of a stage. The innermost one that an error ends is the fact ``stage``."""
+        """The context manager of a stage. If an error ends nested stages, the fact ``stage`` names the innermost."""
         return _Stage(self, name)
 
     def end(self, status: int, bytes_sent: int) -> None:
         """End the request.
 
         Args:
-            status: What the caller was told.
-            bytes_sent: How many bytes of the body were sent.
+            status: The status of the reply.
+            bytes_sent: The number of bytes of the body that were sent.
         """
         self.facts["status"], self.facts["bytes_sent"] = status, bytes_sent
         self.seconds = self._clock() - self._started
@@ -78,7 +78,7 @@ class Record:
 
 
 class _Stage:
-    """One stage, timed. A class, since a generator's context takes three times as long."""
+    """One stage, timed. It is a class, since a context manager made from a generator takes three times as long."""
 
     __slots__ = ("_name", "_record", "_started")
 
@@ -102,7 +102,7 @@ class _Stage:
 
 
 def locate(error: BaseException) -> str:
-    """Where an error was raised: its class, and the innermost lines of code; no values, which could be secret."""
+    """The class of an error, and the innermost lines of code that raised it; no values, which could be secret."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
     return f"{type(error).__name__} in {where}"

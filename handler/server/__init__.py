@@ -1,9 +1,9 @@
-"""gunicorn, set up for this application. The only room that knows gunicorn.
+"""gunicorn, configured for this application. Only this package imports gunicorn.
 
 ``options.py`` has the options and the functions that gunicorn calls at startup, ``worker.py`` the worker process,
-``cores.py`` which core each worker runs on, ``server.py`` the whole that ``active-storage serve`` runs.
+``cores.py`` the assignment of cores to workers, and ``server.py`` the server that ``active-storage serve`` runs.
 
-What does not belong here: what a request means (``handler.doors``), and how WSGI becomes a request (``handler.app``).
+Requests are interpreted in ``handler.doors``, and made from WSGI's environment in ``handler.app``.
 """
 
 from handler.server.options import gunicorn_options

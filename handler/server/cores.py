@@ -1,8 +1,8 @@
 """Which core each worker runs on.
 
 The kernel puts a thread that wakes up on any free core. A worker has many threads and one interpreter, so that the
-interpreter's data would move from cache to cache. Therefore each worker keeps to a core of its own while all workers
-are busy. While a worker is idle, others may use its core, and threads run where the kernel puts them.
+interpreter's data would move from cache to cache. Therefore each worker keeps to its own core while all workers are
+busy. While a worker is idle, its core is free for others, and the kernel may run threads on every core.
 
 No result depends on this. How one thread is kept to a core is in ``handler.affinity``.
 """

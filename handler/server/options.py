@@ -17,8 +17,8 @@ from handler.server.cores import Cores
 from handler.server.worker import MAX_REQUEST_LINE_BYTES, Worker
 from handler.settings import Settings
 
-# Longer than the pools of clients keep an idle connection (boto3 and s3fs: none older than some 10 s), so that the
-# client is the one to close, and no request runs into a connection that is just being closed.
+# Longer than clients keep idle connections in their pools (boto3 and s3fs: about 10 s). Then the client closes them,
+# and no request is sent on a connection that the server is closing.
 _KEEP_ALIVE_SECONDS = 75
 
 
@@ -37,13 +37,13 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "when_ready": partial(_announce, settings),
         "keepalive": _KEEP_ALIVE_SECONDS,
         "limit_request_line": MAX_REQUEST_LINE_BYTES,
-        # No proxy's header has an effect here, so that gunicorn need not check whether to trust the peer's address.
+        # Headers of proxies have no effect here, so that gunicorn need not check whether to trust the peer's address.
         "forwarded_allow_ips": "*",
         "forwarder_headers": "",
         "secure_scheme_headers": {},
         # The application logs one line for each request.
         "accesslog": None,
-        # gunicorn's own lines are not JSON, and its debug lines hold paths.
+        # gunicorn's own lines are not JSON, and its debug lines contain paths.
         "loglevel": "error" if settings.log_level == "error" else "warning",
         # This server is not managed through a socket in the home folder.
         "control_socket_disable": True,
@@ -79,4 +79,4 @@ def _ensure_free(arbiter: Arbiter) -> None:
 
 
 def _announce(settings: Settings, _: Arbiter) -> None:
-    sys.stderr.write(f"active-storage listens on {settings.bind} and asks {settings.store}\n")
+    sys.stderr.write(f"active-storage listens on {settings.bind}; the store is {settings.store}\n")

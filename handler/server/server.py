@@ -1,4 +1,4 @@
-"""gunicorn with this application in it, in the foreground."""
+"""The server: gunicorn with this application, in the foreground."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The worker process: gunicorn's threaded worker, which shows no secrets and does not wait for stalled clients."""
+"""The worker process: gunicorn's threaded worker, which here logs no secrets and disconnects stalled clients."""
 
 import contextlib
 import logging
@@ -15,13 +15,13 @@ from active_storage.errors import ActiveStorageError, InternalError, InvalidArgu
 from handler.doors.error_replies import error_document
 from handler.server.cores import Core, Cores
 
-# A key of 1,024 bytes is 3,072 characters when it is all percent-encoded, and a presigned query with a session token
-# can have as many. gunicorn reads no longer line than this.
+# A key of 1,024 bytes has 3,072 characters if all are percent-encoded, and a presigned query with a session token can
+# be as long. This is gunicorn's own maximum.
 MAX_REQUEST_LINE_BYTES = 8190
 
-# How long a thread that has answered stays with its connection. A busy client's next request comes within this time;
-# without it each one goes from the thread to the worker's main loop and back, which takes longer than Flask does. Short
-# beside what a request takes, since a new connection may wait for it.
+# The time for which a thread waits for the next request on a connection after it has replied. The next request of a
+# busy client arrives within this time. Otherwise it would go through the worker's main loop to a thread, which takes
+# longer than Flask does. It is short compared with a request, since a new connection may have to wait for the thread.
 _LINGER_MILLISECONDS = 5
 
 
@@ -34,7 +34,7 @@ class Worker(ThreadWorker):
     A client that stalls in the middle of a request is disconnected. gunicorn's own worker would wait for it.
     """
 
-    # How long a client may send nothing, or receive nothing, in the middle of a request.
+    # The time after which a client that sends or receives nothing in the middle of a request is disconnected.
     stall_seconds: float
 
     # The cores of all workers, and the slot of this one among them.
@@ -51,12 +51,12 @@ class Worker(ThreadWorker):
     def handle(self, conn: TConn) -> bool:
         """Answer a request, and those that follow on the same connection while there are threads for all of them."""
         if not conn.initialized:
-            # The kernel enforces these timeouts whatever gunicorn sets. Without them gunicorn waits for ever.
+            # The kernel enforces these timeouts, whatever gunicorn sets. Without them gunicorn waits without a limit.
             for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
                 conn.sock.setsockopt(socket.SOL_SOCKET, option, _as_timeval(self.stall_seconds))
         with self._core:
             result = self._answer(conn)
-            # gunicorn has a third result, for a connection on which nothing was sent yet.
+            # gunicorn has a third result, for a connection without a request so far.
             while result is True and self._is_followed(conn):
                 result = self._answer(conn)
         return result
@@ -106,10 +106,10 @@ def _name_fault(exc: BaseException) -> ActiveStorageError:
     if isinstance(exc, LimitRequestLine):
         return UriTooLong(f"the request line is longer than {MAX_REQUEST_LINE_BYTES} bytes")
     if isinstance(exc, LimitRequestHeaders):
-        return InvalidArgument("headers", "there are too many, or one is too long")
+        return InvalidArgument("headers", "are too many, or one of them is too long")
     if isinstance(exc, ParseException):
         return InvalidArgument("request", "is not well-formed HTTP/1.1")
-    return InternalError("this server made a mistake before it came to the request")
+    return InternalError("an internal error before the request was parsed")
 
 
 def _let_others_finish() -> None:

@@ -1,7 +1,7 @@
-"""Partials made by hand, with numpy and the algebra's named states only, and what numpy says of the whole.
+"""Partials made with numpy and the algebra's states only, and numpy's results for the whole.
 
-As a program it is a client that joins what several machines know, for ``tests/test_distributions.py``: it runs where
-nothing is installed but the client and numpy, so that it imports nothing of these tests.
+As a program it is a client that joins partials of several machines, for ``tests/test_distributions.py``. It runs where
+only the client and numpy are installed, so that it imports nothing else of these tests.
 """
 
 import importlib
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def make_values(dtype: str, shape: tuple[int, ...]) -> Array:
-    """Numbers of a data type, the same in every run: signs and fractions where the type has them, and repetitions."""
+    """Numbers of a data type, the same in every run: with repetitions, and with signs and fractions if possible."""
     numbers = np.random.default_rng(7).integers(-40, 40, shape)
     kind = DTYPES[dtype].kind
     by_kind: dict[str, Array] = {
@@ -71,7 +71,7 @@ _STATES: Mapping[str, Callable[[Array, Algebra[Any], int], Any]] = {
 
 
 def make_partial(spec: ReductionSpec, whole: Array, first: int, end: int) -> Partial[Any]:
-    """What a machine knows that has the rows from ``first`` to before ``end``, each an element of every cell."""
+    """The partial of the rows from ``first`` to before ``end``. Each row has an element of every cell."""
     values, algebra = whole[first:end], make_algebra(spec)
     if spec.reducer == "select":
         selected = np.zeros_like(whole)
@@ -105,7 +105,7 @@ _NUMPYS: Mapping[str, Callable[[Array, ReductionSpec], Any]] = {
 
 
 def check_result(spec: ReductionSpec, partial: Partial[Any], whole: Array) -> None:
-    """The partial, finished, is what numpy makes of all the rows: to the last bit, but for the rounding of floats."""
+    """Pass if the finished partial equals numpy's result for all rows, except for the rounding of floats."""
     reduced = make_algebra(spec).finish_partial(partial)
     expected = np.asarray(_NUMPYS[spec.reducer](whole, spec)).astype(spec.result_dtype)
     assert reduced.values.dtype == expected.dtype
@@ -116,7 +116,7 @@ def check_result(spec: ReductionSpec, partial: Partial[Any], whole: Array) -> No
 
 
 def main() -> None:
-    """Join two machines' partials by every reducer, where there is no service."""
+    """Join the partials of two machines for every reducer, without the service."""
     whole = make_values("float32", (101,))
     for reducer in REDUCERS:
         spec = build_spec(parse_reduction(f"{reducer}/float32;shape=101"), None)

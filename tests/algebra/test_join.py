@@ -1,4 +1,4 @@
-"""Partials join into the partial of all their data, by every reducer, whoever made them."""
+"""Partials join into the partial of all their data, for every reducer."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def arrays_of(partial: Partial[Any]) -> list[Array]:
 
 @pytest.mark.parametrize("cells", CELLS, ids=str)
 @pytest.mark.parametrize(("reducer", "dtype"), CASES)
-def test_two_halves_are_the_whole(reducer: str, dtype: str, cells: tuple[int, ...]) -> None:
+def test_two_halves_join_to_the_whole(reducer: str, dtype: str, cells: tuple[int, ...]) -> None:
     whole = make_values(dtype, (ROWS, *cells))
     spec = make_spec(reducer, dtype, whole)
     check_result(spec, join(spec, make_partial(spec, whole, 0, 10), make_partial(spec, whole, 10, ROWS)), whole)
@@ -49,7 +49,7 @@ def test_two_halves_are_the_whole(reducer: str, dtype: str, cells: tuple[int, ..
 
 @pytest.mark.parametrize("cells", CELLS, ids=str)
 @pytest.mark.parametrize("reducer", REDUCERS)
-def test_it_does_not_matter_which_two_of_three_are_joined_first(reducer: str, cells: tuple[int, ...]) -> None:
+def test_joining_is_associative(reducer: str, cells: tuple[int, ...]) -> None:
     whole = make_values("float64", (ROWS, *cells))
     spec = make_spec(reducer, "float64", whole)
     one, two, three = (make_partial(spec, whole, *rows) for rows in ((0, 1), (1, 12), (12, ROWS)))
@@ -59,7 +59,7 @@ def test_it_does_not_matter_which_two_of_three_are_joined_first(reducer: str, ce
 
 @pytest.mark.parametrize("cells", CELLS, ids=str)
 @pytest.mark.parametrize(("reducer", "dtype"), CASES)
-def test_a_partial_of_no_elements_changes_nothing(reducer: str, dtype: str, cells: tuple[int, ...]) -> None:
+def test_an_empty_partial_is_neutral(reducer: str, dtype: str, cells: tuple[int, ...]) -> None:
     whole = make_values(dtype, (ROWS, *cells))
     spec = make_spec(reducer, dtype, whole)
     known = make_partial(spec, whole, 0, ROWS)
@@ -69,7 +69,7 @@ def test_a_partial_of_no_elements_changes_nothing(reducer: str, dtype: str, cell
 
 
 @pytest.mark.parametrize("reducer", [name for name, rule in REDUCERS.items() if not rule.keeps_elements])
-def test_a_cell_that_one_partial_has_no_elements_of_is_the_others(reducer: str) -> None:
+def test_a_cell_without_elements_in_one_partial_is_that_of_the_other(reducer: str) -> None:
     whole = make_values("float32", (ROWS, 2))
     spec = make_spec(reducer, "float32", whole)
     known, nothing = make_partial(spec, whole, 0, ROWS), make_algebra(spec).start((2,))
@@ -87,7 +87,7 @@ def test_a_cell_that_one_partial_has_no_elements_of_is_the_others(reducer: str) 
 
 @pytest.mark.parametrize("cells", CELLS, ids=str)
 @pytest.mark.parametrize("reducer", REDUCERS)
-def test_joining_leaves_both_partials_as_they_were(reducer: str, cells: tuple[int, ...]) -> None:
+def test_joining_does_not_change_the_partials(reducer: str, cells: tuple[int, ...]) -> None:
     whole = make_values("float32", (ROWS, *cells))
     spec = make_spec(reducer, "float32", whole)
     partials = make_partial(spec, whole, 0, 10), make_partial(spec, whole, 10, ROWS)
@@ -115,7 +115,7 @@ def test_ddof_is_taken_from_the_number_of_all_elements(reducer: str) -> None:
 
 @pytest.mark.parametrize("row", [3, 15])
 @pytest.mark.parametrize("reducer", ["max", "min", "sum", "mean", "var", "std", "argmax", "argmin", "stats"])
-def test_nan_in_either_half_is_numpys(reducer: str, row: int) -> None:
+def test_nan_in_either_half_propagates_as_in_numpy(reducer: str, row: int) -> None:
     whole = make_values("float32", (ROWS, 2))
     whole[row, 0] = np.nan
     spec = make_spec(reducer, "float32", whole)
@@ -123,7 +123,7 @@ def test_nan_in_either_half_is_numpys(reducer: str, row: int) -> None:
 
 
 @pytest.mark.parametrize("reducer", ["argmax", "argmin"])
-def test_of_equal_extrema_the_first_place_counts_in_either_order(reducer: str) -> None:
+def test_the_first_of_equal_extrema_counts_in_either_order(reducer: str) -> None:
     whole = np.ones((ROWS,), np.float32)
     spec = make_spec(reducer, "float32", whole)
     one, other = make_partial(spec, whole, 0, 10), make_partial(spec, whole, 10, ROWS)
@@ -131,7 +131,7 @@ def test_of_equal_extrema_the_first_place_counts_in_either_order(reducer: str) -
     check_result(spec, join(spec, other, one), whole)
 
 
-def test_what_overflows_on_the_way_warns_of_nothing() -> None:
+def test_an_overflow_gives_no_warning() -> None:
     whole = np.full((2,), 1.7e308)
     spec = make_spec("sum", "float64", whole)
     joined = join(spec, make_partial(spec, whole, 0, 1), make_partial(spec, whole, 1, 2))

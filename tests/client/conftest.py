@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a plain S3, the service in front of it, and clients that know of neither."""
+"""Fixtures of the client's tests: a plain S3, the service in front of it, and clients."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -21,10 +21,10 @@ from tests.helpers import make_settings
 
 NUMBERS = np.arange(1, 11, dtype="<f4")
 
-# What clients sign for: neither where the store is, nor where the service is.
+# The host that clients sign for. It differs from that of the store and that of the service.
 PUBLIC_HOST = "data.example.org"
 
-# It remembers the files that describe S3, which take longer to read than most of these tests.
+# It caches botocore's model of S3, which takes longer to load than most of these tests.
 _LOADER = create_loader()
 
 _AMBIENT = (
@@ -36,7 +36,7 @@ _AMBIENT = (
 
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No endpoint has been asked, and neither this machine nor any other tells of keys or network proxies."""
+    """An empty cache of endpoints, and no keys or network proxies from the environment, files or metadata services."""
     for name in _AMBIENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
@@ -66,7 +66,7 @@ def plain(serve: Callable[..., Served]) -> Served:
 
 @pytest.fixture
 def make_proxy(serve: Callable[..., Served]) -> Callable[[Served], Served]:
-    """Serves the service in front of a store, which it knows by the name that clients sign for."""
+    """Serves the service in front of a store, whose public endpoint is the host that clients sign for."""
 
     def start(store: Served) -> Served:
         endpoints = {"s3_endpoint": store.endpoint, "s3_public_endpoint": f"https://{PUBLIC_HOST}"}

@@ -1,8 +1,7 @@
-"""A store on loopback that believes no signature it has not recomputed, and a way to serve it or anything else there.
+"""A store on loopback that verifies signatures, and a function that serves any WSGI application.
 
-It sees a request as a real store does, after everything on its way, and canonicalises it as S3 writes that down: path
-and query decoded and encoded again, the headers that ``SignedHeaders`` names. botocore's own signers then say what the
-signature must be.
+The store canonicalises the request that it received as S3 documents it: path and query are decoded and encoded again,
+and the headers are those in ``SignedHeaders``. botocore's own signers compute the expected signature.
 """
 
 import threading
@@ -27,7 +26,7 @@ Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 @dataclass(frozen=True)
 class Seen:
-    """A request, as it arrived: header names in lower case, the target as it was sent."""
+    """A received request: header names in lower case, and the raw target."""
 
     method: str
     target: str
@@ -48,10 +47,10 @@ class Seen:
 
 
 class Recorder:
-    """Passes every request on, and keeps it.
+    """A WSGI middleware that records every request.
 
     Attributes:
-        seen: What was asked for, in order.
+        seen: The requests, in order.
     """
 
     def __init__(self, app: Wsgi) -> None:
@@ -65,26 +64,26 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Served:
-    """An application that is served: where, and what was asked of it."""
+    """A served application: its endpoint, and its requests."""
 
     endpoint: str
     recorder: Recorder
 
     @property
     def requests(self) -> list[Seen]:
-        """All but discovery."""
+        """The requests, without those for the discovery document."""
         return [seen for seen in self.recorder.seen if seen.path != DISCOVERY_PATH]
 
     @property
     def discoveries(self) -> int:
-        """How often the discovery document was asked for."""
+        """The number of requests for the discovery document."""
         return len(self.recorder.seen) - len(self.requests)
 
 
 class SignedStore:
-    """Objects by their decoded path, for whoever has signed for them with ``KEYS``.
+    """A store with objects by their decoded path. Requests must be signed with ``KEYS``.
 
-    Where it has lambdas, they leave the object as it is, but for the mark of a result.
+    If it has lambdas, they return the object unchanged, with the metadata that marks a result.
     """
 
     def __init__(self, objects: Mapping[str, bytes], has_lambdas: bool = True) -> None:
@@ -110,10 +109,10 @@ class SignedStore:
 
 
 def is_well_signed(request: Seen, keys: Credentials = KEYS) -> bool:
-    """Whether the signature is the one that ``keys`` make of the request, in its header or in its query."""
+    """Whether the signature of the request, in its header or its query, is valid for ``keys``."""
     claims = _read_claims(request)
     names = set(claims.get("SignedHeaders", "").split(";"))
-    # What S3 wants to be signed wherever it is sent.
+    # S3 requires that these are signed if they are sent.
     wanted = {"host", *(name for name in request.headers if name.startswith("x-amz-"))}
     if not wanted <= names <= request.headers.keys():
         return False
@@ -146,11 +145,11 @@ def read_request(environ: dict[str, Any]) -> Seen:
 
 @contextmanager
 def serving(app: Wsgi, fd: int | None = None) -> Iterator[str]:
-    """``app`` on loopback; its endpoint.
+    """Serve an application on loopback, and yield its endpoint.
 
     Args:
-        app: What answers.
-        fd: A socket that listens already; a free port where there is none.
+        app: The application.
+        fd: A listening socket; None for a free port.
     """
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler, fd=fd)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -163,7 +162,7 @@ def serving(app: Wsgi, fd: int | None = None) -> Iterator[str]:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    # A connection for each request, so that no thread of the server outlives the test.
+    # One connection for each request, so that every thread of the server ends with the test.
     protocol_version = "HTTP/1.0"
 
     def log_request(self, *_: object) -> None:
@@ -171,7 +170,7 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 def _read_claims(request: Seen) -> dict[str, str]:
-    """What the caller says of the signature, by the names in ``Authorization``; the query's lose their ``X-Amz-``."""
+    """The parts of the signature by their names in ``Authorization``; in the query, the names have ``X-Amz-``."""
     if "authorization" in request.headers:
         _, _, text = request.headers["authorization"].partition(" ")
         return dict(part.strip().split("=", 1) for part in text.split(","))

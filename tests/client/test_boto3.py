@@ -1,7 +1,7 @@
-"""The boto3 plugin, both ends at once: it signs, the service answers in process, and the store verifies what arrived.
+"""The boto3 plugin with the service and a store: the plugin signs, and the store verifies the signatures.
 
-Every request goes over loopback, through the real application where a proxy is meant, to a store that answers only
-where the signature is the one that botocore makes of the request as that store sees it.
+Every request goes over loopback, if it is for a proxy through the real application, to a store. The store computes the
+signature of the request that it received with botocore, and refuses any other one.
 """
 
 import datetime as dt
@@ -73,10 +73,10 @@ CONDITION_NAMES = {"range", "if-match", "if-none-match", "if-modified-since", "i
 
 
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
-def test_any_key_reaches_the_store_under_a_good_signature(
+def test_any_key_reaches_the_store_with_a_valid_signature(
     key: str, serve: Callable[..., Served], make_proxy: Callable[[Served], Served], make_client: MakeClient
 ) -> None:
-    """By GET and HEAD with the signature in the header, by a link with it in the query, and for the object itself."""
+    """By GET and HEAD with the signature in the header, by a presigned link, and for the object itself."""
     store = serve(SignedStore({f"/bucket/{key}": NUMBERS.tobytes()}))
     s3 = make_client(make_proxy(store).endpoint)
     reduction = {"Bucket": "sum", "Key": f"float32/bucket/{key}"}
@@ -88,12 +88,12 @@ def test_any_key_reaches_the_store_under_a_good_signature(
 
 
 @pytest.mark.parametrize("reducer", REDUCERS)
-def test_every_reducer_is_signed_for(reducer: str, proxy: Served, make_client: MakeClient) -> None:
+def test_requests_for_every_reducer_are_signed(reducer: str, proxy: Served, make_client: MakeClient) -> None:
     body = read(make_client(proxy.endpoint), reducer, "float32/bucket/key")
     check_data(ReductionSpec(reducer, "float32"), NUMBERS, body)
 
 
-def test_parameters_on_the_segment_are_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+def test_requests_with_parameters_are_signed(proxy: Served, plain: Served, make_client: MakeClient) -> None:
     s3 = make_client(proxy.endpoint)
     reduction = {"Bucket": "max", "Key": "int32;byte_order=big/bucket/key"}
     expected = NUMBERS.view(">i4").max().astype("<i4").tobytes()
@@ -103,8 +103,8 @@ def test_parameters_on_the_segment_are_signed_for(proxy: Served, plain: Served, 
 
 
 @pytest.mark.parametrize("signer", [S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth])
-def test_the_proxys_own_query_is_sent_and_not_signed(signer: Any, proxy: Served, plain: Served) -> None:
-    """The store never sees it, so that no signature may cover it; its own query stays."""
+def test_the_proxys_own_query_is_sent_unsigned(signer: Any, proxy: Served, plain: Served) -> None:
+    """The store does not receive it, so that the signature must not cover it. The store's query is signed."""
     url = f"{proxy.endpoint}/max/int32/bucket/key?versionId=a%2Fb&byte_order=big"
     request = AWSRequest("GET", url)
     signer(KEYS, "s3", REGION).add_auth(request)
@@ -114,7 +114,7 @@ def test_the_proxys_own_query_is_sent_and_not_signed(signer: Any, proxy: Served,
     assert "versionId=a%2Fb" in plain.requests[-1].query
 
 
-def test_a_version_is_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+def test_a_version_is_signed(proxy: Served, plain: Served, make_client: MakeClient) -> None:
     s3 = make_client(proxy.endpoint)
     reduction = {"Bucket": "sum", "Key": "float32/bucket/key", "VersionId": "a version/+="}
     assert s3.get_object(**reduction)["Body"].read() == SUM
@@ -123,7 +123,7 @@ def test_a_version_is_signed_for(proxy: Served, plain: Served, make_client: Make
     assert plain.requests[-1].query.startswith("versionId=a%20version%2F%2B%3D&")
 
 
-def test_keys_of_a_session_are_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+def test_a_session_token_is_signed(proxy: Served, plain: Served, make_client: MakeClient) -> None:
     s3 = make_client(proxy.endpoint, SESSION_KEYS)
     assert read(s3, "sum", "float32/bucket/key") == SUM
     assert plain.requests[-1].headers["x-amz-security-token"] == SESSION_KEYS.token
@@ -133,7 +133,7 @@ def test_keys_of_a_session_are_signed_for(proxy: Served, plain: Served, make_cli
     assert "X-Amz-Security-Token=" in plain.requests[-1].query
 
 
-def test_a_customers_encryption_key_is_signed_for(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+def test_a_customers_encryption_key_is_signed(proxy: Served, plain: Served, make_client: MakeClient) -> None:
     customers = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
     assert read(make_client(proxy.endpoint), "sum", "float32/bucket/key", Range="bytes=4-11", **customers) == (
         NUMBERS[1:3].sum(dtype="<f4").tobytes()
@@ -151,8 +151,8 @@ def test_a_range_selects_numbers_and_is_not_signed(proxy: Served, plain: Served,
     assert not any("range" in seen.signed_names for seen in plain.requests)
 
 
-def test_conditions_stay_out_of_the_signature_at_a_proxy(proxy: Served, make_client: MakeClient) -> None:
-    """The proxy answers them against the result, and asks the store in the source's terms."""
+def test_conditions_are_not_signed_at_a_proxy(proxy: Served, make_client: MakeClient) -> None:
+    """The proxy applies them to the result, and translates them for the store."""
     s3 = make_client(proxy.endpoint)
     read(s3, "obj", "bucket/key", **CONDITIONS)
     assert proxy.requests[-1].headers.keys() >= CONDITION_NAMES
@@ -162,27 +162,29 @@ def test_conditions_stay_out_of_the_signature_at_a_proxy(proxy: Served, make_cli
     assert proxy.requests[-1].signed_names == {"host"}
 
 
-def test_conditions_are_signed_as_usual_at_a_plain_s3(plain: Served, make_client: MakeClient) -> None:
+def test_conditions_are_signed_at_a_plain_s3(plain: Served, make_client: MakeClient) -> None:
     s3 = make_client(plain.endpoint)
     assert read(s3, "bucket", "key", **CONDITIONS) == NUMBERS[1:3].tobytes()
     assert plain.requests[-1].signed_names >= CONDITION_NAMES
 
 
-def test_the_etag_of_a_result_is_a_condition_that_holds(proxy: Served, make_client: MakeClient) -> None:
+def test_the_etag_of_a_result_can_be_a_condition(proxy: Served, make_client: MakeClient) -> None:
     s3 = make_client(proxy.endpoint)
     etag = s3.head_object(Bucket="sum", Key="float32/bucket/key")["ETag"]
     assert read(s3, "sum", "float32/bucket/key", IfMatch=etag) == SUM
 
 
-def test_wrong_keys_are_found_out(proxy: Served, plain: Served, make_client: MakeClient) -> None:
-    """The exam is worth something: with a wrong secret none of the tests here would pass, at a proxy or without."""
+def test_wrong_keys_are_refused(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+    """With a wrong secret, requests fail at a proxy and without one. This verifies the tests themselves."""
     keys = Credentials(KEYS.access_key, "another secret")
     for endpoint, bucket, key in ((proxy.endpoint, "sum", "float32/bucket/key"), (plain.endpoint, "bucket", "key")):
         with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
             make_client(endpoint, keys).get_object(Bucket=bucket, Key=key)
 
 
-def test_what_names_no_object_is_the_proxys_to_refuse(proxy: Served, plain: Served, make_client: MakeClient) -> None:
+def test_a_path_without_an_object_is_refused_by_the_proxy(
+    proxy: Served, plain: Served, make_client: MakeClient
+) -> None:
     s3 = make_client(proxy.endpoint)
     for bucket, key, code in (
         ("nonsense", "float32/bucket/key", "NoSuchReducer"),
@@ -194,11 +196,11 @@ def test_what_names_no_object_is_the_proxys_to_refuse(proxy: Served, plain: Serv
     with pytest.raises(ClientError, match="NoSuchBucket"):
         s3.list_objects_v2(Bucket="sum")
     assert plain.requests == []
-    # Signed for the endpoint itself: it may be one that serves more than reductions.
+    # Signed for the endpoint itself, which may serve more than reductions.
     assert all(is_well_signed(seen) for seen in proxy.requests)
 
 
-def test_a_resource_signs_as_a_client_does(proxy: Served) -> None:
+def test_a_resource_signs_like_a_client(proxy: Served) -> None:
     s3 = boto3.resource(
         "s3",
         endpoint_url=proxy.endpoint,
@@ -213,8 +215,10 @@ def test_a_resource_signs_as_a_client_does(proxy: Served) -> None:
 # Virtual-host style
 
 
-def test_virtual_style_goes_to_a_proxy_in_path_style(proxy: Served, plain: Served, make_client: MakeClient) -> None:
-    """No ``sum.proxy`` needs to be in anyone's DNS, and none is asked for."""
+def test_virtual_host_style_becomes_path_style_at_a_proxy(
+    proxy: Served, plain: Served, make_client: MakeClient
+) -> None:
+    """DNS needs no name ``sum.proxy``, and it is not looked up."""
     endpoint = with_host(proxy, "localhost")
     s3 = make_client(endpoint, s3={"addressing_style": "virtual"})
     reduction = {"Bucket": "sum", "Key": "float32/bucket/key"}
@@ -228,12 +232,12 @@ def test_virtual_style_goes_to_a_proxy_in_path_style(proxy: Served, plain: Serve
     assert proxy.discoveries == 1
 
 
-def test_virtual_style_stays_at_a_plain_s3(
+def test_virtual_host_style_is_kept_at_a_plain_s3(
     plain: Served, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_on_loopback(monkeypatch, "store.test", "bucket.store.test")
     s3 = make_client(with_host(plain, "store.test"), s3={"addressing_style": "virtual"})
-    # The store of these tests knows paths only; what counts is where it was asked, with a signature for that place.
+    # This store supports path style only. The test checks the host of the request and its signature.
     with pytest.raises(ClientError, match="NoSuchKey"):
         s3.get_object(Bucket="bucket", Key="key")
     assert plain.requests[-1].path == "/key"
@@ -242,7 +246,7 @@ def test_virtual_style_stays_at_a_plain_s3(
 
 
 @pytest.mark.parametrize("style", ["path", "virtual"])
-def test_an_endpoint_whose_name_begins_like_the_bucket_is_no_virtual_host(
+def test_an_endpoint_whose_name_begins_with_the_bucket_is_not_a_virtual_host(
     style: str, proxy: Served, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_on_loopback(monkeypatch, "sum.proxy.test")
@@ -324,9 +328,9 @@ def test_without_a_document_the_signature_is_the_standard_one(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Byte for byte that of s3v4 at the same time, without a word, and after a single question."""
+    """Equal to that of s3v4 at the same time, without a log message, and after one request for the document."""
     stop_the_clock(monkeypatch)
-    # With awscrt, botocore would take another signer, which has a clock of its own.
+    # With awscrt, botocore would use another signer, with its own clock.
     monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, "s3v4", botocore.auth.S3SigV4Auth)
     monkeypatch.setitem(botocore.auth.AUTH_TYPE_MAPS, "s3v4-query", botocore.auth.S3SigV4QueryAuth)
     objects = SignedStore({"/bucket/a/b c": NUMBERS.tobytes()})
@@ -359,7 +363,7 @@ def test_a_server_error_is_not_remembered(proxy: Served, make_client: MakeClient
 
 
 def test_an_endpoint_that_is_down_is_asked_again(serve: Callable[..., Served], make_client: MakeClient) -> None:
-    """The error is boto3's own, as if the plugin were not there."""
+    """The error is boto3's own, as without the plugin."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         s3 = make_client(f"http://127.0.0.1:{listener.getsockname()[1]}")
@@ -373,10 +377,10 @@ def test_an_endpoint_that_is_down_is_asked_again(serve: Callable[..., Served], m
         assert store.discoveries == 1
 
 
-def test_discovery_takes_the_clients_way(
+def test_discovery_uses_the_clients_network_proxies(
     proxy: Served, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that is told to use no network proxy does not find the endpoint through the environment's either."""
+    """A client without a network proxy must not use the environment's proxy for discovery."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -386,10 +390,10 @@ def test_discovery_takes_the_clients_way(
     assert f"http://nowhere.invalid{DISCOVERY_PATH}" in [seen.target for seen in proxy.recorder.seen]
 
 
-# The rest
+# Registration, credentials and repr
 
 
-def test_registering_twice_is_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registering_is_idempotent(monkeypatch: pytest.MonkeyPatch) -> None:
     types = dict.fromkeys(botocore.auth.AUTH_TYPE_MAPS)
     monkeypatch.setattr(botocore.auth, "AUTH_TYPE_MAPS", {"s3v4": botocore.auth.S3SigV4Auth})
     S3ActiveStorageV4Auth.register()
@@ -410,7 +414,7 @@ def test_without_credentials_boto3s_own_error_is_raised(proxy: Served, plain: Se
             s3.generate_presigned_url("get_object", Params={"Bucket": "sum", "Key": "float32/bucket/key"})
 
 
-def test_no_repr_holds_a_secret(proxy: Served, make_client: MakeClient) -> None:
+def test_no_repr_has_a_secret(proxy: Served, make_client: MakeClient) -> None:
     read(make_client(proxy.endpoint, SESSION_KEYS), "sum", "float32/bucket/key")
     signers = [signer(SESSION_KEYS, "s3", REGION) for signer in (S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth)]
     known = plugin.DISCOVERY.find(proxy.endpoint)
@@ -421,7 +425,7 @@ def test_no_repr_holds_a_secret(proxy: Served, make_client: MakeClient) -> None:
     assert str(SESSION_KEYS.token) not in shown
 
 
-# What the tests share
+# Shared code
 
 
 def read(client: Any, bucket: str, key: str, **more: Any) -> bytes:
@@ -431,7 +435,7 @@ def read(client: Any, bucket: str, key: str, **more: Any) -> bytes:
 
 
 def fetch(url: Any, headers: Any = None) -> bytes:
-    """What a link gives to whoever has no keys."""
+    """The content of a link, fetched without keys."""
     request = urllib.request.Request(str(url), headers=dict(headers or {}))  # noqa: S310  # loopback, by our own link
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
         body: bytes = response.read()
@@ -439,12 +443,12 @@ def fetch(url: Any, headers: Any = None) -> bytes:
 
 
 def with_host(served: Served, host: str) -> str:
-    """The endpoint under another name."""
+    """The endpoint with another host name."""
     return served.endpoint.replace("127.0.0.1", host)
 
 
 def resolve_on_loopback(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
-    """Let these names, and no other, stand for this machine."""
+    """Resolve these names, and no others, to loopback."""
     resolve = socket.getaddrinfo
 
     def resolve_ours(host: Any, *rest: Any, **more: Any) -> Any:
@@ -454,7 +458,7 @@ def resolve_on_loopback(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
 
 
 def answering_discovery(app: Wsgi, status: str, body: bytes) -> Wsgi:
-    """``app``, but discovery is answered with this."""
+    """``app`` with another reply to discovery."""
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["RAW_URI"] != DISCOVERY_PATH:
@@ -466,7 +470,7 @@ def answering_discovery(app: Wsgi, status: str, body: bytes) -> Wsgi:
 
 
 def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let botocore sign everything at one moment; its older versions read the clock in another way."""
+    """Set the time of botocore's signatures. Its older versions read the clock in another way."""
     moment = dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  # botocore signs with naive UTC
 
     class Stopped(dt.datetime):
@@ -475,7 +479,7 @@ def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
             return moment
 
     clock = SimpleNamespace(datetime=Stopped, timedelta=dt.timedelta)
-    # The one signs requests, the other says until when a form of presigned fields is good.
+    # One signs requests, the other sets the expiry of presigned forms.
     for module in (botocore.auth, botocore.signers):
         if hasattr(module, "get_current_datetime"):
             monkeypatch.setattr(module, "get_current_datetime", lambda: moment)
@@ -483,6 +487,6 @@ def stop_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def comparable(seen: Seen) -> Seen:
-    """The request without what botocore makes up for each one."""
+    """The request without the parts that botocore generates for each one."""
     made_up = {"amz-sdk-invocation-id", "amz-sdk-request", "user-agent"}
     return Seen(seen.method, seen.target, {name: seen.headers[name] for name in seen.headers.keys() - made_up})

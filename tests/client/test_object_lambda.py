@@ -1,4 +1,4 @@
-"""``reducing``: what a client asks for inside the block, of a store that verifies the signature of the query."""
+"""``reducing``: the requests of a client inside the block, to a store that verifies their signatures."""
 
 import asyncio
 import io
@@ -38,26 +38,26 @@ NAMES = {
 
 @pytest.fixture
 def s3(plain: Served, make_client: MakeClient) -> Any:
-    """A client of a plain S3, which signs as boto3 does."""
+    """A client of a plain S3, with boto3's own signature."""
     return make_client(plain.endpoint, version="s3v4")
 
 
 def make_session() -> boto3.session.Session:
-    """A session as users make it."""
+    """A session, made as by users."""
     return boto3.session.Session(KEYS.access_key, KEYS.secret_key, region_name=REGION)
 
 
 def names_in(request: Seen) -> dict[str, str]:
-    """What a request's query says, without its signature."""
+    """The names and values in a request's query, without its signature."""
     return {name: value for name, value in parse_qsl(request.query, True) if not name.startswith("X-Amz-")}
 
 
 def check_asked(plain: Served, *expected: Mapping[str, str]) -> None:
-    """The store was asked so often, each time for that."""
+    """Pass if the store received requests with these names, in this order."""
     assert [names_in(request) for request in plain.requests] == list(expected)
 
 
-def test_inside_the_block_a_get_says_what_is_wanted_and_is_well_signed(plain: Served, s3: Any) -> None:
+def test_a_get_inside_the_block_has_the_query_and_a_valid_signature(plain: Served, s3: Any) -> None:
     with reducing(s3, REDUCTION, ARN):
         assert s3.get_object(**OBJECT)["Body"].read() == NUMBERS.tobytes()
     s3.get_object(**OBJECT)
@@ -67,7 +67,7 @@ def test_inside_the_block_a_get_says_what_is_wanted_and_is_well_signed(plain: Se
 
 
 @pytest.mark.parametrize("version", ["s3v4", "s3v4-activestorage"])
-def test_a_presigned_link_says_it_too(plain: Served, make_client: MakeClient, version: str) -> None:
+def test_a_presigned_link_inside_the_block_has_the_query(plain: Served, make_client: MakeClient, version: str) -> None:
     s3 = make_client(plain.endpoint, version=version)
     with reducing(s3, REDUCTION, ARN):
         link = s3.generate_presigned_url("get_object", Params=OBJECT)
@@ -77,7 +77,7 @@ def test_a_presigned_link_says_it_too(plain: Served, make_client: MakeClient, ve
     check_asked(plain, {"lambdaArn": ARN, **NAMES})
 
 
-def test_it_stands_beside_what_boto3_puts_into_the_query(plain: Served, s3: Any) -> None:
+def test_the_query_is_added_to_boto3s_own(plain: Served, s3: Any) -> None:
     with reducing(s3, "sum/float32", ARN):
         s3.get_object(**OBJECT, ResponseContentType="a/b; c=d")
     check_asked(
@@ -93,7 +93,7 @@ def test_only_get_object_is_changed(plain: Served, s3: Any) -> None:
 
 
 def test_a_transfer_gets_the_object_itself(plain: Served, s3: Any) -> None:
-    """It asks in threads of its own, for as many bytes as HEAD says: a result in their place would be cut."""
+    """A transfer uses its own threads, and requests as many bytes as HEAD reports. A result would be truncated."""
     received = io.BytesIO()
     with reducing(s3, "sum/float32", ARN):
         s3.download_fileobj("bucket", "key", received)
@@ -111,7 +111,7 @@ def test_a_transfer_gets_the_object_itself(plain: Served, s3: Any) -> None:
         ("", None, {}),
     ],
 )
-def test_what_the_lambda_settles_can_be_left_out(
+def test_names_that_the_lambda_sets_can_be_left_out(
     plain: Served, s3: Any, reduction: str, arn: str | None, names: dict[str, str]
 ) -> None:
     with reducing(s3, reduction, arn):
@@ -130,7 +130,7 @@ def test_what_the_lambda_settles_can_be_left_out(
         ("sum/float32/bucket", InvalidArgument),
     ],
 )
-def test_a_slip_is_found_before_anything_is_asked(
+def test_an_invalid_reduction_is_refused_before_a_request(
     plain: Served, s3: Any, reduction: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error), reducing(s3, reduction, ARN):
@@ -139,10 +139,10 @@ def test_a_slip_is_found_before_anything_is_asked(
 
 
 @pytest.mark.parametrize("byte_range", [{}, {"Range": "bytes=0-3"}])
-def test_the_object_itself_is_no_result(
+def test_the_object_itself_raises_not_reduced(
     serve: Callable[..., Served], make_client: MakeClient, byte_range: Mapping[str, str]
 ) -> None:
-    """A store that knows no lambdas takes their parameters for nothing, and sends the object."""
+    """A store without object lambdas ignores their parameters, and sends the object."""
     store = serve(SignedStore({"/bucket/key": NUMBERS.tobytes()}, has_lambdas=False))
     s3 = make_client(store.endpoint, version="s3v4")
     with reducing(s3, "sum/float32", ARN), pytest.raises(NotReduced):
@@ -150,15 +150,15 @@ def test_the_object_itself_is_no_result(
     assert s3.get_object(**OBJECT)["Body"].read() == NUMBERS.tobytes()
 
 
-def test_the_block_ends_with_an_error_as_well(plain: Served, s3: Any) -> None:
+def test_the_block_ends_after_an_error_too(plain: Served, s3: Any) -> None:
     with pytest.raises(ClientError), reducing(s3, "sum/float32", ARN):
         s3.get_object(Bucket="bucket", Key="missing")
     s3.get_object(**OBJECT)
     check_asked(plain, {"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}, {})
 
 
-def test_what_is_asked_again_says_it_once(serve: Callable[..., Served]) -> None:
-    """boto3 makes and signs each attempt anew."""
+def test_a_retried_request_has_the_query_once(serve: Callable[..., Served]) -> None:
+    """boto3 makes and signs a new request for each try."""
     store = SignedStore({"/bucket/key": NUMBERS.tobytes()})
     refusals = ["503 Slow Down"]
 
@@ -174,7 +174,7 @@ def test_what_is_asked_again_says_it_once(serve: Callable[..., Served]) -> None:
     check_asked(served, *[{"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}] * 2)
 
 
-def test_blocks_nest_and_the_inner_one_holds(plain: Served, s3: Any) -> None:
+def test_the_inner_of_nested_blocks_applies(plain: Served, s3: Any) -> None:
     with reducing(s3, "sum/float32", ARN):
         with reducing(s3, "max/float32", ARN):
             s3.get_object(**OBJECT)
@@ -182,7 +182,7 @@ def test_blocks_nest_and_the_inner_one_holds(plain: Served, s3: Any) -> None:
     assert [names_in(request)["reducer"] for request in plain.requests] == ["max", "sum"]
 
 
-def test_each_client_asks_for_its_own(plain: Served, s3: Any, make_client: MakeClient) -> None:
+def test_each_client_has_its_own_reduction(plain: Served, s3: Any, make_client: MakeClient) -> None:
     other, third = (make_client(plain.endpoint, version="s3v4") for _ in range(2))
     with reducing(s3, "sum/float32", ARN), reducing(other, "max/float32", ARN):
         for client in (s3, other, third):
@@ -190,8 +190,8 @@ def test_each_client_asks_for_its_own(plain: Served, s3: Any, make_client: MakeC
     assert [names_in(request).get("reducer") for request in plain.requests] == ["sum", "max", None]
 
 
-def test_a_client_is_shared_by_threads_that_want_different_things(plain: Served, s3: Any) -> None:
-    """All are inside their blocks at once, one is in none; each block registers the hook, which is there once."""
+def test_threads_share_a_client_with_different_reductions(plain: Served, s3: Any) -> None:
+    """All but one are inside their blocks at the same time. Each block registers the hook, which is idempotent."""
     everyone = threading.Barrier(5)
 
     def ask(reducer: str) -> None:
@@ -211,13 +211,13 @@ def test_a_client_is_shared_by_threads_that_want_different_things(plain: Served,
     assert all(names.get("reducer") == names.get("response-content-type") for names in seen)
 
 
-def test_a_block_that_is_left_in_another_context_changes_nothing_here(plain: Served, s3: Any) -> None:
+def test_a_block_in_another_context_changes_nothing_here(plain: Served, s3: Any) -> None:
     copy_context().run(lambda: reducing(s3, "sum/float32", ARN).__enter__())
     s3.get_object(**OBJECT)
     check_asked(plain, {})
 
 
-def test_a_resource_has_a_client_too(plain: Served) -> None:
+def test_a_resources_client_can_be_used(plain: Served) -> None:
     resource = make_session().resource("s3", endpoint_url=plain.endpoint)
     with reducing(resource.meta.client, "sum/float32", ARN):
         resource.Object("bucket", "key").get()
@@ -227,15 +227,15 @@ def test_a_resource_has_a_client_too(plain: Served) -> None:
 
 @pytest.fixture
 def filesystem(plain: Served) -> Any:
-    """s3fs at the plain S3, where it is installed: the oldest and newest botocores are tried without."""
+    """s3fs with the plain S3, if it is installed. The tests with other versions of botocore run without it."""
     s3fs = pytest.importorskip("s3fs")
     return s3fs.S3FileSystem(
         key=KEYS.access_key, secret=KEYS.secret_key, endpoint_url=plain.endpoint, skip_instance_cache=True
     )
 
 
-def test_s3fs_asks_for_it_from_its_own_thread(plain: Served, filesystem: Any) -> None:
-    """Its event loop takes the caller's context along."""
+def test_s3fs_has_the_query_in_its_own_thread(plain: Served, filesystem: Any) -> None:
+    """Its event loop copies the caller's context."""
     filesystem.connect()
     with reducing(filesystem.s3, "sum/float32", ARN):
         assert filesystem.cat_file("bucket/key") == NUMBERS.tobytes()
@@ -244,7 +244,7 @@ def test_s3fs_asks_for_it_from_its_own_thread(plain: Served, filesystem: Any) ->
     assert gets == [{"lambdaArn": ARN, "reducer": "sum", "dtype": "float32"}, {}]
 
 
-def test_tasks_of_one_loop_want_different_things(plain: Served, filesystem: Any) -> None:
+def test_tasks_of_one_loop_have_different_reductions(plain: Served, filesystem: Any) -> None:
     session = pytest.importorskip("aiobotocore.session")
 
     async def ask(client: Any, reducer: str) -> None:

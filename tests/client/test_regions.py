@@ -1,9 +1,9 @@
-"""A bucket of another region, as a real boto3 client sees it through the proxy: told once, and led nowhere.
+"""Buckets in other regions, with a real boto3 client and the proxy.
 
-botocore answers some errors by signing for the region that it is told, asks the same endpoint once more, and keeps the
-region for all requests with the same bucket in their path, which is a reducer here. A redirect is no use to it, since
-the proxy asks one store: it is an error at once. Signing once more is of use where the store says that the signature is
-for another region; what botocore keeps must then do no harm to the next bucket.
+After some errors, botocore signs for the region in the reply, sends the request again to the same endpoint, and
+remembers the region for all requests with the same bucket in the path, which is a reducer here. A redirect must be an
+error at once, since the proxy has one store. If the store requires a signature for another region, signing again helps;
+the remembered region must then not break requests for the next bucket.
 """
 
 import itertools
@@ -32,13 +32,13 @@ ANSWERS = {
     "AuthorizationHeaderMalformed": "400 Bad Request",
 }
 
-# A signature for the region that the store names is tried once.
+# botocore tries a signature for the store's region once.
 TRIES = {"PermanentRedirect": 1, "TemporaryRedirect": 1, "AuthorizationHeaderMalformed": 2}
 
 
 @pytest.fixture(params=["legacy", "standard", "adaptive"])
 def ask(request: pytest.FixtureRequest, serve: Callable[..., Served]) -> Callable[..., Any]:
-    """Asks a store that answers so for an object or a reduction, by a client that tries as often as it likes."""
+    """Requests an object or a reduction from a store with these replies, with a client whose retries are enabled."""
 
     def make(answer: Any, version: str, bucket: str, method: str = "get_object") -> tuple[ClientError, int, Served]:
         with FaultyStore(says(answer)) as store:
@@ -59,10 +59,10 @@ def ask(request: pytest.FixtureRequest, serve: Callable[..., Served]) -> Callabl
 @pytest.mark.parametrize("bucket", ["sum", "obj"])
 @pytest.mark.parametrize("version", ["s3v4", S3ActiveStorageV4Auth.SIGNATURE_VERSION])
 @pytest.mark.parametrize("code", ANSWERS)
-def test_a_client_is_told_the_region_at_once_and_led_nowhere(
+def test_a_redirect_is_one_error_that_names_the_region(
     ask: Callable[..., Any], code: str, version: str, bucket: str
 ) -> None:
-    """Retries are on: before, a redirect was a 502 of ours, and asked for five times."""
+    """Retries are enabled. If a redirect were a 502, the client would send the request five times."""
     body = f"<Error><Code>{code}</Code><Endpoint>{ENDPOINT}</Endpoint><Region>{REGION}</Region></Error>".encode()
     answer = plain(ANSWERS[code], body, {"x-amz-bucket-region": REGION, "Location": f"https://{ENDPOINT}/key"})
     error, tries, proxy = ask(answer, version, bucket)
@@ -74,13 +74,13 @@ def test_a_client_is_told_the_region_at_once_and_led_nowhere(
     assert REGION in error.response["Error"]["Message"]
     assert ENDPOINT not in str(error.response)
     assert tries == TRIES[code]
-    # The second one is for the same place, with a signature for the region.
+    # The second request goes to the same endpoint, signed for the region.
     asked = [seen for seen in proxy.requests if seen.path.endswith("/key")]
     assert [seen.headers["authorization"].split("/")[2] for seen in asked] == ["us-east-1", REGION][:tries]
 
 
-def test_a_redirect_that_names_no_region_is_an_error_too(ask: Callable[..., Any]) -> None:
-    """botocore then asks the bucket for its region, which to the proxy is a reducer; it is told that there is none."""
+def test_a_redirect_without_a_region_is_an_error(ask: Callable[..., Any]) -> None:
+    """botocore then requests the region of the bucket, which is a reducer in the proxy's path, and gets an error."""
     answer = plain("301 Moved Permanently", b"<Error><Code>PermanentRedirect</Code></Error>")
     error, tries, _ = ask(answer, S3ActiveStorageV4Auth.SIGNATURE_VERSION, "sum")
     assert (error.response["Error"]["Code"], tries) == ("PermanentRedirect", 1)
@@ -98,7 +98,7 @@ NUMBERS = np.arange(1, 11, dtype="<f4")
 
 
 def regional_store(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """One endpoint for buckets of several regions, each named after its own; ``away`` lies at another endpoint."""
+    """An endpoint for buckets of several regions, named after their regions; ``away`` is at another endpoint."""
     request = read_request(environ)
     region, signed_for = request.path.split("/")[1], request.headers["authorization"].split("/")[2]
     code, status, headers = "", "200 OK", [("ETag", '"etag"'), ("Content-Length", str(NUMBERS.nbytes))]
@@ -116,7 +116,7 @@ def regional_store(environ: dict[str, Any], start_response: Callable[..., Any]) 
 
 @pytest.mark.parametrize("version", ["s3v4", S3ActiveStorageV4Auth.SIGNATURE_VERSION])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_region_that_a_client_keeps_does_no_harm_to_the_next_bucket(
+def test_a_remembered_region_does_not_break_the_next_bucket(
     serve: Callable[..., Served], make_client: Callable[..., Any], version: str, seed: int
 ) -> None:
     store = serve(regional_store)

@@ -1,4 +1,4 @@
-"""Chunks as HDF5 stores them, with the steps that HDF5 says it took, and how they decode here."""
+"""Chunks as HDF5 stores them, with the steps of their filter pipelines, and a decoder by the code under test."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.codecs.codec_exam import Stored, limit_to
 
 Array = np.ndarray[Any, Any]
 
-# HDF5's registered numbers of filters, and our names.
+# The ids of filters in HDF5, and our names.
 HDF5_FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
@@ -35,14 +35,14 @@ _BITSHUFFLE_CODECS = {0: "none", 2: "lz4", 3: "zstd"}
 
 
 def write_chunk(array: Array, **options: Any) -> tuple[bytes, tuple[Step, ...], Array]:
-    """The array's only chunk as HDF5 stores it, its steps in the order of writing, and the array as HDF5 reads it."""
+    """The single chunk of an array as HDF5 stores it, its steps in the order of writing, and HDF5's array."""
     with h5py.File("chunk.h5", "w", driver="core", backing_store=False) as file:
         dataset = file.create_dataset("x", data=array, chunks=array.shape, **options)
         return *read_chunk(dataset), dataset[...].astype(array.dtype)
 
 
 def read_chunk(dataset: Any) -> tuple[bytes, tuple[Step, ...]]:
-    """The first chunk as it is stored, and its steps.
+    """The first chunk as stored, and its steps.
 
     Without those that HDF5 left out of this chunk, because it did not become smaller.
     """
@@ -53,7 +53,7 @@ def read_chunk(dataset: Any) -> tuple[bytes, tuple[Step, ...]]:
 
 
 def decode_chunk(stored: bytes, spec: ReductionSpec, budget: Budget | None = None) -> bytes:
-    """The bytes of the elements."""
+    """The decoded bytes of the elements."""
     reader, elements = open_decoded(Stored(stored), len(stored), spec, budget or limit_to(1 << 28))
     buffer = memoryview(bytearray(elements * spec.element_bytes + 1))
     filled = 0
@@ -63,7 +63,7 @@ def decode_chunk(stored: bytes, spec: ReductionSpec, budget: Budget | None = Non
 
 
 def spec_of(dtype: str | np.dtype[Any], shape: tuple[int, ...] | None, *filters: Step) -> ReductionSpec:
-    """A spec of numbers of a numpy type, byte order and all."""
+    """A spec for numbers of a numpy data type, with its byte order."""
     dtype = np.dtype(dtype)
     order: Any = "big" if dtype.str[0] == ">" else "little"
     return ReductionSpec("count", dtype.newbyteorder("=").name, order, shape=shape, steps=filters)

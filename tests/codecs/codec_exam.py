@@ -1,7 +1,7 @@
-"""The exam that every codec takes: fed in pieces, read in pieces, cut, followed, damaged, limited, and bombed.
+"""The checks that every codec must pass: data in pieces of any size, truncated, extended, damaged, limited, and bombs.
 
-Run as a program it is the bombed process: ``python -m tests.core.codec_exam codec limit times head segment`` decodes
-``head`` and so many times ``segment``, both in hexadecimal, and prints by how many bytes its memory grew at most.
+As a program it decodes a bomb: ``python -m tests.codecs.codec_exam codec limit times head segment`` decodes ``head``
+followed by ``times`` copies of ``segment``, both in hexadecimal, and prints the growth of its peak memory in bytes.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from handler.codecs.base import Budget, StepContext
 
 ROOMY = 1 << 30
 
-# More steps than this of one byte each take longer than they teach.
+# The maximum number of reads in one check. More small reads take long and test nothing new.
 _MAX_STEPS = 5_000
 
 DECODERS = {name: row.decoder for name, row in IMPLEMENTATIONS.items() if row.decoder}
@@ -26,12 +26,12 @@ UNDO = {name: row.undo for name, row in IMPLEMENTATIONS.items() if row.undo}
 
 
 def limit_to(limit_bytes: int) -> Budget:
-    """A budget that bounds what may come out, and lets everything be held."""
+    """A budget that limits the decoded size, but not the memory."""
     return Budget(limit_bytes, lambda _: None)
 
 
 class Stored:
-    """``head`` and so many times ``segment``, at most ``read_bytes`` a read; it is never whole in memory."""
+    """A ``Readable`` of ``head`` and ``times`` copies of ``segment``, at most ``read_bytes`` in each read."""
 
     def __init__(self, head: bytes, segment: bytes = b"", times: int = 0, read_bytes: int = ROOMY) -> None:
         self._rest = memoryview(head)
@@ -53,7 +53,7 @@ class Stored:
 def decode(
     codec: str, stored: bytes, limit_bytes: int = ROOMY, read_bytes: int = ROOMY, buffer_bytes: int = 1 << 20
 ) -> bytes:
-    """What ``stored`` decodes to, read into a buffer of that size until it ends; it stays at its end."""
+    """The decoded data, read into a buffer of ``buffer_bytes`` until its end. A read after the end returns 0."""
     decoder = DECODERS[codec](Stored(stored, read_bytes=read_bytes), len(stored), limit_to(limit_bytes))
     buffer = memoryview(bytearray(buffer_bytes))
     decoded = bytearray()
@@ -64,7 +64,7 @@ def decode(
     return bytes(decoded)
 
 
-def tell(
+def make_context(
     step: Step,
     dtype: str = "int32",
     byte_order: ByteOrder = "little",
@@ -75,19 +75,19 @@ def tell(
     return StepContext(step, DTYPES[dtype].newbyteorder(byte_order), byte_order, likely_bytes, limit_to(limit_bytes))
 
 
-def undo(step: Step | str, data: bytes, dtype: str = "int32", byte_order: ByteOrder = "little", **told: int) -> bytes:
-    """What ``data`` was before the step."""
+def undo(step: Step | str, data: bytes, dtype: str = "int32", byte_order: ByteOrder = "little", **fields: int) -> bytes:
+    """The data before the step was applied."""
     step = Step(step) if isinstance(step, str) else step
-    undone = UNDO[step.id](memoryview(data).toreadonly(), tell(step, dtype, byte_order, **told))
+    undone = UNDO[step.id](memoryview(data).toreadonly(), make_context(step, dtype, byte_order, **fields))
     assert undone.format == "B"
     assert undone.ndim == 1
     return bytes(undone)
 
 
 def check_codec(codec: str, stored: bytes, plain: bytes, padding_bytes: int = 0) -> None:
-    """``stored`` decodes to ``plain`` in whatever pieces it comes and goes, to that limit and not one byte less.
+    """Pass if ``stored`` decodes to ``plain`` for all sizes of reads and buffers, and for no limit below its size.
 
-    Where the format pads, so many bytes at most, the limit is of both.
+    For a format with padding, the limit is larger by ``padding_bytes``, the maximum padding.
     """
     for buffer_bytes in (1, 3, 4096, len(plain) or 1, len(plain) + 1):
         for read_bytes in (1, 1000, ROOMY):
@@ -102,7 +102,7 @@ def check_codec(codec: str, stored: bytes, plain: bytes, padding_bytes: int = 0)
 
 
 def check_ends(codec: str, stored: bytes) -> None:
-    """``stored`` cut anywhere, or followed by any byte, is refused, and the codec named."""
+    """Pass if ``stored`` is refused when it is truncated anywhere, or followed by any byte."""
     for length in range(len(stored)):
         check_refused(codec, stored[:length])
         check_refused(codec, stored[:length], read_bytes=1)
@@ -113,7 +113,7 @@ def check_ends(codec: str, stored: bytes) -> None:
 
 
 def check_refused(codec: str, stored: bytes, read_bytes: int = ROOMY) -> UndecodableData:
-    """``stored`` is refused as not being of the codec; the refusal."""
+    """Pass if ``stored`` is refused as invalid data of the codec, and return the error."""
     with pytest.raises(UndecodableData, match=f"^{codec}: ") as refusal:
         decode(codec, stored, 1 << 20, read_bytes=read_bytes)
     assert (refusal.value.status, refusal.value.code) == (400, "UndecodableData")
@@ -121,7 +121,7 @@ def check_refused(codec: str, stored: bytes, read_bytes: int = ROOMY) -> Undecod
 
 
 def check_flips(codec: str, stored: bytes, plain: bytes) -> None:
-    """No flipped bit makes other bytes of what has a checksum: it is refused, or of no consequence."""
+    """Pass if each flipped bit is refused or does not change the decoded data."""
     for place in range(8 * len(stored)):
         assert decode_damaged(codec, stored, place, len(plain)) in {None, plain}, f"bit {place % 8} of {place // 8}"
 
@@ -129,7 +129,7 @@ def check_flips(codec: str, stored: bytes, plain: bytes) -> None:
 def decode_damaged(
     codec: str, stored: bytes, place: int, limit_bytes: int, buffer_bytes: int = 1 << 20
 ) -> bytes | None:
-    """What ``stored`` decodes to with that bit flipped; None where it is refused and the codec named."""
+    """The decoded data of ``stored`` with one bit flipped; None if it is refused with the name of the codec."""
     damaged = bytearray(stored)
     damaged[place // 8] ^= 1 << place % 8
     try:
@@ -141,8 +141,8 @@ def decode_damaged(
 
 
 def check_bomb(codec: str, head: bytes, segment: bytes, times: int, limit_bytes: int) -> None:
-    """Data that decodes to too much is refused, and costs no more memory than the limit and 2 MiB."""
-    # Its own peak, from a file of Linux's: that of getrusage begins with the process that started it.
+    """Pass if data beyond the limit is refused, and takes no more memory than the limit and 2 MiB."""
+    # The process reads its peak from /proc. The peak of getrusage would include that of its parent.
     arguments = [codec, str(limit_bytes), str(times), head.hex(), segment.hex()]
     done = subprocess.run(
         [sys.executable, "-m", "tests.codecs.codec_exam", *arguments],

@@ -1,4 +1,4 @@
-"""Codecs and filters: each against the library that writes it, HDF5 itself, frozen files, damage, and bombs."""
+"""Codecs and filters: data of the libraries that write it and of HDF5, frozen files, damage, and bombs."""
 
 import bz2
 import gzip
@@ -41,7 +41,7 @@ from tests.codecs.codec_exam import (
     check_refused,
     decode,
     decode_damaged,
-    tell,
+    make_context,
     undo,
 )
 
@@ -67,12 +67,12 @@ FROZEN = {
 }
 MIB = 1 << 20
 
-# Around nothing, an element, the blocks of bitshuffle, and pieces; then larger than a block and than most windows.
+# Sizes around 0, an element, a block of bitshuffle and a piece; and larger than a block and most windows.
 SIZES = [0, 1, 7, 8, 4096, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * MIB + 5]
 
 
 def make_plain(size: int) -> bytes:
-    """So many bytes of float32 as instruments give them: smooth, and the last digits noise."""
+    """``size`` bytes of float32 like measurements: smooth, with noise in the last digits."""
     generator = np.random.default_rng(size)
     walk = np.cumsum(generator.normal(size=size // 4 + 1))
     return np.round(walk, 2).astype("<f4").tobytes()[:size]
@@ -114,7 +114,7 @@ def _frame(chunk_bytes: int) -> Encode:
 
 
 def _blocked(plain: bytes) -> bytes:
-    """An array of two dimensions where there are the bytes for it; neither is a multiple of a chunk's or block's."""
+    """A blocked array, of two dimensions if it is large enough, whose sizes are not multiples of chunks or blocks."""
     width = 5 if len(plain) % 5 == 0 else 1
     array = np.frombuffer(plain, np.uint8).reshape(-1, width)
     rows = max(len(array) // 3, 1)
@@ -164,12 +164,12 @@ ENCODERS: Mapping[str, Mapping[str, Encode]] = {
     },
 }
 
-# Which of them have a checksum of the data.
+# The variants with a checksum of the data.
 CHECKED = [
     (codec, name) for codec in ("gzip", "zlib", "bz2", "lzma") for name in ENCODERS[codec] if name != "preset 9"
 ] + [("zstd", "checksum")]
 
-# A blocked array has at least one element, and fewer than the chunks that it is cut into.
+# Variants that cannot encode empty data: a blocked array has at least one element.
 WITHOUT_EMPTY = {("blosc2", "frame, blocked")}
 PADDED = {"blosc2": 8 * MIB}
 
@@ -185,7 +185,7 @@ def variant(request: pytest.FixtureRequest) -> tuple[str, Encode]:
 # Tables
 
 
-def test_every_row_of_the_table_is_decoded_in_one_way() -> None:
+def test_every_codec_has_one_implementation() -> None:
     assert sorted(IMPLEMENTATIONS) == sorted(CODECS)
     assert not [name for name, row in IMPLEMENTATIONS.items() if row.decoder and row.undo]
     assert tuple(DECODERS) == tuple(ENCODERS)
@@ -198,8 +198,8 @@ def test_every_codec_and_filter_has_a_frozen_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.bin")), ids=lambda path: path.stem)
-def test_old_data_still_decodes(path: Path) -> None:
-    """The files were written once, see the README beside them."""
+def test_frozen_data_still_decodes(path: Path) -> None:
+    """The files were written once; see their README."""
     stored, plain = path.read_bytes(), (DATA / "plain").read_bytes()
     name = path.name.split(".")[0]
     if name in DECODERS:
@@ -209,8 +209,8 @@ def test_old_data_still_decodes(path: Path) -> None:
         assert (np.packbits(np.frombuffer(undone, "u1")).tobytes() if name == "packbits" else undone) == plain
 
 
-def test_no_library_is_loaded_before_it_is_needed() -> None:
-    """Those that start threads or weigh much, in a process that may never see their data."""
+def test_libraries_are_imported_on_first_use() -> None:
+    """Some start threads or take much memory, and a process may never need them."""
     program = (
         "import sys\n"
         "for name in ('numcodecs', 'blosc2', 'google_crc32c', 'imagecodecs', 'pcodec', 'http'):\n"
@@ -223,29 +223,29 @@ def test_no_library_is_loaded_before_it_is_needed() -> None:
 # Codecs
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_what_was_encoded_is_decoded(variant: tuple[str, Encode], size: int, request: pytest.FixtureRequest) -> None:
-    if not size and request.node.callspec.params["variant"] in WITHOUT_EMPTY:
-        pytest.skip("cannot encode nothing")
-    codec, encode = variant
+@pytest.mark.parametrize(
+    ("codec", "name", "size"),
+    [(*variant, size) for variant in VARIANTS for size in SIZES if size or variant not in WITHOUT_EMPTY],
+)
+def test_encoded_data_is_decoded(codec: str, name: str, size: int) -> None:
     plain = make_plain(size)
-    check_codec(codec, encode(plain), plain, PADDED.get(codec, 0))
+    check_codec(codec, ENCODERS[codec][name](plain), plain, PADDED.get(codec, 0))
 
 
 @pytest.mark.parametrize(("codec", "name"), [one for one in VARIANTS if one[1] not in {"members", "frames", "streams"}])
-def test_a_cut_or_followed_stream_is_refused(codec: str, name: str) -> None:
-    """Of several streams one could be missing at the end, and nobody would know."""
+def test_a_truncated_stream_or_extra_bytes_are_refused(codec: str, name: str) -> None:
+    """Not tested with several streams: without the last one, the data would be valid."""
     check_ends(codec, ENCODERS[codec][name](make_plain(200)))
 
 
 @pytest.mark.parametrize("codec", DECODERS)
-def test_nothing_at_all_is_refused(codec: str) -> None:
-    assert check_refused(codec, b"").message.endswith("cut short")
+def test_empty_input_is_refused(codec: str) -> None:
+    assert check_refused(codec, b"").message.endswith("truncated")
 
 
 @pytest.mark.parametrize("codec", DECODERS)
-def test_something_else_is_refused(codec: str) -> None:
-    """Zeros of an unwritten object, text, and what another codec wrote."""
+def test_data_of_another_kind_is_refused(codec: str) -> None:
+    """Zeros, text, and the data of other codecs."""
     related = {"gzip", "zlib"} if codec in {"gzip", "zlib"} else {codec}
     encoders = [encode for other in ENCODERS.keys() - related for encode in ENCODERS[other].values()]
     others = [encode(make_plain(200)) for encode in encoders]
@@ -255,7 +255,7 @@ def test_something_else_is_refused(codec: str) -> None:
 
 
 @pytest.mark.parametrize(("codec", "name"), CHECKED)
-def test_no_flipped_bit_of_checked_data_gives_other_bytes(codec: str, name: str) -> None:
+def test_a_flipped_bit_is_detected_if_there_is_a_checksum(codec: str, name: str) -> None:
     plain = make_plain(200)
     check_flips(codec, ENCODERS[codec][name](plain), plain)
 
@@ -271,8 +271,8 @@ def test_no_flipped_bit_of_checked_data_gives_other_bytes(codec: str, name: str)
         ("blosc2", "frame, blocked"),
     ],
 )
-def test_a_flipped_bit_of_other_data_is_refused_or_gives_as_many_bytes(codec: str, name: str) -> None:
-    """Without a checksum that is all that can be had; never another exception, never memory that was not written."""
+def test_a_flipped_bit_without_a_checksum_is_refused_or_keeps_the_size(codec: str, name: str) -> None:
+    """Without a checksum, damage may not be detected. There is no other exception, and no unwritten memory."""
     plain = make_plain(3000)
     stored = ENCODERS[codec][name](plain)
     for place in range(0, 8 * min(len(stored), 300), 3):
@@ -282,14 +282,14 @@ def test_a_flipped_bit_of_other_data_is_refused_or_gives_as_many_bytes(codec: st
 
 @given(plain=st.binary(max_size=5000), repeat=st.integers(1, 20), data=st.data())
 @settings(max_examples=200, deadline=None)
-def test_any_bytes_survive_any_codec(plain: bytes, repeat: int, data: st.DataObject) -> None:
+def test_any_bytes_are_decoded_by_any_codec(plain: bytes, repeat: int, data: st.DataObject) -> None:
     codec, name = data.draw(st.sampled_from([one for one in VARIANTS if plain or one not in WITHOUT_EMPTY]))
     buffer_bytes = data.draw(st.integers(10, 10_000))
     plain *= repeat
     assert decode(codec, ENCODERS[codec][name](plain), read_bytes=100, buffer_bytes=buffer_bytes) == plain
 
 
-def test_sixteen_threads_decode_side_by_side(variant: tuple[str, Encode]) -> None:
+def test_sixteen_threads_decode_in_parallel(variant: tuple[str, Encode]) -> None:
     codec, encode = variant
     plain = make_plain(200_000)
     stored = encode(plain)
@@ -302,25 +302,25 @@ def test_the_librarys_own_error_is_the_cause() -> None:
     assert isinstance(check_refused("bz2", b"BZh9 and something else").__cause__, OSError)
 
 
-def test_no_memory_is_too_much_data() -> None:
+def test_a_failed_allocation_is_too_much_data() -> None:
     with pytest.raises(EntityTooLarge, match=r"^lzma: "), translated("lzma", lzma.LZMAError):
         raise MemoryError
 
 
-def test_zlib_is_only_zlib() -> None:
+def test_zlib_refuses_gzip() -> None:
     check_refused("zlib", gzip.compress(b"plain"))
     check_refused("gzip", gzip.compress(b"plain") + zlib.compress(b"plain"))
     check_refused("gzip", zlib.compress(b"plain") + zlib.compress(b"plain"))
     check_refused("zlib", zlib.compress(b"plain") + zlib.compress(b"plain"))
 
 
-def test_padding_is_something_that_follows() -> None:
-    """Some tools allow zeros between streams or after them; the bytes of an array end where they end."""
+def test_padding_after_the_data_is_refused() -> None:
+    """Some tools allow zeros between and after streams. Here they are an error."""
     for codec, encode in (("gzip", gzip.compress), ("bz2", bz2.compress), ("lzma", lzma.compress)):
         check_refused(codec, encode(b"plain") + bytes(4))
 
 
-def test_a_dictionary_larger_than_any_preset_writes_is_refused() -> None:
+def test_a_dictionary_larger_than_any_presets_is_refused() -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 27}]
     check_refused("lzma", lzma.compress(b"plain", filters=filters))
     check_refused("zstd", bytes.fromhex("28b52ffd 00 a0 000000"))
@@ -349,19 +349,19 @@ def _flagged(place: int, value: int) -> bytes:
     [(0, 2), (2, 0xD5), (16, 32), (21, 160), (30, 1), (31, 0x08), (31, 0x40), (31, 0x80)],
     ids=["version", "codec", "registered filter", "own filter", "blocks", "lazy", "uninitialized", "measurements"],
 )
-def test_a_chunk_that_is_more_than_data_is_refused(place: int, value: int) -> None:
-    """A plug-in would be looked for by starting python; an uninitialized chunk is whatever the memory held."""
+def test_a_chunk_of_an_unsupported_kind_is_refused(place: int, value: int) -> None:
+    """The library would start python for a plug-in, and leave an uninitialized chunk unwritten."""
     check_refused("blosc2", _flagged(place, value))
 
 
 @pytest.mark.parametrize(("codec", "name"), [("blosc", "lz4, shuffle 1"), ("blosc2", "chunk, LZ4")])
-def test_a_block_that_its_streams_do_not_fill_is_refused(codec: str, name: str) -> None:
-    """The libraries would leave the last bytes of each block as the memory was, and so give it away."""
+def test_a_block_size_that_leaves_unwritten_bytes_is_refused(codec: str, name: str) -> None:
+    """The libraries would leave the last bytes of each block unwritten, with data of another request."""
     chunk = bytearray(ENCODERS[codec][name](make_plain(8192)))
     # Flags: split into streams; then the size of an element.
     chunk[2] &= ~0x10
     chunk[3] = 7
-    assert "parts of elements" in check_refused(codec, bytes(chunk)).message
+    assert "not a multiple of the element size" in check_refused(codec, bytes(chunk)).message
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_a_block_that_its_streams_do_not_fill_is_refused(codec: str, name: str) 
         (blosc2.SpecialValue.UNINIT, None),
     ],
 )
-def test_chunks_that_are_not_stored_are_filled_in(special: Any, expected: np.ndarray[Any, Any] | None) -> None:
+def test_chunks_that_are_not_stored_are_filled(special: Any, expected: np.ndarray[Any, Any] | None) -> None:
     frame = blosc2.SChunk(chunksize=4000, cparams={"typesize": 4})
     frame.fill_special(5500, special)
     stored = bytes(frame.to_cframe())
@@ -382,7 +382,7 @@ def test_chunks_that_are_not_stored_are_filled_in(special: Any, expected: np.nda
         np.testing.assert_array_equal(np.frombuffer(decode("blosc2", stored), "<f4"), expected)
 
 
-def test_what_a_frame_holds_beside_its_data_is_passed_over() -> None:
+def test_metadata_in_a_frame_is_ignored() -> None:
     frame = blosc2.SChunk(data=b"plain", meta={"codec": "anything"}, cparams={"typesize": 1})
     frame.vlmeta["about"] = {"b2nd": [1, 2, 3]}
     assert decode("blosc2", bytes(frame.to_cframe())) == b"plain"
@@ -390,7 +390,7 @@ def test_what_a_frame_holds_beside_its_data_is_passed_over() -> None:
 
 @pytest.mark.parametrize("dtype", ["u1", "<i2", "<f4", "<c16", "V3"])
 @pytest.mark.parametrize("shape", [(1,), (60,), (13, 17), (5, 6, 7), (3, 4, 5, 6)], ids=str)
-def test_blocked_arrays_are_put_in_order(shape: tuple[int, ...], dtype: str) -> None:
+def test_blocked_arrays_are_reordered(shape: tuple[int, ...], dtype: str) -> None:
     generator = np.random.default_rng(len(shape))
     array = np.frombuffer(generator.bytes(math.prod(shape) * np.dtype(dtype).itemsize), dtype).reshape(shape)
     for _ in range(10):
@@ -400,8 +400,8 @@ def test_blocked_arrays_are_put_in_order(shape: tuple[int, ...], dtype: str) -> 
         assert decode("blosc2", stored) == array.tobytes(), f"chunks {chunks}, blocks {blocks}"
 
 
-def test_a_blocked_array_may_not_be_mostly_padding() -> None:
-    """What its chunks decode to is limited, not only the array."""
+def test_the_padding_of_a_blocked_array_counts_for_the_limit() -> None:
+    """The decoded size of all chunks is limited, not only the size of the array."""
     array = blosc2.asarray(np.zeros((1, 1), "u1"), chunks=(1000, 1000), blocks=(1000, 1000))
     with pytest.raises(EntityTooLarge):
         decode("blosc2", bytes(array.to_cframe()), 10_000)
@@ -411,7 +411,7 @@ def test_a_blocked_array_may_not_be_mostly_padding() -> None:
 
 
 def _flushed(wrapping: int) -> tuple[bytes, bytes]:
-    """A stream's head, and a piece of 1 MiB of zeros that may follow any number of times, being the same each time."""
+    """The head of a stream, and a segment that encodes 1 MiB of zeros and can be repeated."""
     encoder = zlib.compressobj(9, wbits=wrapping)
     head = encoder.compress(bytes(MIB)) + encoder.flush(zlib.Z_FULL_FLUSH)
     return head, encoder.compress(bytes(MIB)) + encoder.flush(zlib.Z_FULL_FLUSH)
@@ -420,11 +420,11 @@ def _flushed(wrapping: int) -> tuple[bytes, bytes]:
 def _bombs() -> Iterator[tuple[str, bytes, bytes]]:
     yield "zlib", *_flushed(15)
     yield "gzip", *_flushed(31)
-    # Blocks that repeat a byte, 4 bytes for 128 KiB: 320 GiB in all.
+    # Blocks that repeat a byte, 4 bytes for 128 KiB: 320 GiB in total.
     yield "zstd", bytes.fromhex("28b52ffd 00 58"), bytes.fromhex("020010 00")
     yield "bz2", b"", bz2.compress(bytes(40 * MIB))
     yield "lzma", b"", lzma.compress(bytes(16 * MIB), preset=6)
-    # What tells how much will come out before it does.
+    # Formats with the decoded size in a header.
     yield "lz4", b"\xff\xff\xff\x7f", bytes(4096)
     yield "blosc", struct.pack("<4BIII", 2, 1, 0x21, 4, 1 << 31, 1 << 20, 10 * MIB), bytes(16)
     yield "blosc2", blosc2.compress2(bytes(1 << 20), typesize=4)[:4] + struct.pack("<I", (1 << 31) - 4) + (
@@ -435,10 +435,10 @@ def _bombs() -> Iterator[tuple[str, bytes, bytes]]:
 BOMBS = list(_bombs())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak of memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from Linux's /proc")
 @pytest.mark.parametrize(("codec", "head", "segment"), BOMBS, ids=[codec for codec, _, _ in BOMBS])
 def test_a_bomb_costs_no_more_memory_than_the_limit(codec: str, head: bytes, segment: bytes) -> None:
-    """10 MiB that would decode to 10 GiB or more, where the codec streams; otherwise a header that says so."""
+    """10 MiB that would decode to 10 GiB or more, or, for codecs that do not stream, a header with such a size."""
     times = (10 * MIB - len(head)) // len(segment) if segment else 0
     check_bomb(codec, head, segment, times, 8 * MIB)
 
@@ -455,21 +455,21 @@ def test_shuffle_is_undone(element_size: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("element_size", [2, 4, 8])
-def test_many_shuffled_elements_are_put_together_piece_by_piece(element_size: int) -> None:
+def test_many_shuffled_elements_are_undone_in_pieces(element_size: int) -> None:
     plain = np.random.default_rng(element_size).bytes(140_001 * element_size)
     shuffled = bytes(numcodecs.Shuffle(element_size).encode(plain))
     assert undo(Step("shuffle", element_size), shuffled) == plain
 
 
-def test_shuffle_copies_nothing_that_is_in_order() -> None:
+def test_shuffle_does_not_copy_unshuffled_data() -> None:
     data = memoryview(b"abcd")
-    assert UNDO["shuffle"](data, tell(Step("shuffle", 1))) is data
-    assert UNDO["shuffle"](data, tell(Step("shuffle", 3))) is data
+    assert UNDO["shuffle"](data, make_context(Step("shuffle", 1))) is data
+    assert UNDO["shuffle"](data, make_context(Step("shuffle", 3))) is data
 
 
 @pytest.mark.parametrize(("element_size", "size"), [(4, 403), (4, 3), (7, 100), (8, 4097)])
-def test_shuffle_leaves_bytes_beyond_the_last_element(element_size: int, size: int) -> None:
-    """As HDF5 does; numcodecs refuses to encode them."""
+def test_shuffle_keeps_bytes_after_the_last_element(element_size: int, size: int) -> None:
+    """As in HDF5. numcodecs refuses to encode such data."""
     plain = make_plain(size)
     whole = size // element_size * element_size
     shuffled = bytes(numcodecs.Shuffle(element_size).encode(plain[:whole])) if whole else b""
@@ -477,10 +477,10 @@ def test_shuffle_leaves_bytes_beyond_the_last_element(element_size: int, size: i
 
 
 @given(plain=st.binary(max_size=200), element_size=st.integers(1, 9), sizes=st.lists(st.integers(1, 50), min_size=1))
-def test_what_is_undone_reading_is_the_same_however_it_is_read(
+def test_a_step_undone_in_reading_gives_the_same_bytes_for_any_buffer(
     plain: bytes, element_size: int, sizes: list[int]
 ) -> None:
-    """A buffer may end inside an element, where the filter's elements are not those of the data type."""
+    """A buffer can end inside an element, since the element size of the filter can differ from the data type's."""
     stored = memoryview(plain)
     reading_rows = {name: row.undo_reading for name, row in IMPLEMENTATIONS.items() if row.undo_reading}
     for name, reading in reading_rows.items():
@@ -497,24 +497,24 @@ def test_what_is_undone_reading_is_the_same_however_it_is_read(
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 127, 128, 2047, 2048, 2049, 100_003])
 @pytest.mark.parametrize("dtype", ["u1", "<u2", "<f4", "<f8", "<c16"])
-def test_bitshuffle_is_undone_as_its_own_library_wrote_it(dtype: str, count: int) -> None:
+def test_bitshuffle_undoes_data_of_its_own_library(dtype: str, count: int) -> None:
     array = np.frombuffer(np.random.default_rng(count).bytes(count * np.dtype(dtype).itemsize), dtype)
     stored, _ = _write_chunk(array, **hdf5plugin.Bitshuffle(cname="none"))
     assert undo(Step("bitshuffle", array.itemsize), stored) == array.tobytes()
 
 
-def test_bitshuffle_of_nothing_is_nothing() -> None:
+def test_bitshuffle_of_no_elements_is_empty() -> None:
     assert undo("bitshuffle", b"") == b""
 
 
 @pytest.mark.parametrize("name", ["bitshuffle", "delta"])
-def test_what_is_no_whole_number_of_elements_is_refused(name: str) -> None:
+def test_a_size_that_is_not_a_multiple_of_the_element_size_is_refused(name: str) -> None:
     with pytest.raises(UndecodableData, match=f"^{name}: "):
         undo(name, bytes(7))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 719, 720, 721, 722, 100_001])
-def test_fletcher32_is_verified_as_hdf5_wrote_it(size: int) -> None:
+def test_fletcher32_of_hdf5_is_verified(size: int) -> None:
     plain = make_plain(size)
     stored, _ = _write_chunk(np.frombuffer(plain, "u1"), fletcher32=True)
     assert stored == Fletcher32().encode(plain)
@@ -529,7 +529,7 @@ def test_fletcher32_finds_every_flipped_bit(plain: bytes) -> None:
         damaged[place // 8] ^= 1 << place % 8
         with pytest.raises(UndecodableData, match=r"^fletcher32: ") as refusal:
             undo("fletcher32", bytes(damaged))
-        assert refusal.value.message.endswith("the checksum is not that of the data")
+        assert refusal.value.message.endswith("the checksum does not match the data")
 
 
 def test_fletcher32_without_data_or_checksum_is_refused() -> None:
@@ -540,7 +540,7 @@ def test_fletcher32_without_data_or_checksum_is_refused() -> None:
 
 def test_fletcher32_copies_nothing() -> None:
     stored = bytearray(Fletcher32().encode(b"plain"))
-    undone = UNDO["fletcher32"](memoryview(stored), tell(Step("fletcher32")))
+    undone = UNDO["fletcher32"](memoryview(stored), make_context(Step("fletcher32")))
     stored[:5] = b"other"
     assert bytes(undone) == b"other"
 
@@ -548,7 +548,7 @@ def test_fletcher32_copies_nothing() -> None:
 @pytest.mark.parametrize("byte_order", ["little", "big"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_delta_is_undone_as_numcodecs_does(dtype: str, byte_order: ByteOrder) -> None:
-    """In the source's byte order, integers wrapping. numcodecs reads bools wrongly: it is not asked."""
+    """In the source's byte order; integers wrap. Bools are not compared, since numcodecs decodes them wrongly."""
     stored_dtype = DTYPES[dtype].newbyteorder(byte_order)
     array = np.random.default_rng(1).integers(0, 2 if dtype == "bool" else 200, 1000).astype(stored_dtype)
     codec = numcodecs.Delta(stored_dtype)
@@ -561,7 +561,7 @@ def test_delta_is_undone_as_numcodecs_does(dtype: str, byte_order: ByteOrder) ->
 
 @given(plain=st.binary(max_size=3000), element_size=st.integers(1, 40))
 @settings(max_examples=100, deadline=None)
-def test_any_bytes_survive_shuffle_and_fletcher32(plain: bytes, element_size: int) -> None:
+def test_any_bytes_are_undone_by_shuffle_and_fletcher32(plain: bytes, element_size: int) -> None:
     whole = len(plain) // element_size * element_size
     shuffled = plain[:whole]
     if whole:
@@ -576,7 +576,7 @@ def test_any_bytes_survive_shuffle_and_fletcher32(plain: bytes, element_size: in
 
 
 def _write_chunk(array: np.ndarray[Any, Any], **options: Any) -> tuple[bytes, list[int]]:
-    """The array's only chunk as HDF5 stores it, and the numbers of the filters, in the order of writing.
+    """The single chunk of an array as HDF5 stores it, and the ids of the filters, in the order of writing.
 
     Without those that HDF5 left out of this chunk, because it did not become smaller.
     """
@@ -592,7 +592,7 @@ def _read_chunk(dataset: Any) -> tuple[bytes, list[int]]:
     return bytes(stored), numbers
 
 
-# HDF5's registered numbers of filters, and our names.
+# The ids of filters in HDF5, and our names.
 HDF5_FILTERS = {
     h5py.h5z.FILTER_DEFLATE: "gzip",
     h5py.h5z.FILTER_SHUFFLE: "shuffle",
@@ -628,15 +628,15 @@ def _undo_chain(stored: bytes, numbers: list[int], element_size: int) -> bytes:
     ids=lambda options: " ".join(f"{key}={value}" for key, value in options.items()),
 )
 @pytest.mark.parametrize("shape", [(1000,), (30, 40), (300, 1001)], ids=str)
-def test_hdf5s_chunks_are_decoded(options: Any, dtype: str, shape: tuple[int, ...]) -> None:
-    """In HDF5's order of filters, where fletcher32 comes last: its checksum is of the compressed bytes."""
+def test_chunks_of_hdf5_are_decoded(options: Any, dtype: str, shape: tuple[int, ...]) -> None:
+    """In HDF5's order of filters, with fletcher32 last: its checksum is that of the compressed bytes."""
     array = np.frombuffer(make_plain(math.prod(shape) * 8), "<i4")[: math.prod(shape)].astype(dtype).reshape(shape)
     stored, numbers = _write_chunk(array, **options)
     assert _undo_chain(stored, numbers, array.itemsize) == array.tobytes()
 
 
-def test_hdf5s_chunk_in_our_order_of_filters_is_decoded() -> None:
-    """shuffle, fletcher32, then compression: what ``filters=shuffle:4,fletcher32`` and ``compression=zlib`` mean."""
+def test_a_chunk_with_fletcher32_before_the_compression_is_decoded() -> None:
+    """The order of ``filters=shuffle:4,fletcher32`` and ``compression=zlib``."""
     array = np.frombuffer(make_plain(4000), "<f4")
     with h5py.File("chunk.h5", "w", driver="core", backing_store=False) as file:
         creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

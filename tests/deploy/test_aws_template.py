@@ -1,4 +1,4 @@
-"""The template, the function and its zip agree. cfn-lint, in bin/check, reads the template as CloudFormation does."""
+"""The template agrees with the function and its zip. bin/check validates the template itself with cfn-lint."""
 
 import importlib
 import re
@@ -55,7 +55,7 @@ def test_the_allowed_origins_are_the_endpoint_and_access_points(function: Any) -
     assert not any(pattern.matches(Origin.parse(origin)) for pattern in patterns for origin in bad)
 
 
-def test_the_function_is_made_of_the_servers_libraries_without_the_server() -> None:
+def test_the_functions_requirements_are_the_services_without_the_extras() -> None:
     client, service = (
         tomllib.loads((ROOT / path).read_text())["project"] for path in ("pyproject.toml", "handler/pyproject.toml")
     )
@@ -66,7 +66,7 @@ def test_the_function_is_made_of_the_servers_libraries_without_the_server() -> N
     assert beyond == {"flask", "gunicorn"}
 
 
-def test_a_zip_is_the_same_wherever_and_whenever_it_is_made(tmp_path: Path) -> None:
+def test_a_zip_does_not_depend_on_time_or_place(tmp_path: Path) -> None:
     for name, order in (("one", ("a", "b/c")), ("two", ("b/c", "a"))):
         for file in order:
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What can be told of Containerfile and compose file without an engine to run them."""
+"""Checks of the Containerfile and the compose file that need no container engine."""
 
 import re
 import shlex
@@ -43,13 +43,16 @@ def webhook_names(environment: dict[str, str]) -> dict[str, set[str]]:
     return names
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "deploy").rglob("*")), ids=lambda path: path.name)
-def test_every_setting_that_is_named_is_one(path: Path) -> None:
-    if path.is_file() and path.suffix not in (".py", ".pyc"):
-        assert set(_OURS_RE.findall(path.read_text())) <= SETTINGS
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted((ROOT / "deploy").rglob("*")) if path.is_file() and path.suffix not in (".py", ".pyc")],
+    ids=lambda path: path.name,
+)
+def test_every_setting_in_the_file_exists(path: Path) -> None:
+    assert set(_OURS_RE.findall(path.read_text())) <= SETTINGS
 
 
-def test_what_the_containerfile_copies_is_there_and_not_ignored() -> None:
+def test_the_files_that_the_containerfile_copies_exist_and_are_not_ignored() -> None:
     copied = [source for line in instructions("COPY") if not line[0].startswith("--from=") for source in line[:-1]]
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(copied) == kept
@@ -61,7 +64,7 @@ def test_the_last_user_of_the_image_is_not_root() -> None:
     assert instructions("USER")
 
 
-def test_no_image_floats() -> None:
+def test_every_image_has_a_fixed_version() -> None:
     images = [default.split("=", 1)[1] for [default] in instructions("ARG")]
     images += [service["image"] for service in read_services().values() if "build" not in service]
     assert all(re.fullmatch(r"(\$\{MINIO_IMAGE:-)?[a-z/]+:(?!latest)[^\s}]+}?", image) for image in images), images
@@ -76,7 +79,7 @@ def test_a_service_of_the_compose_file_is_confined(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
-def test_the_compose_file_gives_both_the_same_token_and_names_no_secret() -> None:
+def test_the_compose_file_gives_both_the_same_token_and_contains_no_secret() -> None:
     minio, service = (read_services()[name]["environment"] for name in ("minio", "active-storage"))
     tokens = [value for name, value in minio.items() if "_AUTH_TOKEN_" in name]
     tokens.append(service["ACTIVE_STORAGE_WEBHOOK_TOKENS"])

@@ -1,4 +1,4 @@
-"""The table of arrays, asked through every door: all give numpy's bytes, and so each other's."""
+"""The table of arrays through every door. Each result has numpy's bytes."""
 
 import json
 

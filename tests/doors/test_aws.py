@@ -1,4 +1,4 @@
-"""The AWS function: botocore talks to a server that plays S3 Object Lambda's endpoint."""
+"""The AWS function: botocore sends its replies to a server that simulates S3 Object Lambda's endpoint."""
 
 import base64
 import itertools
@@ -47,7 +47,7 @@ _numbers = itertools.count()
 
 
 class Context:
-    """What Lambda tells; a minute is left."""
+    """Lambda's context, with a minute left."""
 
     def __init__(self, milliseconds: int = 60_000) -> None:
         self._milliseconds = milliseconds
@@ -58,7 +58,7 @@ class Context:
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[tuple[Any, LambdaEndpoint]]:
-    """A client as the function has one, but for where it answers; and that place."""
+    """The function's S3 client, with a local endpoint; and that endpoint."""
     endpoint = LambdaEndpoint()
     with serving(endpoint) as url:
         config = Config(
@@ -86,7 +86,7 @@ def function(store: FakeStore, s3: tuple[Any, LambdaEndpoint]) -> Function:
 
 @pytest.fixture
 def call(function: Function, s3: tuple[Any, LambdaEndpoint]) -> Call:
-    """Hands an event to the function; what the client of S3 would receive."""
+    """Sends an event to the function, and returns what the client of S3 receives."""
 
     def hand_over(given: dict[str, Any], by: Function = function, milliseconds: int = 60_000) -> Answered:
         before = len(s3[1].answers)
@@ -106,7 +106,7 @@ def event(
     link_query: str = "X-Amz-SignedHeaders=host",
     context: str = "getObjectContext",
 ) -> dict[str, Any]:
-    """An event as S3 sends it, each with a token of its own."""
+    """An event as S3 sends it. Each has a new token."""
     named = {"outputRoute": "io-use1-001", "outputToken": f"token-{next(_numbers)}"}
     return {
         "xAmzRequestId": "request-1",
@@ -118,7 +118,7 @@ def event(
     }
 
 
-def test_the_result_is_an_object_with_metadata_and_an_etag_of_its_own(call: Call) -> None:
+def test_the_result_has_metadata_and_its_own_etag(call: Call) -> None:
     answered = call(event())
     assert (answered.status, answered.body) == (200, np.float32(55).tobytes())
     assert answered.headers["content-type"] == "application/octet-stream"
@@ -134,7 +134,7 @@ def test_the_result_is_an_object_with_metadata_and_an_etag_of_its_own(call: Call
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_wherever_the_reduction_stands_the_bytes_are_numpys(case: ArrayCase, s3: Any, call: Call) -> None:
+def test_arrays_give_numpys_bytes_wherever_the_reduction_is_named(case: ArrayCase, s3: Any, call: Call) -> None:
     store = FakeStore({f"/arrays/{case.key}": case.stored})
     function = make_function(s3, store)
     text = format_reduction(case.spec)
@@ -154,7 +154,7 @@ def test_wherever_the_reduction_stands_the_bytes_are_numpys(case: ArrayCase, s3:
         check_data(case.spec, case.array, answered.body, has_nan_for_nothing=True)
 
 
-def test_numbers_and_lists_in_json_are_as_good_as_text(call: Call) -> None:
+def test_a_payload_can_have_numbers_and_lists(call: Call) -> None:
     payload = json.dumps({"reducer": "sum", "dtype": "float32", "shape": [2, 5], "axis": 0, "ddof": None})
     assert call(event(payload=payload)).body == NUMBERS.reshape(2, 5).sum(axis=0).tobytes()
 
@@ -191,7 +191,7 @@ def test_numbers_and_lists_in_json_are_as_good_as_text(call: Call) -> None:
         ({"link_query": "X-Amz-SignedHeaders=host%3Bx-amz-checksum-mode"}, 400, "InvalidArgument", "checksum"),
     ],
 )
-def test_each_fault_is_one_answer_that_names_it(
+def test_each_fault_gets_one_reply_that_names_it(
     call: Call, changes: dict[str, Any], status: int, code: str, part: str
 ) -> None:
     answered = call(event(**changes))
@@ -200,7 +200,7 @@ def test_each_fault_is_one_answer_that_names_it(
 
 
 @pytest.mark.parametrize("url", ["http://store.test:9001", "https://store.test:9000", "http://store.test:9000@evil"])
-def test_a_link_elsewhere_is_not_followed(s3: Any, call: Call, url: str) -> None:
+def test_a_link_to_another_origin_is_not_followed(s3: Any, call: Call, url: str) -> None:
     function = make_function(s3)
     given = event()
     given["getObjectContext"]["inputS3Url"] = f"{url}/bucket/key?X-Amz-Signature={CANARY}"
@@ -210,7 +210,7 @@ def test_a_link_elsewhere_is_not_followed(s3: Any, call: Call, url: str) -> None
 
 
 @pytest.mark.parametrize("code", ["PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed"])
-def test_a_bucket_of_another_region_is_a_refusal_that_names_it(s3: Any, call: Call, code: str) -> None:
+def test_a_bucket_in_another_region_is_an_error_that_names_it(s3: Any, call: Call, code: str) -> None:
     class Elsewhere(FakeStore):
         def open(self, request: StoreRequest, byte_range: object, scope: object) -> Stream:
             raise errors.WrongRegion(code, "eu-west-2")
@@ -221,7 +221,7 @@ def test_a_bucket_of_another_region_is_a_refusal_that_names_it(s3: Any, call: Ca
 
 
 @pytest.mark.parametrize("status", sorted({301, 413, 429, 501, 502, 504} | ALLOWED_STATUSES - {200, 206, 304}))
-def test_each_status_of_a_store_is_one_that_s3_takes(s3: Any, call: Call, status: int) -> None:
+def test_each_status_of_a_store_becomes_one_that_s3_accepts(s3: Any, call: Call, status: int) -> None:
     class Refusing(FakeStore):
         def open(self, request: StoreRequest, byte_range: object, scope: object) -> Stream:
             raise errors.StoreError(status, "Slow.Down-2", "one line\nand „another“")
@@ -233,7 +233,7 @@ def test_each_status_of_a_store_is_one_that_s3_takes(s3: Any, call: Call, status
     assert (answered.code, answered.message) == ("StoreError", "one line and ?another?")
 
 
-def test_what_nobody_foresaw_is_one_answer(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+def test_an_unexpected_exception_gets_one_reply(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError(CANARY)
 
@@ -243,7 +243,7 @@ def test_what_nobody_foresaw_is_one_answer(monkeypatch: pytest.MonkeyPatch, call
     assert CANARY not in answered.message
 
 
-def test_a_copy_that_is_still_good_is_not_sent_again(call: Call) -> None:
+def test_a_current_copy_is_not_sent_again(call: Call) -> None:
     etag = call(event()).headers["etag"]
     answered = call(event(headers={"if-none-match": etag}))
     assert (answered.status, answered.body, answered.headers["etag"]) == (304, b"", etag)
@@ -261,12 +261,12 @@ def test_an_event_without_a_token_cannot_be_answered(function: Function) -> None
 
 
 @pytest.mark.parametrize("given", [None, [], {}, {"Records": []}, {"getObjectContext": "x"}])
-def test_what_is_no_event_is_refused(function: Function, given: object) -> None:
-    with pytest.raises(errors.InvalidArgument, match="event: has none of"):
+def test_an_unknown_kind_of_event_is_refused(function: Function, given: object) -> None:
+    with pytest.raises(errors.InvalidArgument, match="event: is of an unknown kind; it should have one of"):
         function(given, Context())
 
 
-def test_an_answer_that_nobody_takes_is_no_second_answer(
+def test_a_reply_that_s3_refuses_is_not_sent_again(
     function: Function, call: Call, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = event()
@@ -290,10 +290,10 @@ def test_an_answer_that_nobody_takes_is_no_second_answer(
         ("x-amz-version-id", "v1", "v1"),
     ],
 )
-def test_what_the_store_says_and_s3_does_not_take_is_left_out(
+def test_headers_that_s3_does_not_accept_are_left_out(
     store: FakeStore, call: Call, name: str, value: str, given: str | None
 ) -> None:
-    """botocore refuses to send such an answer at all, and the client of S3 would wait for it."""
+    """botocore refuses to send them. Without a reply, the client of S3 would wait."""
     store.sources["/bucket/key"].headers = {name: value}
     answered = call(event())
     assert (answered.status, answered.headers.get(name)) == (200, given)
@@ -301,13 +301,13 @@ def test_what_the_store_says_and_s3_does_not_take_is_left_out(
 
 
 @pytest.mark.parametrize("etag", ['"v\xe9"', "", "no quotes"])
-def test_an_etag_that_s3_does_not_take_is_left_out(store: FakeStore, call: Call, etag: str) -> None:
+def test_an_etag_that_s3_does_not_accept_is_left_out(store: FakeStore, call: Call, etag: str) -> None:
     store.sources["/bucket/key"].etag = etag
     answered = call(event())
     assert (answered.status, answered.headers.get("etag")) == (200, None)
 
 
-def test_an_answer_that_botocore_refuses_to_send_is_a_plain_error_instead(
+def test_arguments_that_botocore_refuses_become_an_internal_error(
     function: Function, call: Call, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(aws_object_lambda, "_arguments", lambda _: {"Metadata": 1})
@@ -318,13 +318,13 @@ def test_an_answer_that_botocore_refuses_to_send_is_a_plain_error_instead(
     assert "fault" in line
 
 
-def test_the_time_that_is_left_is_kept(call: Call) -> None:
+def test_the_deadline_is_within_lambdas_time(call: Call) -> None:
     answered = call(event(), milliseconds=1500)
     assert (answered.status, answered.code) == (503, "StoreTimeout")
 
 
-def test_the_arguments_are_ones_that_botocore_takes(store: FakeStore) -> None:
-    """Whoever answers S3 is checked against botocore's own model of the operation."""
+def test_the_arguments_fit_botocores_model(store: FakeStore) -> None:
+    """The arguments of the call are validated with botocore's own model of the operation."""
     session = botocore.session.get_session()
     session.set_credentials("key", "secret")
     client = session.create_client("s3", region_name=REGION)
@@ -343,10 +343,10 @@ def test_the_arguments_are_ones_that_botocore_takes(store: FakeStore) -> None:
         stubber.assert_no_pending_responses()
 
 
-# Before a store that verifies signatures
+# With a store that verifies signatures
 
 
-def test_signed_headers_go_along_and_nothing_else_does(s3: Any, call: Call) -> None:
+def test_only_signed_headers_are_forwarded(s3: Any, call: Call) -> None:
     recorder = Recorder(SignedStore({"/bucket/ключ": NUMBERS.tobytes()}))
     with serving(recorder) as url:
         request = AWSRequest("GET", f"{url}/bucket/{encode('ключ')}", headers={"x-amz-checksum-mode": "ENABLED"})
@@ -361,7 +361,7 @@ def test_signed_headers_go_along_and_nothing_else_does(s3: Any, call: Call) -> N
     assert CANARY not in str(seen)
 
 
-def test_a_listing_is_passed_on_as_it_is(s3: Any) -> None:
+def test_a_listing_is_forwarded_unchanged(s3: Any) -> None:
     listing = "<ListBucketResult><Key>ключ</Key></ListBucketResult>".encode()
 
     def answer(environ: Any, start_response: Any) -> list[bytes]:
@@ -379,7 +379,7 @@ def test_a_listing_is_passed_on_as_it_is(s3: Any) -> None:
 # HeadObject
 
 
-def test_head_says_what_get_would(function: Function, call: Call) -> None:
+def test_head_has_the_headers_of_get(function: Function, call: Call) -> None:
     returned = function(event(context="headObjectContext"), Context())
     assert returned is not None
     assert returned["statusCode"] == 200
@@ -439,8 +439,8 @@ def test_head_has_headers_only(function: Function) -> None:
     assert returned_by(function, http_event("/sum/float32/bucket/none", method="HEAD"))[::2] == (404, b"")
 
 
-def test_a_path_that_was_decoded_on_its_way_is_encoded_as_clients_sign_it(store: FakeStore, s3: Any) -> None:
-    """A Function URL hands it over as it was sent; an HTTP API decodes it, and puts its stage before it."""
+def test_a_decoded_path_is_encoded_as_clients_sign_it(store: FakeStore, s3: Any) -> None:
+    """A Function URL gives the raw path. An HTTP API decodes it, and puts its stage before it."""
     objects = FakeStore({"/bucket/a%2520%C3%A9": NUMBERS.tobytes()})
     function = make_function(s3, objects)
     as_sent = http_event("/sum/float32/bucket/a%2520%C3%A9")
@@ -451,7 +451,7 @@ def test_a_path_that_was_decoded_on_its_way_is_encoded_as_clients_sign_it(store:
 
 
 @pytest.mark.parametrize("is_encoded", [True, False])
-def test_the_json_interface_is_there_as_well(function: Function, is_encoded: bool) -> None:
+def test_a_function_url_has_the_json_interface(function: Function, is_encoded: bool) -> None:
     body = json.dumps({"interface_type": "s3", "url": f"{ORIGIN}/bucket/key", "dtype": "float32"})
     text = base64.b64encode(body.encode()).decode() if is_encoded else body
     given = http_event("/v2/sum/", method="POST", body=text, isBase64Encoded=is_encoded)
@@ -467,7 +467,7 @@ def test_errors_are_s3s_xml(function: Function) -> None:
 
 
 @pytest.mark.parametrize(("extra", "status"), [(0, 200), (1, 400)])
-def test_an_object_is_returned_where_it_is_small_enough(s3: Any, extra: int, status: int) -> None:
+def test_an_object_is_returned_if_it_is_small_enough(s3: Any, extra: int, status: int) -> None:
     objects = FakeStore({"/bucket/large": bytes(MAX_RETURNED_BYTES + extra)})
     function = make_function(s3, objects)
     returned, _, body = returned_by(function, http_event("/obj/bucket/large"))
@@ -493,7 +493,7 @@ def test_an_object_that_breaks_off_is_an_error(s3: Any) -> None:
     assert (status, b"StoreCutOff" in body) == (502, True)
 
 
-# The function as Lambda starts it
+# The function, started like Lambda starts it
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -517,12 +517,12 @@ def test_neither_flask_nor_gunicorn_is_needed() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_the_statuses_are_those_of_the_api() -> None:
+def test_the_allowed_statuses_are_those_of_the_api() -> None:
     assert ALLOWED_STATUSES == lambda_endpoint.ALLOWED_STATUSES
 
 
 def test_no_secret_of_an_event_is_shown(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
-    """The link's signature, the token, the client's own signature and keys: in no line, message or ``repr``."""
+    """No log line, message or ``repr`` has the link's signature, the token, or the client's signature and keys."""
     secrets = {"authorization": CANARY, "x-amz-server-side-encryption-customer-key": CANARY, "cookie": CANARY}
     link_query = f"X-Amz-Signature={CANARY}"
     changes: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Cells that no element is left for: what S3 clients are told, and what the clients of the JSON interface are."""
+"""Cells without elements: the results for S3 clients, and for clients of the JSON interface."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def read(app: flask.Flask, reducer: str, dtype: str, rule: str = "missing_value=
         ("all", "int16", [True, True, True]),
     ],
 )
-def test_one_empty_cell_does_not_cost_the_others(
+def test_an_empty_cell_does_not_change_the_others(
     grid_app: flask.Flask, reducer: str, dtype: str, values: list[Any]
 ) -> None:
     answer, empty = read(grid_app, reducer, dtype)
@@ -52,12 +52,12 @@ def test_one_empty_cell_does_not_cost_the_others(
     assert empty == "1"
 
 
-def test_no_header_counts_empty_cells_where_all_have_elements(grid_app: flask.Flask) -> None:
+def test_without_empty_cells_there_is_no_header_for_them(grid_app: flask.Flask) -> None:
     assert read(grid_app, "max", "float32", "axis=0") == ([2, -99, 3], None)
     assert read(grid_app, "select", "float32", "missing_value=-99")[1] is None
 
 
-def test_every_element_is_a_cell_where_no_axis_is_reduced(grid_app: flask.Flask) -> None:
+def test_without_reduced_axes_every_element_is_a_cell(grid_app: flask.Flask) -> None:
     values, empty = read(grid_app, "min", "float32", "missing_value=-99;axis=")
     assert [np.isnan(value) for value in values] == [False, True, False] * 2
     assert empty == "2"
@@ -72,13 +72,13 @@ def test_cells_of_an_empty_selection_are_empty(grid_app: flask.Flask) -> None:
 
 
 @pytest.mark.parametrize("reducer", ["max", "min", "argmax", "argmin"])
-def test_a_single_value_of_nothing_is_an_error(grid_app: flask.Flask, reducer: str) -> None:
+def test_a_single_value_of_no_elements_is_an_error(grid_app: flask.Flask, reducer: str) -> None:
     for rule in ("missing_value=-99;valid_min=5", "selection=:,3:"):
         response = ask(grid_app, f"/{reducer}/float32;shape=2,3;{rule}/b/float32")
         assert (response.status_code, read_error(response)["Code"]) == (400, "NothingToReduce")
 
 
-def test_the_json_interface_keeps_values_that_clients_join_by(grid_app: flask.Flask) -> None:
+def test_the_json_interface_returns_identities_for_empty_cells(grid_app: flask.Flask) -> None:
     body: dict[str, Any] = {"interface_type": "s3", "url": "http://store.test:9000/b/float32", "dtype": "float32"}
     body |= {"shape": [2, 3], "axis": [0], "missing": {"missing_value": -99}}
     response = post_json(grid_app, "/v2/max/", body)

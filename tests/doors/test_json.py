@@ -1,4 +1,4 @@
-"""The JSON doors, with the store in memory: what comes back, to the byte, and what every other request is told."""
+"""The JSON doors, with a store in memory: the bytes of replies, and the errors of invalid requests."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ from tests.helpers import ask, make_settings
 
 DATA = Path(__file__).parents[1] / "data"
 
-# Beside what conftest.py has: one to ten in big-endian int32, after eight other bytes.
+# In addition to the objects of conftest.py: 1 to 10 as big-endian int32, after eight other bytes.
 BIG = bytes(8) + np.arange(1, 11, dtype=">i4").tobytes()
 
 WHERE: Mapping[str, Mapping[str, str]] = {
@@ -68,7 +68,7 @@ def basic(user: str, secret: str) -> str:
 
 
 def read_error(response: TestResponse) -> tuple[str, list[str]]:
-    """The message and the causes of an error, having checked that it is one."""
+    """Check that a reply is an error, and return its message and its causes."""
     assert response.headers["Content-Type"] == "application/json"
     assert isinstance(response.json, dict)
     assert list(response.json) == ["error"]
@@ -104,7 +104,7 @@ def test_a_reply_of_version_2_to_the_byte(app: flask.Flask, options: dict[str, A
     assert response.headers["Content-Length"] == str(len(response.data))
 
 
-def test_one_option_leaves_the_other_field_as_it_was(app: flask.Flask) -> None:
+def test_each_option_changes_its_own_field_only(app: flask.Flask) -> None:
     shape = {"shape": [2, 5], "axis": [1]}
     reply = cbor2.loads(post(app, "/v2/max/", request("v2", option_shape_as_bytes=True, **shape)).data)
     assert (reply["shape"], reply["shape_as_bytes"]) == ([], struct.pack("<Q", 2))
@@ -112,7 +112,7 @@ def test_one_option_leaves_the_other_field_as_it_was(app: flask.Flask) -> None:
 
 
 @pytest.mark.parametrize("missing", [{}, {"missing": {"missing_value": 300}}])
-def test_many_counts_are_written_as_few_are(app: flask.Flask, missing: dict[str, Any]) -> None:
+def test_many_counts_have_the_same_form_as_few(app: flask.Flask, missing: dict[str, Any]) -> None:
     wanted = request("v2", shape=[2, 300], axis=[0], **missing) | {"url": "http://store.test:9000/bucket/wide"}
     body = post(app, "/v2/count/", wanted).data
     reply = cbor2.loads(body)
@@ -139,7 +139,7 @@ def test_both_versions_give_the_same_numbers(app: flask.Flask, reducer: str) -> 
     assert json.loads(one.headers["x-activestorage-count"]) == two["count"]
 
 
-def test_a_chunk_lies_somewhere_in_the_object_in_any_byte_order(app: flask.Flask) -> None:
+def test_offset_size_and_byte_order_locate_a_chunk(app: flask.Flask) -> None:
     wanted = {
         "url": "http://store.test:9000/bucket/big", "dtype": "int32", "byte_order": "big", "offset": 8, "size": 40,
         "shape": [5, 2], "selection": [[-1, None, -2], [0, 99, 1]], "order": "C", "axis": [0],
@@ -147,13 +147,13 @@ def test_a_chunk_lies_somewhere_in_the_object_in_any_byte_order(app: flask.Flask
     assert values(post(app, "/v2/sum/", request("v2", **wanted))) == ([15, 18], [3, 3])
 
 
-def test_missing_data_are_left_out_and_counted(app: flask.Flask) -> None:
+def test_missing_elements_are_not_counted(app: flask.Flask) -> None:
     wanted = request("v2", shape=[2, 5], axis=[1], missing={"valid_range": [2, 7.5]})
     assert values(post(app, "/v2/min", wanted)) == ([2, 6], [4, 2])
     assert values(post(app, "/v2/count", request("v2", missing={"missing_values": [1, 2, 3]}))) == (7, [7])
 
 
-def test_data_of_f_order_that_are_not_reduced_stay_in_it(app: flask.Flask) -> None:
+def test_data_in_f_order_keeps_its_order_if_it_is_not_reduced(app: flask.Flask) -> None:
     wanted = request("v2", url="http://store.test:9000/bucket/f", dtype="int64", shape=[2, 3], order="F")
     for reply in (
         cbor2.loads(post(app, "/v2/select/", wanted).data),
@@ -164,7 +164,7 @@ def test_data_of_f_order_that_are_not_reduced_stay_in_it(app: flask.Flask) -> No
     assert values(post(app, "/v2/sum/", {**wanted, "axis": 1})) == ([6, 9], [3, 3])
 
 
-# Nothing
+# No elements
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_data_of_f_order_that_are_not_reduced_stay_in_it(app: flask.Flask) -> No
 @pytest.mark.parametrize(
     "nothing", [{"selection": [[3, 3, 1]]}, {"selection": [[9, 2, 1]]}, {"missing": {"valid_min": 2**31 - 1}}]
 )
-def test_nothing_is_a_value_that_is_masked_by_its_count(
+def test_a_result_of_no_elements_has_a_count_of_0(
     app: flask.Flask, reducer: str, dtype: str, value: float, nothing: dict[str, Any]
 ) -> None:
     assert values(post(app, f"/v2/{reducer}/", request("v2", dtype=dtype, shape=[10], **nothing))) == (value, [0])
@@ -197,7 +197,7 @@ def test_nothing_is_a_value_that_is_masked_by_its_count(
         ({"valid_min": -3.4028235e38}, 5),
     ],
 )
-def test_nan_is_written_as_text_and_limits_are_rounded_to_the_type(
+def test_nan_is_a_string_and_limits_are_rounded_to_the_type(
     app: flask.Flask, store: FakeStore, rule: dict[str, Any], count: int
 ) -> None:
     data = np.array([1, np.nan, 2, np.finfo("f4").min, np.nan], "<f4")
@@ -211,13 +211,13 @@ def test_nan_is_written_as_text_and_limits_are_rounded_to_the_type(
     [{"missing_value": "inf"}, {"missing_value": "1"}, {"valid_min": "nan"}, {"valid_range": ["nan", 1]},
      {"missing_value": 3.4028236e38}, {"missing_values": [1, "nam"]}, {"valid_max": -3.5e38}],
 )  # fmt: skip
-def test_other_texts_and_numbers_out_of_range_are_refused(app: flask.Flask, rule: dict[str, Any]) -> None:
+def test_other_strings_and_numbers_out_of_range_are_refused(app: flask.Flask, rule: dict[str, Any]) -> None:
     response = post(app, "/v2/count/", request("v2", missing=rule))
     assert response.status_code == 400
     assert next(iter(rule)) in read_error(response)[1][0]
 
 
-def test_a_data_type_may_carry_its_byte_order(app: flask.Flask) -> None:
+def test_a_data_type_can_include_its_byte_order(app: flask.Flask) -> None:
     whole = {"url": "http://store.test:9000/bucket/big", "offset": 8, "size": 40}
     assert values(post(app, "/v2/sum/", request("v2", **{**whole, "dtype": ">i4"}))) == (55, [10])
     response = post(app, "/v2/sum/", request("v2", **{**whole, "dtype": ">i4", "byte_order": "little"}))
@@ -225,12 +225,12 @@ def test_a_data_type_may_carry_its_byte_order(app: flask.Flask) -> None:
     assert read_error(response)[1] == ["byte_order: is 'little', but dtype is big-endian"]
 
 
-def test_a_selection_of_nothing_is_empty(app: flask.Flask) -> None:
+def test_an_empty_selection_has_an_empty_result(app: flask.Flask) -> None:
     assert values(post(app, "/v2/select/", request("v2", shape=[10], selection=[[3, 3, 1]]))) == ([], [0])
 
 
 @pytest.mark.parametrize("reducer", ["max", "min"])
-def test_version_1_has_no_word_for_the_maximum_of_nothing(app: flask.Flask, reducer: str) -> None:
+def test_version_1_refuses_the_maximum_of_no_elements(app: flask.Flask, reducer: str) -> None:
     response = post(app, f"/v1/{reducer}/", request("v1", shape=[10], selection=[[3, 3, 1]]))
     assert response.status_code == 400
     assert read_error(response)[0]
@@ -241,12 +241,12 @@ def test_version_1_has_no_word_for_the_maximum_of_nothing(app: flask.Flask, redu
 
 
 @pytest.mark.parametrize("path", ["/v2/sum/", "/v2/sum", "//v2/sum/", "///v2//sum//", "/v2/s%75m/", "/v2/sum/?x=1"])
-def test_slashes_more_or_less_do_no_harm(app: flask.Flask, path: str) -> None:
+def test_additional_slashes_are_ignored(app: flask.Flask, path: str) -> None:
     assert values(post(app, path, request("v2"))) == (55, [10])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_operation_that_nobody_knows_is_not_found(app: flask.Flask, version: str) -> None:
+def test_an_unknown_operation_is_not_found(app: flask.Flask, version: str) -> None:
     for body in (b"", b"[", json.dumps(request(version)).encode()):
         response = post(app, f"/{version}/median/", body)
         assert response.status_code == 404
@@ -254,45 +254,45 @@ def test_an_operation_that_nobody_knows_is_not_found(app: flask.Flask, version: 
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/", "//v2//", "/v1/", "/v2/sum/more", "/v2/sum/bucket/key"])
-def test_a_path_without_one_operation_is_not_found(app: flask.Flask, path: str) -> None:
+def test_a_path_without_exactly_one_operation_is_not_found(app: flask.Flask, path: str) -> None:
     response = post(app, path, request("v2"))
     assert response.status_code == 404
-    assert read_error(response)[0].startswith("nothing answers here")
+    assert read_error(response)[0].startswith("no such path")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/v1/sum/", "//v2/sum", "/v2/nothing"])
-def test_other_methods_are_told_which_one_is_answered(app: flask.Flask, method: str, path: str) -> None:
+def test_other_methods_get_405_with_the_allowed_method(app: flask.Flask, method: str, path: str) -> None:
     response = ask(app, path, method)
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
     assert response.headers["Content-Type"] == "application/json"
 
 
-# Members that are not as they should be
+# Invalid members
 
 
 def each(member: str, *values: Any, name: str = "") -> list[tuple[dict[str, Any], str]]:
-    """A member with each of the values, and the name that the cause begins with."""
+    """For each value: a request with that member, and the name with which the cause begins."""
     return [({member: value}, name or member) for value in values]
 
 
 def missing(member: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
-    """The same of a member of ``missing``."""
+    """The same for a member of ``missing``."""
     return [({"missing": {member: value}}, f"missing.{member}") for value in values]
 
 
 def filters(*sizes: Any) -> list[tuple[dict[str, Any], str]]:
-    """The same of the element size of a filter."""
+    """The same for the element size of a filter."""
     return [({"filters": [{"id": "shuffle", "element_size": size}]}, "filters[0].element_size: ") for size in sizes]
 
 
 def of_dtype(dtype: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
-    """The same of a missing value that the data type does not have."""
+    """The same for missing values that the data type cannot represent."""
     return [({"dtype": dtype, "missing": {"missing_value": value}}, "missing.missing_value: ") for value in values]
 
 
 def of_shape(member: str, *values: Any) -> list[tuple[dict[str, Any], str]]:
-    """The same of a member beside a shape of two dimensions."""
+    """The same for a member together with a shape of two dimensions."""
     return [({"shape": [2, 5], member: value}, member) for value in values]
 
 
@@ -327,7 +327,7 @@ FAULTS = [
     *each("filters", [{"id": "crc32", "location": "middle"}], name="filters[0].location"),
     *each("filters", [{"id": "shuffle", "element_size": 4, "elementsize": 4}], name="filters[0].element_size"),
     *filters(None, 0, -4, 4.0, "4", True, 2**40),
-    # A nested member is named by its path, to the place in a list.
+    # A nested member is named by its path, with indices of lists.
     *each("shape", [2, 0, 5], name="shape[1]: "),
     *each("shape", [2, "5"], name="shape[1]: "),
     *each("missing", {"valid_range": [1, "2"]}, name="missing.valid_range[1]: "),
@@ -344,19 +344,25 @@ FAULTS = [
     ({"shape": [2, 5], "selection": [[0, 1, 1], [0, 5, 0]]}, "selection[1][2]: "),
     ({"shape": [2, 5], "selection": [[0, 1, 1], [0, "5", 1]]}, "selection[1][1]: "),
     ({"dtype": "complex64", "missing": {"valid_range": [0, 1]}}, "missing.valid_range: "),
-    # Half of a surrogate pair, wherever it stands.
-    *each("byte_order", "\ud800", name="byte_order: has half of a surrogate pair"),
-    *each("compression", {"id": "\udfff"}, name="compression.id: has half of a surrogate pair"),
-    *each("filters", [{"id": "x\udc00\ud800"}], name="filters[0].id: has half of a surrogate pair"),
-    *each("missing", {"\ud800": 1}, name="missing: has half of a surrogate pair"),
-    *each("missing", {"valid_min": "\ud800"}, name="missing.valid_min: has half of a surrogate pair"),
+    # An unpaired surrogate in any place.
+    *each("byte_order", "\ud800", name="byte_order: has an unpaired surrogate, which UTF-8 cannot encode"),
+    *each("compression", {"id": "\udfff"}, name="compression.id: has an unpaired surrogate, which UTF-8 cannot encode"),
+    *each(
+        "filters", [{"id": "x\udc00\ud800"}], name="filters[0].id: has an unpaired surrogate, which UTF-8 cannot encode"
+    ),
+    *each("missing", {"\ud800": 1}, name="missing: has an unpaired surrogate, which UTF-8 cannot encode"),
+    *each(
+        "missing",
+        {"valid_min": "\ud800"},
+        name="missing.valid_min: has an unpaired surrogate, which UTF-8 cannot encode",
+    ),
     *each("Dtype", "float32"),
     *each("ddof", 1),
     *each("range", None),
     *each("", 1, name="''"),
     *each("é", 1, name="'\\xe9'"),
     *each("\ud800", 1, name="body"),
-    # Members that do not fit together, or not the object, which has 40 bytes.
+    # Members that contradict each other, or the object, which has 40 bytes.
     ({"shape": [10], "size": 44}, "size"),
     ({"shape": [10], "size": 36}, "size"),
     ({"size": 3}, "size"),
@@ -459,14 +465,12 @@ def refuses(app: flask.Flask, version: str, document: Any, name: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("members", "name"), FAULTS)
-def test_members_that_are_not_as_they_should_be_are_named(
-    app: flask.Flask, version: str, members: dict[str, Any], name: str
-) -> None:
+def test_an_invalid_member_is_named(app: flask.Flask, version: str, members: dict[str, Any], name: str) -> None:
     refuses(app, version, request(version, **members), name)
 
 
 @pytest.mark.parametrize(("members", "name"), V2_FAULTS)
-def test_members_of_version_2_that_are_not_as_they_should_be_are_named(
+def test_an_invalid_member_of_version_2_is_named(
     app: flask.Flask, store: FakeStore, members: dict[str, Any], name: str
 ) -> None:
     refuses(app, "v2", request("v2", **members), name)
@@ -474,7 +478,7 @@ def test_members_of_version_2_that_are_not_as_they_should_be_are_named(
 
 
 @pytest.mark.parametrize(("members", "name"), V1_FAULTS)
-def test_members_of_version_1_that_are_not_as_they_should_be_are_named(
+def test_an_invalid_member_of_version_1_is_named(
     app: flask.Flask, store: FakeStore, members: dict[str, Any], name: str
 ) -> None:
     refuses(app, "v1", request("v1", **members), name)
@@ -482,7 +486,7 @@ def test_members_of_version_1_that_are_not_as_they_should_be_are_named(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_member_that_must_be_there_is_missed(app: flask.Flask, version: str) -> None:
+def test_an_absent_required_member_is_named(app: flask.Flask, version: str) -> None:
     for name in (*WHERE[version], "dtype"):
         members = request(version)
         del members[name]
@@ -490,7 +494,7 @@ def test_every_member_that_must_be_there_is_missed(app: flask.Flask, version: st
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_null_is_as_good_as_nothing(app: flask.Flask, version: str) -> None:
+def test_null_means_absent(app: flask.Flask, version: str) -> None:
     names = ["byte_order", "offset", "size", "shape", "order", "selection", "compression", "filters", "missing"]
     if version == "v2":
         names += ["axis", "option_disable_chunk_cache", "option_shape_as_bytes", "option_count_as_bytes"]
@@ -503,7 +507,7 @@ def test_null_is_as_good_as_nothing(app: flask.Flask, version: str) -> None:
     assert post(app, f"/{version}/sum/", request(version, shape=[10], selection=selection)).status_code == 200
 
 
-# Bodies that are not as they should be
+# Invalid bodies
 
 
 @pytest.mark.parametrize(
@@ -538,13 +542,13 @@ def test_null_is_as_good_as_nothing(app: flask.Flask, version: str) -> None:
     ids=lambda body: repr(body[:24]),
 )
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_body_that_is_no_request_is_refused(app: flask.Flask, version: str, body: bytes) -> None:
+def test_an_invalid_body_is_refused(app: flask.Flask, version: str, body: bytes) -> None:
     refuses(app, version, body, "body")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_member_that_is_given_twice_has_no_meaning(app: flask.Flask, version: str) -> None:
-    """Readers of JSON differ in which one they take."""
+def test_a_duplicate_member_is_refused(app: flask.Flask, version: str) -> None:
+    """JSON parsers differ in which one they use."""
     text = json.dumps(request(version, missing={"valid_min": 1}))
     refuses(app, version, text.replace('"dtype"', '"dtype": "int32", "dtype"').encode(), "dtype: is given twice")
     refuses(
@@ -557,14 +561,14 @@ def test_a_member_that_is_given_twice_has_no_meaning(app: flask.Flask, version: 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("text", ["1e999", "-1e400", "1" + "0" * 400, f"{'9' * 400}.5"])
-def test_numbers_beyond_floats_are_no_numbers(app: flask.Flask, version: str, text: str) -> None:
-    """Infinity would mark other elements than were meant."""
+def test_a_number_beyond_float64_is_refused(app: flask.Flask, version: str, text: str) -> None:
+    """Infinity would mark other elements as missing."""
     body = json.dumps(request(version, missing={"valid_range": [0, 1]})).replace("[0, 1]", f"[0, {text}]")
     refuses(app, version, body.encode(), "missing.valid_range[1]: should be a")
 
 
 @pytest.mark.parametrize("rest", ["", ",", '"', "[" * 20_000, "1" * 5000, "[1e999"])
-def test_a_number_beyond_floats_in_what_is_no_json_is_refused(rest: str) -> None:
+def test_a_number_beyond_float64_in_invalid_json_is_refused(rest: str) -> None:
     for text in (f'{{"a": 1e999 {rest}', f'{{"a": [1e999], "b": {rest}'):
         with pytest.raises(errors.InvalidArgument):
             read_object(text.encode())
@@ -575,29 +579,32 @@ def test_a_number_beyond_floats_in_what_is_no_json_is_refused(rest: str) -> None
     ("dtype", "value"),
     [("uint64", 2**64), ("uint64", -1), ("uint64", 10**30), ("int64", 2**63), ("int64", -(2**63) - 1), ("uint8", 256)],
 )
-def test_a_whole_number_beyond_its_type_is_out_of_range(app: flask.Flask, version: str, dtype: str, value: int) -> None:
+def test_an_integer_beyond_its_type_is_out_of_range(app: flask.Flask, version: str, dtype: str, value: int) -> None:
     body = request(version, dtype=dtype, missing={"missing_value": value})
     refuses(app, version, body, f"missing.missing_value: {value} is out of range for {dtype}")
 
 
 def test_a_fill_value_of_many_digits_is_a_float(app: flask.Flask) -> None:
-    """Some write 1e20 out."""
+    """Some clients write all digits of 1e20."""
     missing = {"missing_values": [10**20, -(10**30)]}
     assert values(post(app, "/v2/sum/", request("v2", missing=missing))) == (55, [10])
     refuses(app, "v2", request("v2", dtype="uint64", missing=missing), "missing.missing_values")
 
 
-def test_a_body_that_says_it_is_too_long_is_not_read(app: flask.Flask) -> None:
+def test_a_body_with_a_too_large_content_length_is_not_read(app: flask.Flask) -> None:
     class Unread(io.BytesIO):
         def read(self, *_: Any) -> bytes:
             raise AssertionError
 
     for length in (MAX_BODY_BYTES + 1, 100 << 20, 10**30):
         response = post_stream(app, "/v2/sum/", Unread(), length)
-        assert (response.status_code, read_error(response)[1]) == (400, ["body: is longer than 1048576 bytes"])
+        assert (response.status_code, read_error(response)[1]) == (
+            400,
+            ["body: is longer than 1048576 bytes, the maximum"],
+        )
 
 
-def test_a_body_that_breaks_off_is_the_callers_affair(app: flask.Flask) -> None:
+def test_a_truncated_body_is_the_callers_error(app: flask.Flask) -> None:
     class Broken(io.BytesIO):
         def read(self, *_: Any) -> bytes:
             raise ConnectionResetError("canary")
@@ -606,7 +613,7 @@ def test_a_body_that_breaks_off_is_the_callers_affair(app: flask.Flask) -> None:
     assert (response.status_code, read_error(response)[1]) == (400, ["body: could not be read to its end"])
 
 
-def test_a_request_of_the_longest_body_is_answered(app: flask.Flask) -> None:
+def test_a_body_of_the_maximum_length_is_accepted(app: flask.Flask) -> None:
     text = json.dumps(request("v2")).encode()
     assert post(app, "/v2/sum/", text + b" " * (MAX_BODY_BYTES - len(text))).status_code == 200
 
@@ -624,7 +631,7 @@ NAMES = (
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(version=st.sampled_from(VERSIONS), members=st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=4))
-def test_whatever_a_member_holds_is_never_our_fault(version: str, members: dict[str, Any]) -> None:
+def test_no_value_of_a_member_causes_an_internal_error(version: str, members: dict[str, Any]) -> None:
     app = create_app(make_settings(), FakeStore({"/bucket/key": bytes(40)}))
     response = post(app, f"/{version}/sum/", request(version, **members))
     assert response.status_code in (200, 400), response.text
@@ -632,7 +639,7 @@ def test_whatever_a_member_holds_is_never_our_fault(version: str, members: dict[
         read_error(response)
 
 
-# Where the object lies
+# The location of the object
 
 
 @pytest.mark.parametrize(
@@ -652,7 +659,7 @@ def test_whatever_a_member_holds_is_never_our_fault(version: str, members: dict[
         ("http://store.test:9000/bucket/key?versionId=a/b%3D", "/bucket/key?versionId=a%2Fb%3D"),
     ],
 )
-def test_keys_are_encoded_as_signatures_want_them(app: flask.Flask, store: FakeStore, url: str, target: str) -> None:
+def test_keys_are_encoded_as_in_signatures(app: flask.Flask, store: FakeStore, url: str, target: str) -> None:
     post(app, "/v2/sum/", request("v2", url=url))
     assert store.requests[0].target == target
     assert str(store.requests[0].origin) == "http://store.test:9000"
@@ -669,7 +676,7 @@ def test_keys_are_encoded_as_signatures_want_them(app: flask.Flask, store: FakeS
         ("http://store.test:9000//a/b", "//a/b"),
     ],
 )
-def test_the_path_of_a_web_server_stays_as_it_was(
+def test_the_path_for_a_web_server_is_unchanged(
     app: flask.Flask, store: FakeStore, interface_type: str, url: str, target: str
 ) -> None:
     post(app, "/v2/sum/", request("v2", interface_type=interface_type, url=url))
@@ -680,7 +687,7 @@ def test_the_path_of_a_web_server_stays_as_it_was(
     ("bucket", "a b/ü", "/bucket/a%20b/%C3%BC"), ("bucket", "100%25", "/bucket/100%2525"),
     ("bucket/sub", "key?#", "/bucket/sub/key%3F%23"), ("b", "/", "/b//"),
 ])  # fmt: skip
-def test_version_1_names_bucket_and_key_as_they_are(
+def test_version_1_has_bucket_and_key_unencoded(
     app: flask.Flask, store: FakeStore, bucket: str, key: str, target: str
 ) -> None:
     post(app, "/v1/sum/", request("v1", source="http://store.test:9000/", bucket=bucket, object=key))
@@ -690,7 +697,7 @@ def test_version_1_names_bucket_and_key_as_they_are(
 @pytest.mark.parametrize(
     ("version", "place"), [("v1", {"object": "/key"}), ("v2", {"url": "http://store.test:9000/bucket//key"})]
 )
-def test_a_slash_before_a_key_is_tried_first_with_and_then_without(
+def test_a_key_with_a_leading_slash_is_tried_with_it_and_then_without(
     app: flask.Flask, store: FakeStore, version: str, place: dict[str, str]
 ) -> None:
     assert post(app, f"/{version}/sum/", request(version, **place), basic("AKIDEXAMPLE", "x")).status_code == 200
@@ -698,8 +705,8 @@ def test_a_slash_before_a_key_is_tried_first_with_and_then_without(
     assert all("AKIDEXAMPLE" in sent.headers["authorization"] for sent in store.requests)
 
 
-def test_nothing_is_fetched_from_where_nobody_allowed_it() -> None:
-    """A real transport: no name here could be connected to."""
+def test_an_origin_that_is_not_allowed_is_refused() -> None:
+    """With a real transport. None of these names can be connected to."""
     app = create_app(make_settings(s3_endpoint="http://store.test:9000"))
     for version, where, field in (
         ("v2", {"url": "http://169.254.169.254/latest/meta-data"}, "url"),
@@ -714,18 +721,20 @@ def test_nothing_is_fetched_from_where_nobody_allowed_it() -> None:
         assert "is not one of the origins" in causes[-1]
 
 
-# Who asks
+# Credentials
 
 
 @pytest.mark.parametrize("authorization", [None, "", basic("None", "None"), basic("", "")])
 @pytest.mark.parametrize("interface_type", ["s3", "https"])
-def test_nobody_is_nobody(app: flask.Flask, store: FakeStore, authorization: str | None, interface_type: str) -> None:
+def test_a_request_without_credentials_is_anonymous(
+    app: flask.Flask, store: FakeStore, authorization: str | None, interface_type: str
+) -> None:
     assert post(app, "/v2/sum/", request("v2", interface_type=interface_type), authorization).status_code == 200
     assert "authorization" not in store.requests[0].headers
 
 
 @pytest.mark.parametrize("prefix", ["Basic ", "basic ", "BASIC   "])
-def test_an_s3_store_is_asked_with_a_signature(app: flask.Flask, store: FakeStore, prefix: str) -> None:
+def test_a_request_to_an_s3_store_is_signed(app: flask.Flask, store: FakeStore, prefix: str) -> None:
     token = basic("AKIDEXAMPLE", "se:cret/").removeprefix("Basic ")
     for version in VERSIONS:
         assert post(app, f"/{version}/sum/", request(version), prefix + token).status_code == 200
@@ -735,7 +744,7 @@ def test_an_s3_store_is_asked_with_a_signature(app: flask.Flask, store: FakeStor
 
 
 @pytest.mark.parametrize("pair", [b"user:pass:word", b"user:", b":password", b"us\xe9r:\xff"])
-def test_a_web_server_is_asked_with_what_was_given(app: flask.Flask, store: FakeStore, pair: bytes) -> None:
+def test_a_web_server_gets_the_callers_basic_credentials(app: flask.Flask, store: FakeStore, pair: bytes) -> None:
     authorization = "Basic " + base64.b64encode(pair).decode()
     post(app, "/v2/sum/", request("v2", interface_type="https"), authorization)
     assert store.requests[0].headers["authorization"] == authorization
@@ -759,7 +768,7 @@ def test_a_web_server_is_asked_with_what_was_given(app: flask.Flask, store: Fake
     ],
 )
 @pytest.mark.parametrize("version", VERSIONS)
-def test_credentials_that_cannot_be_read_are_refused(
+def test_malformed_credentials_are_refused(
     app: flask.Flask, store: FakeStore, version: str, authorization: str
 ) -> None:
     response = post(app, f"/{version}/sum/", request(version), authorization)
@@ -769,19 +778,19 @@ def test_credentials_that_cannot_be_read_are_refused(
     assert store.requests == []
 
 
-def test_no_secret_is_told(
+def test_no_secret_is_in_a_reply(
     capfd: pytest.CaptureFixture[str], make_app: Callable[..., flask.Flask], store: FakeStore
 ) -> None:
     app = make_app(log_level="debug")
     for members in ({}, {"url": "http://store.test:9000/bucket/nokey"}, {"url": "http://a:canary@b/"}, {"shape": [3]}):
         response = post(app, "/v2/sum/", request("v2", **members), basic("AKIDEXAMPLE", "canary"))
         token = basic("AKIDEXAMPLE", "canary").removeprefix("Basic ")
-        for told in (str(response.data), str(response.headers), capfd.readouterr().err, repr(store.requests)):
-            assert "canary" not in told
-            assert token not in told
+        for shown in (str(response.data), str(response.headers), capfd.readouterr().err, repr(store.requests)):
+            assert "canary" not in shown
+            assert token not in shown
 
 
-# What the store says
+# Errors of the store
 
 REFUSALS = [
     (errors.StoreError(404, "NoSuchKey", "gone"), 400, "NoSuchKey"),
@@ -810,13 +819,13 @@ REFUSALS = [
     (errors.EncryptedObject("ciphertext"), 400, "ciphertext"),
     (errors.EncodedObject("encoded"), 400, "encoded"),
     (errors.InvalidRange("outside of 40 bytes", length=40), 400, "outside of 40 bytes"),
-    (errors.StoreError(416, "InvalidRange", "outside"), 400, "offset: lies outside the object"),
+    (errors.StoreError(416, "InvalidRange", "outside"), 400, "offset: is beyond the end of the object"),
 ]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("error", "status", "part"), REFUSALS, ids=lambda value: getattr(value, "code", None))
-def test_a_refusal_has_the_status_that_the_clients_know(
+def test_an_error_has_the_status_that_the_clients_expect(
     version: str, error: errors.ActiveStorageError, status: int, part: str
 ) -> None:
     class Refusing(FakeStore):
@@ -839,14 +848,14 @@ def test_every_error_has_a_status_here() -> None:
             assert find_status(error) in known
 
 
-def test_a_busy_service_asks_to_come_back(make_app: Callable[..., flask.Flask]) -> None:
+def test_a_full_memory_gets_503_with_retry_after(make_app: Callable[..., flask.Flask]) -> None:
     app = make_app(memory_limit="64KiB", max_object_memory="64KiB")
     response = post(app, "/v2/sum/", request("v2"))
     assert response.status_code == 400
     assert "memory" in read_error(response)[0]
 
 
-def test_what_nobody_foresaw_is_told_in_json_too(app: flask.Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_exception_is_an_error_in_json(app: flask.Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise ZeroDivisionError("canary")
 
@@ -857,7 +866,7 @@ def test_what_nobody_foresaw_is_told_in_json_too(app: flask.Flask, monkeypatch: 
     assert read_error(response)[0]
 
 
-def test_a_cause_that_is_not_ours_is_not_told(app: flask.Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_cause_is_not_shown(app: flask.Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise errors.StoreUnreachable("no connection") from OSError("canary")
 

@@ -1,4 +1,4 @@
-"""What the JSON doors say to S3 beside key and secret: the token of a session, who pays, and the right region."""
+"""Further parts of the JSON doors' requests to S3: the session token, the payer, and the region."""
 
 import io
 import json
@@ -20,7 +20,7 @@ PAYER_HEADER = {"x-amz-request-payer": "requester"}
 
 
 def post_with(app: flask.Flask, version: str, headers: dict[str, str], **members: Any) -> TestResponse:
-    """A sum, asked for with more headers."""
+    """The reply to a request for a sum, with additional headers."""
     body = json.dumps(request(version, **members)).encode()
     given = {"Content-Type": "application/json", **headers}
     environ: dict[str, Any] = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
@@ -29,7 +29,7 @@ def post_with(app: flask.Flask, version: str, headers: dict[str, str], **members
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("headers", [TOKEN_HEADER, PAYER_HEADER, {**TOKEN_HEADER, **PAYER_HEADER}])
-def test_a_sessions_token_and_who_pays_go_to_the_store_signed(
+def test_the_session_token_and_the_payer_are_sent_signed(
     app: flask.Flask, store: FakeStore, version: str, headers: dict[str, str]
 ) -> None:
     response = post_with(app, version, {**headers, "Authorization": basic("AKIDEXAMPLE", "se:cr:et")})
@@ -67,7 +67,7 @@ def test_a_web_server_sees_neither_token_nor_payer(app: flask.Flask, store: Fake
     assert "cAnArY" not in repr(store.requests)
 
 
-def test_who_pays_is_the_requester_or_nobody(app: flask.Flask, store: FakeStore) -> None:
+def test_the_payer_must_be_requester(app: flask.Flask, store: FakeStore) -> None:
     response = post_with(app, "v2", {"x-amz-request-payer": "canary"})
     assert response.status_code == 400
     assert "canary" not in response.text
@@ -76,7 +76,7 @@ def test_who_pays_is_the_requester_or_nobody(app: flask.Flask, store: FakeStore)
     assert PAYER_HEADER.items() <= store.requests[0].headers.items()
 
 
-def test_the_region_is_the_one_that_is_set(make_app: Callable[..., flask.Flask], store: FakeStore) -> None:
+def test_the_configured_region_is_signed_for(make_app: Callable[..., flask.Flask], store: FakeStore) -> None:
     for region in ("us-east-1", "eu-west-2"):
         app = make_app(s3_region=region)
         post_with(app, "v2", {"Authorization": basic("AKIDEXAMPLE", "secret")})
@@ -92,8 +92,8 @@ def test_the_region_is_the_one_that_is_set(make_app: Callable[..., flask.Flask],
         plain("301 Moved Permanently", b"<Error><Code>PermanentRedirect</Code><Region>eu-west-2</Region></Error>"),
     ],
 )  # fmt: skip
-def test_a_region_is_learned_from_a_store_that_names_it(answer: Answer) -> None:
-    """Over sockets: refused once, signed anew once, and right at once for the next request."""
+def test_the_region_is_taken_from_a_store_that_names_it(answer: Answer) -> None:
+    """Over sockets: the first request is refused and signed again; the next one is signed correctly at once."""
 
     def behave(call: Call) -> None:
         send(call, answer_well(call) if "/eu-west-2/s3/" in (call.header("authorization") or "") else answer)
@@ -105,7 +105,7 @@ def test_a_region_is_learned_from_a_store_that_names_it(answer: Answer) -> None:
             assert (response.status_code, faulty.tries) == (200, tries), response.data
 
 
-def test_a_region_that_is_elsewhere_is_told_in_text() -> None:
+def test_a_bucket_at_another_endpoint_is_an_error_with_its_region() -> None:
     moved = b"<Error><Code>PermanentRedirect</Code><Endpoint>elsewhere</Endpoint><Region>eu-west-2</Region></Error>"
     with FaultyStore(says(plain("301 Moved Permanently", moved))) as faulty, service(faulty) as (app, _):
         response = post_with(app, "v2", {}, url=f"{faulty.url}/bucket/key")

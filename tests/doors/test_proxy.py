@@ -1,4 +1,4 @@
-"""The direct proxy door, with the store in memory: what comes back, and what goes to the store."""
+"""The direct proxy, with a store in memory: its replies, and its requests to the store."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ AUTHORIZATION = (
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_door_agrees_with_numpy(dtype: str) -> None:
+def test_results_agree_with_numpy(dtype: str) -> None:
     mine = [(case, reducer) for case, reducer in questions() if case.dtype == dtype]
     app = create_app(make_settings(), FakeStore({f"/bucket/{case.key}": case.data() for case, _ in mine}))
     for case, reducer in mine:
@@ -42,7 +42,7 @@ def test_the_door_agrees_with_numpy(dtype: str) -> None:
         check(case, reducer, response.data)
 
 
-def test_a_result_says_what_it_is(app: flask.Flask) -> None:
+def test_headers_describe_the_result(app: flask.Flask) -> None:
     response = ask(app, KEY)
     assert response.data == np.float32(55).tobytes()
     headers = {name.lower(): value for name, value in response.headers.items()}
@@ -63,7 +63,7 @@ def test_a_count_is_an_int64_whatever_the_data(app: flask.Flask) -> None:
 
 
 @pytest.mark.parametrize("reducer", REDUCERS)
-def test_head_says_what_get_would(app: flask.Flask, reducer: str) -> None:
+def test_head_has_the_headers_of_get(app: flask.Flask, reducer: str) -> None:
     got = ask(app, f"/{reducer}/float32/bucket/key")
     head = ask(app, f"/{reducer}/float32/bucket/key", "HEAD")
     assert head.data == b""
@@ -119,7 +119,7 @@ def test_each_fault_is_named_in_s3s_xml(
     assert fields["Resource"] == target.partition("?")[0]
 
 
-def test_a_range_outside_the_object_tells_its_size(app: flask.Flask) -> None:
+def test_a_416_has_the_size_of_the_object(app: flask.Flask) -> None:
     assert ask(app, KEY, headers={"Range": "bytes=40-"}).headers["Content-Range"] == "bytes */40"
 
 
@@ -132,19 +132,19 @@ def test_an_error_to_head_has_the_status_of_get_and_no_body(app: flask.Flask, ta
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "TRACE"])
 @pytest.mark.parametrize("target", [KEY, "/obj/bucket/key", "/healthz", "/.well-known/s3-active-storage"])
-def test_other_methods_are_told_which_are_answered(app: flask.Flask, target: str, method: str) -> None:
+def test_other_methods_get_405_with_the_allowed_methods(app: flask.Flask, target: str, method: str) -> None:
     response = ask(app, target, method)
     assert (response.status_code, response.headers["Allow"]) == (405, "GET, HEAD")
     assert read_error(response)["Code"] == "MethodNotAllowed"
 
 
-def test_one_request_that_may_never_have_the_memory_is_too_large(make_app: Callable[..., flask.Flask]) -> None:
+def test_a_request_beyond_its_own_limit_is_too_large(make_app: Callable[..., flask.Flask]) -> None:
     response = ask(make_app(max_object_memory="64KiB"), KEY)
     assert (response.status_code, read_error(response)["Code"]) == (400, "EntityTooLarge")
 
 
-def test_a_full_memory_asks_to_come_back(make_app: Callable[..., flask.Flask], store: FakeStore) -> None:
-    """A second request arrives while the first is being reduced, and there is room for one."""
+def test_a_full_memory_gets_503_with_retry_after(make_app: Callable[..., flask.Flask], store: FakeStore) -> None:
+    """There is memory for one request, and a second one arrives while the first is being reduced."""
     app = make_app(memory_limit=f"{BLOCK_BYTES + 50_000}B")
     answers: list[TestResponse] = []
 
@@ -160,10 +160,10 @@ def test_a_full_memory_asks_to_come_back(make_app: Callable[..., flask.Flask], s
     assert int(answers[0].headers["Retry-After"]) >= 1
 
 
-def test_a_large_result_counts_as_memory_in_use_until_it_is_sent(
+def test_the_memory_of_a_large_result_is_counted_until_it_is_sent(
     make_app: Callable[..., flask.Flask], store: FakeStore
 ) -> None:
-    """A client that reads slowly keeps it; a hundred of them would otherwise keep a hundred, beside the limit."""
+    """A slow client keeps its result in memory. A hundred of them would otherwise exceed the limit."""
     store.sources["/bucket/large"] = FakeSource(bytes(1_600_000))
     target = "/select/float32/bucket/large"
     app = make_app(memory_limit="10000KB")
@@ -174,7 +174,7 @@ def test_a_large_result_counts_as_memory_in_use_until_it_is_sent(
     assert ask(app, target).data == bytes(1_600_000)
 
 
-# What goes to the store
+# Requests to the store
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def test_a_large_result_counts_as_memory_in_use_until_it_is_sent(
         "/bucket/" + "%E2%82%AC" * 341,
     ],
 )
-def test_keys_reach_the_store_as_they_were_sent(app: flask.Flask, store: FakeStore, object_path: str) -> None:
+def test_keys_reach_the_store_unchanged(app: flask.Flask, store: FakeStore, object_path: str) -> None:
     query = "versionId=a%2Fb&X-Amz-Signature=00"
     ask(app, f"/sum/float32%3Bbyte_order%3Dbig{object_path}?byte_order=big&{query}")
     assert store.requests[-1].target == f"{object_path}?{query}"
 
 
-def test_everything_that_is_signed_goes_on_unchanged(app: flask.Flask, store: FakeStore) -> None:
+def test_signed_parts_are_forwarded_unchanged(app: flask.Flask, store: FakeStore) -> None:
     names = "accept-encoding;host;range;x-amz-content-sha256;x-amz-date;x-goog-custom"
     signed = {
         "Accept-Encoding": "gzip",
@@ -220,7 +220,7 @@ def test_everything_that_is_signed_goes_on_unchanged(app: flask.Flask, store: Fa
     assert not {"accept", "cookie", "x-forwarded-for"} & sent.headers.keys()
 
 
-def test_a_signed_header_that_was_not_sent_is_missed(app: flask.Flask, store: FakeStore) -> None:
+def test_a_signed_header_that_is_absent_is_an_error(app: flask.Flask, store: FakeStore) -> None:
     response = ask(app, KEY, headers={"Authorization": AUTHORIZATION.format(names="host;x-amz-date;x-goog-custom")})
     fields = read_error(response)
     assert (response.status_code, fields["Code"]) == (400, "InvalidArgument")
@@ -230,13 +230,13 @@ def test_a_signed_header_that_was_not_sent_is_missed(app: flask.Flask, store: Fa
     assert store.requests == []
 
 
-def test_customer_keys_and_tokens_go_to_the_store(app: flask.Flask, store: FakeStore) -> None:
+def test_customer_keys_and_tokens_are_forwarded(app: flask.Flask, store: FakeStore) -> None:
     headers = {"x-amz-server-side-encryption-customer-algorithm": "AES256", "x-amz-security-token": "token"}
     ask(app, KEY, headers=headers)
     assert headers.items() <= store.requests[-1].headers.items()
 
 
-def test_clients_sign_for_the_public_address_and_the_other_is_connected_to(
+def test_the_host_is_the_public_endpoint_and_the_connection_goes_to_the_other(
     make_app: Callable[..., flask.Flask], store: FakeStore
 ) -> None:
     app = make_app(s3_public_endpoint="https://s3.example.org")
@@ -246,14 +246,14 @@ def test_clients_sign_for_the_public_address_and_the_other_is_connected_to(
 
 
 @pytest.mark.parametrize("host", ["sum.proxy.example.org", "SUM.Proxy.Example.org:8000"])
-def test_a_bucket_in_the_host_is_the_reducer(make_app: Callable[..., flask.Flask], host: str) -> None:
+def test_a_virtual_host_names_the_reducer(make_app: Callable[..., flask.Flask], host: str) -> None:
     app = make_app(base_domain="proxy.example.org")
     assert ask(app, "/float32/bucket/key", HTTP_HOST=host).data == np.float32(55).tobytes()
     assert ask(app, KEY, HTTP_HOST="proxy.example.org").data == np.float32(55).tobytes()
     assert ask(app, "/bucket/key", HTTP_HOST="obj.proxy.example.org").data == NUMBERS.tobytes()
 
 
-def test_the_names_of_s3s_query_are_botocores() -> None:
+def test_the_query_names_of_s3_are_those_of_botocores_model() -> None:
     model = botocore.session.get_session().get_service_model("s3").operation_model("GetObject").input_shape
     assert model is not None
     names = {
@@ -267,7 +267,7 @@ def test_the_names_of_s3s_query_are_botocores() -> None:
 # ETags
 
 
-def test_the_etag_of_a_result_is_another_for_every_reduction_and_holds_the_sources() -> None:
+def test_the_etag_of_a_result_has_the_objects_etag_and_differs_for_every_reduction() -> None:
     specs = [
         ReductionSpec(reducer, dtype, order, range=byte_range)
         for reducer in REDUCERS
@@ -286,14 +286,14 @@ def test_the_etag_of_a_result_is_another_for_every_reduction_and_holds_the_sourc
     assert make_result_etag(ETag.from_header("unquoted"), specs[0]) is None
 
 
-def test_the_same_reduction_has_one_etag_however_it_is_written(app: flask.Flask) -> None:
-    """Whichever a worker was asked first: what one says of a request, another must know again."""
+def test_equal_reductions_have_the_same_etag(app: flask.Flask) -> None:
+    """Workers cache digests. Whatever spelling was first, all workers must make the same ETag."""
     texts = ("missing_value=1", "missing_value=1.0", "missing_value=%2B1e0")
     etags = {ask(app, f"/sum/float32;{text}/bucket/key").headers["ETag"] for text in texts}
     assert len(etags) == 1
 
 
-def test_a_copy_that_is_still_good_is_not_read_again(app: flask.Flask, store: FakeStore) -> None:
+def test_a_current_copy_gets_304(app: flask.Flask, store: FakeStore) -> None:
     etag = ask(app, KEY).headers["ETag"]
     read = store.sources["/bucket/key"].bytes_read
     for header in (etag, f'"other", {etag}', f"W/{etag}"):
@@ -302,14 +302,14 @@ def test_a_copy_that_is_still_good_is_not_read_again(app: flask.Flask, store: Fa
     assert store.sources["/bucket/key"].bytes_read == read
 
 
-def test_another_results_etag_does_not_stand_for_this_one(app: flask.Flask) -> None:
+def test_the_etag_of_another_result_does_not_match(app: flask.Flask) -> None:
     etag = ask(app, "/max/float32/bucket/key").headers["ETag"]
     assert ask(app, KEY, headers={"If-None-Match": etag}).data == np.float32(55).tobytes()
     response = ask(app, KEY, headers={"If-Match": etag})
     assert (response.status_code, read_error(response)["Code"]) == (412, "PreconditionFailed")
 
 
-def test_if_match_holds_for_the_object_that_the_result_is_of(app: flask.Flask, store: FakeStore) -> None:
+def test_if_match_is_translated_to_the_objects_etag(app: flask.Flask, store: FakeStore) -> None:
     etag = ask(app, KEY).headers["ETag"]
     assert ask(app, KEY, headers={"If-Match": etag}).status_code == 200
     assert ask(app, KEY, headers={"If-Match": "*"}).status_code == 200
@@ -317,20 +317,20 @@ def test_if_match_holds_for_the_object_that_the_result_is_of(app: flask.Flask, s
     assert ask(app, KEY, headers={"If-Match": etag}).status_code == 412
 
 
-def test_times_are_the_stores_to_compare(app: flask.Flask, store: FakeStore) -> None:
+def test_conditions_on_times_are_forwarded(app: flask.Flask, store: FakeStore) -> None:
     headers = {"If-Modified-Since": "Mon, 23 Nov 2026 00:00:00 GMT"}
     ask(app, KEY, headers=headers)
     assert store.requests[-1].headers["if-modified-since"] == headers["If-Modified-Since"]
 
 
-def test_signed_conditions_stay_as_they_were_sent(app: flask.Flask, store: FakeStore) -> None:
+def test_signed_conditions_are_forwarded_unchanged(app: flask.Flask, store: FakeStore) -> None:
     headers = {"If-Match": '"source"', "Authorization": AUTHORIZATION.format(names="host;if-match")}
     ask(app, KEY, headers=headers)
     assert store.requests[-1].headers["if-match"] == '"source"'
 
 
-def test_a_range_of_the_whole_results_etag_is_of_the_result(app: flask.Flask) -> None:
-    """s3fs opens a file with a HEAD, and reads it with that ETag and a range of the length that it was told."""
+def test_a_range_with_the_results_etag_selects_bytes_of_the_result(app: flask.Flask) -> None:
+    """s3fs opens a file with a HEAD, and reads it with that ETag and a range within that length."""
     etag = ask(app, KEY, "HEAD").headers["ETag"]
     response = ask(app, KEY, headers={"If-Match": etag, "Range": "bytes=1-9"})
     assert (response.status_code, response.headers["Content-Range"]) == (206, "bytes 1-3/4")
@@ -339,7 +339,7 @@ def test_a_range_of_the_whole_results_etag_is_of_the_result(app: flask.Flask) ->
     assert (outside.status_code, outside.headers["Content-Range"]) == (416, "bytes */4")
 
 
-def test_the_etag_of_a_range_goes_with_that_range(app: flask.Flask) -> None:
+def test_the_etag_of_a_reduced_range_matches_that_range_only(app: flask.Flask) -> None:
     selected = {"Range": "bytes=0-7"}
     etag = ask(app, KEY, headers=selected).headers["ETag"]
     assert ask(app, KEY, headers={**selected, "If-Match": etag}).data == np.float32(3).tobytes()
@@ -349,7 +349,7 @@ def test_the_etag_of_a_range_goes_with_that_range(app: flask.Flask) -> None:
 # The door
 
 
-def test_an_error_that_nobody_foresaw_is_ours_and_tells_nothing(
+def test_an_unexpected_exception_is_an_internal_error_without_details(
     capfd: pytest.CaptureFixture[str], app: flask.Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: object) -> None:
@@ -364,7 +364,7 @@ def test_an_error_that_nobody_foresaw_is_ours_and_tells_nothing(
     assert "canary" not in response.text + str(log)
 
 
-def test_every_error_has_a_code_that_aws_takes() -> None:
+def test_every_error_has_a_code_that_aws_accepts() -> None:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.ActiveStorageError):
             assert kind.code.isalpha()
@@ -373,8 +373,8 @@ def test_every_error_has_a_code_that_aws_takes() -> None:
 
 
 @pytest.mark.parametrize("place", ["", ";offset=0", ";size=40", ";offset=0;size=40"])
-def test_a_range_of_a_result_is_taken_whatever_part_of_the_object_it_is_of(app: flask.Flask, place: str) -> None:
-    """s3fs reads files like that, and a chunk of an HDF5 file is an offset and a size."""
+def test_a_range_of_the_result_works_together_with_offset_and_size(app: flask.Flask, place: str) -> None:
+    """s3fs reads files by ranges, and a chunk of an HDF5 file has an offset and a size."""
     target = f"/select/float32;shape=10{place}/bucket/key"
     etag = ask(app, target).headers["ETag"]
     response = ask(app, target, headers={"If-Match": etag, "Range": "bytes=4-11"})

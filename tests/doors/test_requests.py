@@ -1,4 +1,4 @@
-"""Requests that HTTP forbids, and requests that nobody would write, at every door: one answer, and never our fault."""
+"""Malformed and random requests to every door: each gets one reply, and never an internal error."""
 
 import base64
 import contextlib
@@ -48,7 +48,7 @@ MORE = {
 
 
 def send(app: flask.Flask, target: str, host: str | None, method: str = "GET", **environ: str) -> tuple[int, str]:
-    """Status and body of the answer to a request with that ``Host``, or with none."""
+    """The status and the body of the reply to a request with this ``Host``; None for no ``Host``."""
     given = {**create_environ(method=method), "RAW_URI": target, **environ}
     del given["HTTP_HOST"]
     if host is not None:
@@ -73,7 +73,7 @@ def test_a_request_of_http_1_0_needs_no_host(app: flask.Flask) -> None:
 @pytest.mark.parametrize(
     "host", ["proxy", "proxy:8000", "PROXY.", "10.0.0.1", "[::1]", "[::1]:8000", "a_b", "a%20b", "proxy:"]
 )
-def test_hosts_that_are_well_formed_are_answered(app: flask.Flask, host: str) -> None:
+def test_a_well_formed_host_is_accepted(app: flask.Flask, host: str) -> None:
     assert send(app, KEY, host)[0] == 200
 
 
@@ -82,7 +82,7 @@ def test_hosts_that_are_well_formed_are_answered(app: flask.Flask, host: str) ->
     ["", " ", "a b", "a,b", "user@a", "a/b", "a?b", "a#b", "a:b", "a:1:2", "a:123456", "[::1", "::1", "[::1]x", "a%zz",
      "\xe9", "a\xa0", "a\t", "a\n", "a\\b", '"a"', "<a>", ":80", "[]"],
 )  # fmt: skip
-def test_hosts_that_are_not_well_formed_are_refused(app: flask.Flask, host: str) -> None:
+def test_a_malformed_host_is_refused(app: flask.Flask, host: str) -> None:
     status, body = send(app, KEY, host)
     assert status == 400
     assert "Host: is not of the form" in body
@@ -94,7 +94,7 @@ def test_hosts_that_are_not_well_formed_are_refused(app: flask.Flask, host: str)
      ("GET", "http:/healthz"), ("GET", "http:///healthz"), ("GET", "http://user@proxy/healthz"),
      ("GET", "http://proxy#x"), ("GET", "http://proxy/healthz#x"), ("GET", "http\u017f://proxy/healthz")],
 )  # fmt: skip
-def test_a_target_of_no_form_is_refused(method: str, target: str) -> None:
+def test_a_malformed_target_is_refused(method: str, target: str) -> None:
     fault = find_fault(method, target, "proxy", needs_host=True)
     assert isinstance(fault, InvalidArgument)
     assert fault.field == "target"
@@ -103,7 +103,7 @@ def test_a_target_of_no_form_is_refused(method: str, target: str) -> None:
 @pytest.mark.parametrize(
     ("method", "target"), [("GET", "/"), ("GET", "http://proxy"), ("OPTIONS", "*"), ("CONNECT", "proxy:80")]
 )
-def test_a_target_of_any_other_form_is_a_doors_to_answer(method: str, target: str) -> None:
+def test_a_well_formed_target_reaches_a_door(method: str, target: str) -> None:
     assert find_fault(method, target, "proxy", needs_host=True) is None
 
 
@@ -111,10 +111,10 @@ def test_a_target_of_any_other_form_is_a_doors_to_answer(method: str, target: st
     "target", ["http://proxy#x", "http://proxy#/a/b", "#x", "x", "", "*", "?", "http://", "http://proxy?x#"]
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
-def test_a_target_without_a_path_is_a_doors_to_refuse(
+def test_a_target_without_a_path_is_refused_by_a_door(
     app: flask.Flask, capfd: pytest.CaptureFixture[str], target: str, method: str
 ) -> None:
-    """The table of doors is asked for one before anything else, outside of what catches errors."""
+    """The table of doors chooses one before errors are caught, so that it must not raise."""
     status, _ = send(app, target, "proxy", method)
     assert 400 <= status < 500
     assert '"outcome": "InternalError"' not in capfd.readouterr().err
@@ -127,7 +127,7 @@ def test_every_path_has_a_door(path: str, method: str) -> None:
     assert find_door(request).METHODS
 
 
-def test_a_target_that_is_a_url_overrules_the_host(make_app: Callable[..., flask.Flask]) -> None:
+def test_a_target_in_absolute_form_overrides_the_host(make_app: Callable[..., flask.Flask]) -> None:
     """RFC 9112, section 3.2.2."""
     app = make_app(base_domain="proxy.test")
     assert send(app, "http://sum.proxy.test/float32/bucket/key", "max.proxy.test") == (200, ALL.decode("latin-1"))
@@ -138,8 +138,8 @@ def test_a_target_that_is_a_url_overrules_the_host(make_app: Callable[..., flask
 
 
 @pytest.mark.parametrize("path", ["/sum/float32", "/v1/sum/", "/v2/sum/"])
-def test_a_body_that_is_shorter_than_it_says_is_refused(app: flask.Flask, path: str) -> None:
-    """A client that stops in the middle has not said all; what came could be whole by chance."""
+def test_a_body_shorter_than_its_content_length_is_refused(app: flask.Flask, path: str) -> None:
+    """The client stopped in the middle. The part that arrived could be valid by chance."""
     body = b'{"dtype": "float32"}'
     environ: dict[str, Any] = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body) + 1)}
     response = ask(app, path, "POST", **environ)
@@ -147,17 +147,17 @@ def test_a_body_that_is_shorter_than_it_says_is_refused(app: flask.Flask, path: 
     assert "body: is shorter than its Content-Length" in response.text
 
 
-def test_a_length_of_other_digits_is_none() -> None:
-    """A function is handed it as a text."""
+def test_a_content_length_of_other_digits_is_ignored() -> None:
+    """A function's event has the header as a string of any characters."""
     request = Request(Scope.after(10), "POST", "/", "", {"content-length": "\u0662" * 30}, lambda _: b"{}")
     assert read_body(request) == b"{}"
 
 
-# The function, whose JSON Lambda has read
+# The AWS function, whose JSON Lambda has parsed
 
 
 def make_function() -> tuple[Function, list[dict[str, Any]]]:
-    """The function in front of the store in memory, and what it tells S3."""
+    """The function with the store in memory, and its replies to S3."""
     answers: list[dict[str, Any]] = []
 
     class Client:
@@ -172,28 +172,28 @@ def make_function() -> tuple[Function, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("member", ["userRequest", "configuration", "userIdentity"])
-def test_half_of_a_surrogate_pair_in_a_functions_event_is_refused(member: str) -> None:
+def test_an_unpaired_surrogate_in_a_functions_event_is_refused(member: str) -> None:
     function, answers = make_function()
     assert function({**event(), member: {"a": [{"b": "\ud800"}]}}, Context()) is None
     [answer] = answers
     assert (answer["StatusCode"], answer["ErrorCode"]) == (400, "InvalidArgument")
-    assert answer["ErrorMessage"] == f"event.{member}.a[0].b: has half of a surrogate pair"
+    assert answer["ErrorMessage"] == f"event.{member}.a[0].b: has an unpaired surrogate, which UTF-8 cannot encode"
 
 
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"rawPath": "/v2/sum/\ud800"}, "event.rawPath: has half of a surrogate pair"),
-        ({"body": "\udfff"}, "event.body: has half of a surrogate pair"),
-        ({"headers": {"authorization": "\ud800"}}, "event.headers.authorization: has half"),
-        ({"body": "!", "isBase64Encoded": True}, "body: is not base64"),
-        ({"body": "e30=\n", "isBase64Encoded": True}, "body: is not base64"),
-        ({"body": "\xe9", "isBase64Encoded": True}, "body: is not base64"),
+        ({"rawPath": "/v2/sum/\ud800"}, "event.rawPath: has an unpaired surrogate, which UTF-8 cannot encode"),
+        ({"body": "\udfff"}, "event.body: has an unpaired surrogate, which UTF-8 cannot encode"),
+        ({"headers": {"authorization": "\ud800"}}, "event.headers.authorization: has an unpaired"),
+        ({"body": "!", "isBase64Encoded": True}, "body: is not valid base64"),
+        ({"body": "e30=\n", "isBase64Encoded": True}, "body: is not valid base64"),
+        ({"body": "\xe9", "isBase64Encoded": True}, "body: is not valid base64"),
         ({"headers": [], "body": "{}"}, "dtype: is required"),
-        ({"requestContext": {"http": 1}}, "GET' is not allowed here; allowed: POST"),
+        ({"requestContext": {"http": 1}}, "GET' is not allowed for this path; allowed: POST"),
     ],
 )
-def test_a_functions_request_that_cannot_be_read_is_refused(fields: dict[str, Any], part: str) -> None:
+def test_a_malformed_request_of_a_function_is_refused(fields: dict[str, Any], part: str) -> None:
     function, _ = make_function()
     given = http_event("/v2/sum/", method="POST") | fields
     reply = function(given, Context())
@@ -202,7 +202,7 @@ def test_a_functions_request_that_cannot_be_read_is_refused(fields: dict[str, An
     assert part in base64.b64decode(reply["body"]).decode()
 
 
-# Whatever is sent, the answer is one of ours
+# Random requests
 
 
 ODD = (
@@ -250,14 +250,14 @@ PAYLOADS = ("sum/float32;axis=0", '{"reducer": "sum", "dtype": "float32", "shape
 
 
 def change_text(chance: random.Random, text: str) -> str:
-    """A text with something odd in it, or something left out."""
+    """A text with a random change."""
     place = chance.randrange(len(text) + 1)
     gone = chance.choice((0, 0, 1, 5))
     return text[:place] + chance.choice((*ODD, *WORDS, "")) + text[place + gone :]
 
 
 def change(chance: random.Random, value: Any) -> Any:
-    """A value of JSON with one part of it replaced, dropped, renamed or added."""
+    """A JSON value with one part replaced, removed, renamed or added."""
     if isinstance(value, str):
         return change_text(chance, value)
     if chance.random() < 0.15 or not isinstance(value, dict | list) or not value:
@@ -278,12 +278,12 @@ def change(chance: random.Random, value: Any) -> Any:
 
 
 def as_sent(text: str) -> str:
-    """A text as WSGI hands its bytes over (PEP 3333)."""
+    """A text in the form of WSGI's strings (PEP 3333)."""
     return text.encode(errors="surrogatepass").decode("latin-1")
 
 
 def perhaps(chance: random.Random, headers: Mapping[str, str]) -> dict[str, str]:
-    """Some of the headers, some of them changed. A line break in one is the server's to refuse."""
+    """Some of the headers, some of them changed, without line breaks, which the server refuses."""
     chosen = {name: value for name, value in headers.items() if chance.random() < 0.3}
     return {
         name: as_sent(change_text(chance, value) if chance.random() < 0.5 else value)
@@ -323,7 +323,7 @@ def ask_with(app: flask.Flask, path: str, body: str, headers: Mapping[str, str])
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("asks", [ask_s3, ask_json, ask_webhook])
-def test_whatever_is_asked_is_answered_and_never_our_fault(
+def test_no_request_causes_an_internal_error(
     app: flask.Flask, asks: Callable[[flask.Flask, random.Random], TestResponse], seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -337,7 +337,7 @@ def test_whatever_is_asked_is_answered_and_never_our_fault(
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_a_function_is_handed_is_answered_and_never_our_fault(seed: int) -> None:
+def test_no_event_of_a_function_causes_an_internal_error(seed: int) -> None:
     function, answers = make_function()
     chance = random.Random(seed)
     for _ in range(200):
@@ -353,7 +353,7 @@ def test_whatever_a_function_is_handed_is_answered_and_never_our_fault(seed: int
             try:
                 reply = function(change(chance, given), Context())
             except InvalidArgument:
-                # It is no event, and nobody could be answered.
+                # Not an event: there is no route for a reply.
                 continue
         status = answers[-1]["StatusCode"] if reply is None else reply["statusCode"]
         assert status < 500, log.getvalue()

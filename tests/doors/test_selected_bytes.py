@@ -1,4 +1,4 @@
-"""Only the bytes that are selected must exist: archives lay arrays out whose last row the object does not hold."""
+"""Only the selected bytes must exist: in some archives, the object ends before the last row of an array does."""
 
 from typing import Any
 
@@ -38,13 +38,13 @@ def test_the_tail_of_the_last_record_need_not_exist(records_app: flask.Flask, si
     assert method == "HEAD" or np.frombuffer(response.data, "<f8").tolist() == SECOND.sum(axis=0).tolist()
 
 
-def test_a_signed_range_may_end_before_the_shape_does(records_app: flask.Flask) -> None:
+def test_a_signed_range_can_end_before_the_shape(records_app: flask.Flask) -> None:
     response = reduce(records_app, "shape=7,7;selection=:,:5;axis=1", headers={"Range": "bytes=80-"})
     assert np.frombuffer(response.data, "<f8").tolist() == SECOND.sum(axis=1).tolist()
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_the_json_interface_reads_records_too(records_app: flask.Flask, version: str) -> None:
+def test_the_json_interface_reads_records(records_app: flask.Flask, version: str) -> None:
     place = {"url": "http://store.test:9000/b/records", "interface_type": "s3"}
     if version == "v1":
         place = {"source": "http://store.test:9000", "bucket": "b", "object": "records"}
@@ -56,7 +56,7 @@ def test_the_json_interface_reads_records_too(records_app: flask.Flask, version:
     assert np.frombuffer(data, "<f8").tolist() == [SECOND.sum()]
 
 
-def test_rows_in_reverse_and_by_steps_need_only_what_they_select(records_app: flask.Flask) -> None:
+def test_steps_and_reversals_need_only_the_selected_bytes(records_app: flask.Flask) -> None:
     response = reduce(records_app, "offset=80;shape=7,7;selection=::-2,4::-2;axis=")
     assert np.frombuffer(response.data, "<f8").reshape(4, 3).tolist() == SECOND[::-2, 4::-2].tolist()
 
@@ -70,18 +70,18 @@ def test_rows_in_reverse_and_by_steps_need_only_what_they_select(records_app: fl
         ("offset=80;shape=8,7;selection=:,:5;axis=0", "records"),
         ("offset=80;shape=7,7;selection=-1:,5", "records"),
         ("offset=80;shape=7,7;selection=:,:5", "odd"),
-        # Of more data than a shape names, nobody can tell which was meant.
+        # If there is more data than the shape has, it is not clear which was meant.
         ("offset=80;shape=6,7;selection=:,:5", "records"),
     ],
 )
-def test_what_is_selected_must_exist_and_the_shape_must_reach_the_end(
+def test_selected_bytes_must_exist_and_the_shape_must_cover_the_object(
     records_app: flask.Flask, parameters: str, key: str
 ) -> None:
     response = reduce(records_app, parameters, key)
     assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument"), response.text
 
 
-def test_a_selection_of_nothing_needs_nothing(records_app: flask.Flask) -> None:
+def test_an_empty_selection_needs_no_bytes(records_app: flask.Flask) -> None:
     for parameters in (
         "offset=80;shape=9,9;selection=3:3,:",
         "shape=99,7;selection=0:0,:",

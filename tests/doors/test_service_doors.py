@@ -1,4 +1,4 @@
-"""The doors that say what the service is and how it is: discovery and health."""
+"""The doors about the service itself: discovery and health."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from tests.helpers import ask, make_settings, read_error
 DISCOVERY = "/.well-known/s3-active-storage"
 
 
-def test_the_document_has_what_clients_rely_on(make_app: Callable[..., flask.Flask]) -> None:
+def test_the_discovery_document_has_its_fields(make_app: Callable[..., flask.Flask]) -> None:
     document = ask(make_app(s3_public_endpoint="https://s3.example.org"), DISCOVERY).json
     assert isinstance(document, dict)
     assert document["active_storage_version"] == "v1"
@@ -36,7 +36,7 @@ def test_head_has_the_length_of_get_and_no_body(app: flask.Flask, target: str) -
     assert (head.status_code, head.data) == (200, b"")
 
 
-def test_a_service_without_its_store_lives_and_is_not_ready() -> None:
+def test_a_service_without_its_store_is_alive_but_not_ready() -> None:
     class Down(FakeStore):
         def ensure_answers(self, origin: object, scope: object) -> None:
             raise StoreUnreachable("no connection to the store")

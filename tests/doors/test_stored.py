@@ -1,4 +1,4 @@
-"""The object itself: what the store says and sends, nothing else."""
+"""The door to the object itself: the store's headers and bytes, unchanged."""
 
 import flask
 import numpy as np
@@ -14,7 +14,7 @@ from tests.helpers import BLOCK_BYTES, ask, read_error
 KEY = "/obj/bucket/key"
 
 
-def test_the_object_comes_as_it_is(app: flask.Flask, store: FakeStore) -> None:
+def test_the_object_is_sent_unchanged(app: flask.Flask, store: FakeStore) -> None:
     store.sources["/bucket/key"].headers = {
         "etag": '"source"', "content-length": "40", "content-type": "image/png", "x-amz-meta-a": "b",
         "x-amz-checksum-crc32": "AAAAAA==", "connection": "close", "server": "Store", "date": "then",
@@ -26,12 +26,12 @@ def test_the_object_comes_as_it_is(app: flask.Flask, store: FakeStore) -> None:
     assert not {"connection", "server", "date"} & {name.lower() for name, _ in response.headers}
 
 
-def test_a_range_is_of_the_object(app: flask.Flask) -> None:
+def test_a_range_selects_bytes_of_the_object(app: flask.Flask) -> None:
     response = ask(app, KEY, headers={"Range": "bytes=1-6"})
     assert (response.status_code, response.data) == (206, NUMBERS.tobytes()[1:7])
 
 
-# Orders to what stands between, and to browsers, for this service's own host.
+# Instructions to gateways and to browsers, which would apply to this service's own host.
 ORDERS = {
     "Set-Cookie": "session=1",
     "X-Accel-Redirect": "/internal",
@@ -59,7 +59,7 @@ FACTS = {
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_is_said_of_the_object_comes_along_and_no_order(app: flask.Flask, store: FakeStore, method: str) -> None:
+def test_only_headers_about_the_object_are_forwarded(app: flask.Flask, store: FakeStore, method: str) -> None:
     store.sources["/bucket/key"].headers = {**FACTS, **{name.lower(): value for name, value in ORDERS.items()}}
     headers = ask(app, KEY, method).headers
     assert not [name for name in ORDERS if name in headers]
@@ -78,7 +78,7 @@ def test_head_reads_nothing(app: flask.Flask, store: FakeStore) -> None:
     assert store.sources["/bucket/key"].bytes_read == 0
 
 
-def test_query_and_conditions_go_to_the_store_as_they_are(app: flask.Flask, store: FakeStore) -> None:
+def test_query_and_conditions_are_forwarded_unchanged(app: flask.Flask, store: FakeStore) -> None:
     ask(app, f"{KEY}?acl&versionId=%2f&byte_order=big", headers={"If-Match": '"40-fake"', "If-Range": '"a"'})
     assert store.requests[-1].target == "/bucket/key?acl&versionId=%2f&byte_order=big"
     assert store.requests[-1].headers["if-match"] == '"40-fake"'
@@ -86,13 +86,13 @@ def test_query_and_conditions_go_to_the_store_as_they_are(app: flask.Flask, stor
 
 
 @pytest.mark.parametrize("query", ["x=\xe9", "x=%zz"])
-def test_a_query_that_cannot_be_sent_is_the_callers_fault(app: flask.Flask, store: FakeStore, query: str) -> None:
+def test_a_malformed_query_is_the_callers_error(app: flask.Flask, store: FakeStore, query: str) -> None:
     response = ask(app, f"{KEY}?{query}")
     assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
     assert not store.requests
 
 
-def test_a_reply_that_the_server_does_not_take_is_let_go(app: Application, store: FakeStore) -> None:
+def test_a_reply_that_the_server_refuses_is_closed(app: Application, store: FakeStore) -> None:
     store.sources["/bucket/key"].data = bytes(3 * BLOCK_BYTES)
 
     def refuse(*_: object) -> None:
@@ -104,7 +104,7 @@ def test_a_reply_that_the_server_does_not_take_is_let_go(app: Application, store
     assert store.sources["/bucket/key"].open_streams == 0
 
 
-def test_a_copy_that_is_still_good_is_not_sent_again(app: flask.Flask) -> None:
+def test_a_current_copy_is_not_sent_again(app: flask.Flask) -> None:
     response = ask(app, KEY, headers={"If-None-Match": '"40-fake"'})
     assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", '"40-fake"')
 
@@ -114,14 +114,14 @@ def test_a_missing_object_is_the_stores_error(app: flask.Flask) -> None:
     assert (response.status_code, read_error(response)["Code"]) == (404, "NoSuchKey")
 
 
-def test_an_object_of_many_blocks_comes_whole(app: flask.Flask, store: FakeStore) -> None:
+def test_an_object_of_many_blocks_is_complete(app: flask.Flask, store: FakeStore) -> None:
     data = np.random.default_rng(7).bytes(3 * BLOCK_BYTES + 5)
     store.sources["/bucket/large"] = FakeSource(data, read_bytes=100_003)
     assert ask(app, "/obj/bucket/large").data == data
 
 
-def test_an_object_that_breaks_off_does_not_look_whole(app: flask.Flask, store: FakeStore) -> None:
-    """The status is sent before the fault is known: the connection must break, so that the length does not fit."""
+def test_a_truncated_object_does_not_look_complete(app: flask.Flask, store: FakeStore) -> None:
+    """The status is sent before the error occurs. Therefore the connection is closed before the announced length."""
 
     class Broken(FakeSource):
         def _open(self, byte_range: object) -> FakeStream:

@@ -1,6 +1,6 @@
-"""What of a caller's request goes on to the store, on every door that takes signatures: what one covers, if it is one.
+"""The headers and queries that are forwarded to the store, by every door that accepts signatures.
 
-Also what never does, whoever signed for it, and what of another cloud's links is known.
+Headers that a valid signature covers are forwarded; some are never forwarded; links of other clouds are recognised.
 """
 
 import base64
@@ -31,7 +31,7 @@ QUERY = {
 }
 CUSTOM = {"X-Goog-Custom": "1"}
 
-# What a store could believe, or what is of the connection: each of another kind, or of another gateway.
+# Headers that a store could trust, or that belong to the connection, from different gateways.
 NEVER = {
     "Forwarded": "for=10.1.2.3",
     "X-Forwarded-For": "10.1.2.3",
@@ -87,24 +87,24 @@ NEVER = {
 
 
 def presigned(prefix: str = "X-Amz-", /, **parts: str | None) -> str:
-    """A signed query; parts that are None are left out."""
+    """A signed query, without the parts that are None."""
     given = {**QUERY, **parts}
     return "&".join(f"{prefix}{name}={quote(value, safe='')}" for name, value in given.items() if value is not None)
 
 
 def sent_to(app: flask.Flask, store: FakeStore, target: str, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers that the store is sent."""
+    """The headers of the request that the store receives."""
     response = ask(app, target, headers=headers)
     assert response.status_code == 200, response.data
     return store.requests[-1].headers
 
 
-# What is signed
+# Signed headers
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("algorithm", [V4, "AWS4-ECDSA-P256-SHA256", "GOOG4-RSA-SHA256"])
-def test_what_a_signature_covers_goes_on(app: flask.Flask, store: FakeStore, door: str, algorithm: str) -> None:
+def test_signed_headers_are_forwarded(app: flask.Flask, store: FakeStore, door: str, algorithm: str) -> None:
     header = {"Authorization": AUTHORIZATION.format(algorithm, "host;user-agent;x-goog-custom"), "User-Agent": "a  b"}
     sent = sent_to(app, store, door, {**CUSTOM, **header})
     assert (sent["x-goog-custom"], sent["user-agent"]) == ("1", "a  b")
@@ -123,7 +123,9 @@ def test_what_a_signature_covers_goes_on(app: flask.Flask, store: FakeStore, doo
         "AWSAccessKeyId=A&Expires=1&Signature=s&X-Amz-SignedHeaders=x-goog-custom",
     ],
 )
-def test_a_query_that_is_no_signature_covers_nothing(app: flask.Flask, store: FakeStore, door: str, query: str) -> None:
+def test_a_query_without_a_valid_signature_covers_no_header(
+    app: flask.Flask, store: FakeStore, door: str, query: str
+) -> None:
     assert "x-goog-custom" not in sent_to(app, store, f"{door}?{query}", CUSTOM)
 
 
@@ -145,7 +147,7 @@ def test_a_query_that_is_no_signature_covers_nothing(app: flask.Flask, store: Fa
         "Bearer SignedHeaders=x-goog-custom",
     ],
 )
-def test_a_header_that_is_no_signature_covers_nothing(
+def test_a_header_without_a_valid_signature_covers_no_header(
     app: flask.Flask, store: FakeStore, door: str, authorization: str
 ) -> None:
     sent = sent_to(app, store, door, {**CUSTOM, "Authorization": authorization, "User-Agent": "a", "Cookie": "b"})
@@ -175,10 +177,10 @@ def test_a_header_that_is_no_signature_covers_nothing(
         ("sig=a&sv=1&sv=2", {}),
     ],
 )  # fmt: skip
-def test_what_is_signed_twice_is_refused(
+def test_a_request_with_two_signatures_is_refused(
     app: flask.Flask, store: FakeStore, door: str, query: str, headers: dict[str, str]
 ) -> None:
-    """This service and the store could each go by another one."""
+    """This service and the store could each use another one."""
     response = ask(app, f"{door}?{query}", headers=headers)
     assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
     assert store.requests == []
@@ -189,10 +191,10 @@ def test_what_is_signed_twice_is_refused(
     "authorization",
     [AUTHORIZATION.format(V4, "host;range;x-amz-date;x-goog-custom"), "AWS A:s", "Bearer for-a-gateway"],
 )
-def test_a_signature_beside_a_links_is_for_what_stands_before_the_service(
+def test_a_header_signature_with_a_presigned_link_is_not_forwarded(
     app: flask.Flask, store: FakeStore, door: str, authorization: str
 ) -> None:
-    """As at a Function URL with AWS_IAM. S3 takes one signature, and no ``x-amz-`` header that it does not cover."""
+    """A Function URL with AWS_IAM has one. S3 accepts one signature, which must cover every ``x-amz-`` header."""
     headers = {**CUSTOM, "Authorization": authorization, "x-amz-date": "1", "x-amz-meta-a": "2", "Range": "bytes=0-3"}
     response = ask(app, f"{door}?{presigned(SignedHeaders='host')}", headers=headers)
     assert response.status_code in (200, 206)
@@ -209,7 +211,7 @@ def test_a_signature_beside_a_links_is_for_what_stands_before_the_service(
 LINK_V2 = "AWSAccessKeyId=AKIDEXAMPLE&Expires=1&Signature=c2ln"
 
 
-# What SDKs sign of a GetObject or HeadObject, each by its own habit.
+# The headers that SDKs sign for GetObject and HeadObject.
 SIGNED_BY_SDKS = {
     "boto3": "amz-sdk-invocation-id;amz-sdk-request;range;x-amz-content-sha256;x-amz-date;x-amz-security-token",
     "aws-cli": "x-amz-checksum-mode;x-amz-content-sha256;x-amz-date;x-amz-request-payer",
@@ -230,7 +232,9 @@ SIGNED_BY_SDKS = {
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("names", SIGNED_BY_SDKS.values(), ids=SIGNED_BY_SDKS)
-def test_what_sdks_sign_goes_on_as_it_is(app: flask.Flask, store: FakeStore, door: str, names: str) -> None:
+def test_headers_that_sdks_sign_are_forwarded_unchanged(
+    app: flask.Flask, store: FakeStore, door: str, names: str
+) -> None:
     said = {"content-length": "0", "range": "bytes=0-3", "if-match": '"40-fake"'}
     headers = {name: said.get(name, "Mixed value") for name in names.split(";")}
     signed = {**headers, "Authorization": AUTHORIZATION.format(V4, f"host;{names}")}
@@ -242,7 +246,7 @@ def test_what_sdks_sign_goes_on_as_it_is(app: flask.Flask, store: FakeStore, doo
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("authorization", [AUTHORIZATION.format(V4, "host;x-amz-date"), "AWS A:s", "Bearer a"])
-def test_beside_a_link_of_any_kind_neither_authorization_nor_a_token_goes_on(
+def test_with_a_link_neither_authorization_nor_a_token_is_forwarded(
     app: flask.Flask, store: FakeStore, door: str, authorization: str
 ) -> None:
     for link in (LINK_V2, *LINKS):
@@ -257,20 +261,18 @@ def test_beside_a_link_of_any_kind_neither_authorization_nor_a_token_goes_on(
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_query_that_names_a_signature_and_has_none_leaves_authorization(
-    app: flask.Flask, store: FakeStore, door: str
-) -> None:
+def test_a_query_with_an_empty_signature_keeps_authorization(app: flask.Flask, store: FakeStore, door: str) -> None:
     for query in ("Expires=1", "AWSAccessKeyId=A", "Signature=s", "sv=2024-11-04", "sig="):
         assert sent_to(app, store, f"{door}?{query}", {"Authorization": "AWS A:s"})["authorization"] == "AWS A:s"
 
 
-# What never goes on
+# Headers that are never forwarded
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", NEVER)
-def test_some_headers_go_on_for_nobody(app: flask.Flask, store: FakeStore, door: str, name: str) -> None:
-    """Whoever claims or signs for them; a signature that covers one could not be verified without it."""
+def test_some_headers_are_never_forwarded(app: flask.Flask, store: FakeStore, door: str, name: str) -> None:
+    """Not even if they are signed. A signature that covers one is refused, since the store could not verify it."""
     headers = {name: NEVER[name]}
     covered = f"host;{name.lower()}"
     for query in ("", "?X-Amz-SignedHeaders=" + quote(covered)):
@@ -288,7 +290,7 @@ def test_some_headers_go_on_for_nobody(app: flask.Flask, store: FakeStore, door:
 
 
 @pytest.mark.parametrize("link", [presigned(SignedHeaders="host;x-real-ip"), "X-Amz-SignedHeaders=x-real-ip"])
-def test_the_links_of_events_are_no_better(app: flask.Flask, store: FakeStore, link: str) -> None:
+def test_links_in_events_follow_the_same_rules(app: flask.Flask, store: FakeStore, link: str) -> None:
     event = make_event(f"{STORE}/bucket/key?{link}", headers={"X-Real-IP": ["10.1.2.3"], "Cookie": ["a"]})
     response = post(app, "/sum/float32", event)
     assert response.status_code == (400 if "Signature=" in link else 200)
@@ -296,8 +298,8 @@ def test_the_links_of_events_are_no_better(app: flask.Flask, store: FakeStore, l
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_connection_nominates_stays_here(app: flask.Flask, store: FakeStore, door: str) -> None:
-    """RFC 9110, section 7.6.1: it is of this connection, whatever it is called."""
+def test_headers_that_connection_nominates_are_not_forwarded(app: flask.Flask, store: FakeStore, door: str) -> None:
+    """RFC 9110, section 7.6.1: they belong to this connection."""
     headers = {"Connection": "close, X-Amz-Date , x-amz-meta-a,If-Match, Range", "x-amz-date": "1", "X-Amz-Meta-A": "2"}
     more = {"x-amz-meta-b": "3", "If-Match": '"none"', "Range": "bytes=0-3"}
     response = ask(app, door, headers={**headers, **more})
@@ -309,7 +311,9 @@ def test_what_connection_nominates_stays_here(app: flask.Flask, store: FakeStore
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_what_the_stores_connection_nominates_stays_there(app: flask.Flask, store: FakeStore, method: str) -> None:
+def test_headers_that_the_stores_connection_nominates_are_not_forwarded(
+    app: flask.Flask, store: FakeStore, method: str
+) -> None:
     store.sources["/bucket/key"].headers = {
         "connection": "keep-alive, X-Hop,content-length", "x-hop": "1", "x-amz-meta-a": "2", "keep-alive": "timeout=5",
         "content-length": "40", "proxy-authenticate": "Basic", "upgrade": "h2c",
@@ -320,7 +324,7 @@ def test_what_the_stores_connection_nominates_stays_there(app: flask.Flask, stor
     assert (response.headers["x-amz-meta-a"], response.headers["Content-Length"]) == ("2", "40")
 
 
-# Other clouds' links
+# Links of other clouds
 
 GOOGLE_V2 = "GoogleAccessId=reader%40project.iam.example&Expires=1&Signature=c2ln"
 CLOUDFRONT = "Expires=1&Policy=eyJ_&Signature=c2ln&Key-Pair-Id=K2JCJMDEHXQW5F&Hash-Algorithm=SHA256"
@@ -333,7 +337,7 @@ LINKS = (presigned("X-Goog-", SignedHeaders="host") + "&X-Goog-Date=1&X-Goog-Exp
 
 
 @pytest.mark.parametrize("query", LINKS)
-def test_links_of_other_clouds_pass_as_they_are(app: flask.Flask, store: FakeStore, query: str) -> None:
+def test_links_of_other_clouds_are_forwarded_unchanged(app: flask.Flask, store: FakeStore, query: str) -> None:
     response = ask(app, f"{SUM}?shape=2,5&{query}&axis=0")
     assert response.data == NUMBERS.reshape(2, 5).sum(axis=0).tobytes()
     assert store.requests[-1].target == f"/bucket/key?{query}"
@@ -344,7 +348,9 @@ def test_links_of_other_clouds_pass_as_they_are(app: flask.Flask, store: FakeSto
 
 @pytest.mark.parametrize("query", LINKS)
 @pytest.mark.parametrize("slip", ["axes=0", "Axis=0", "missing_vaule=1", "sharpe=2", "Shape=2", "sigma=1", "policy=1"])
-def test_a_slip_beside_them_is_still_refused(app: flask.Flask, store: FakeStore, query: str, slip: str) -> None:
+def test_a_misspelt_parameter_in_such_a_link_is_refused(
+    app: flask.Flask, store: FakeStore, query: str, slip: str
+) -> None:
     response = ask(app, f"{SUM}?{query}&{slip}")
     assert (response.status_code, read_error(response)["Code"]) == (400, "InvalidArgument")
     assert repr(slip.partition("=")[0]) in read_error(response)["Message"]
@@ -352,8 +358,8 @@ def test_a_slip_beside_them_is_still_refused(app: flask.Flask, store: FakeStore,
 
 
 @pytest.mark.parametrize("query", ["versionid=1", "snapshot=1"])
-def test_a_version_of_azures_is_one_beside_its_signature_only(app: flask.Flask, query: str) -> None:
-    """Else a slip of ``versionId`` would be of another version, in silence."""
+def test_azures_version_names_are_known_only_with_azures_signature(app: flask.Flask, query: str) -> None:
+    """Otherwise a misspelt ``versionId`` would silently select another version."""
     assert ask(app, f"{SUM}?{query}").status_code == 400
 
 
@@ -367,7 +373,7 @@ def test_a_name_that_could_be_a_secret_is_not_shown(app: flask.Flask) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["canary", "canary-of-a-secret", "gzip canary"])
-def test_an_encoding_that_nobody_registered_is_not_shown(app: flask.Flask, store: FakeStore, encoding: str) -> None:
+def test_an_unregistered_encoding_is_not_shown(app: flask.Flask, store: FakeStore, encoding: str) -> None:
     store.sources["/bucket/key"].headers = {"content-encoding": encoding}
     response = ask(app, SUM)
     assert (response.status_code, read_error(response)["Code"]) == (400, "UnsupportedContentEncoding")

@@ -1,4 +1,4 @@
-"""The object-lambda webhook, in process: what a store may post, what is fetched for it, what comes back."""
+"""The object-lambda webhook, in process: the events of stores, the requests to them, and the replies."""
 
 import contextlib
 import io
@@ -49,29 +49,29 @@ ALL = NUMBERS.sum(dtype="<f4").tobytes()
 
 
 def check_result(response: TestResponse, data: bytes = ALL, status: int = 200) -> None:
-    """It is that result, addressed and dressed."""
+    """Pass if the reply has this result, and the headers that MinIO needs."""
     assert (response.status_code, response.data) == (status, data)
     check_addressed(response)
 
 
 def check_refused(response: TestResponse, status: int, code: str, part: str = "") -> None:
-    """It is that error, addressed, and its message says what it is about."""
-    told = read_failure(response)
-    assert told[:2] == (status, code)
-    assert part in told[2]
+    """Pass if the reply is this error, with the headers that MinIO needs, and its message has ``part``."""
+    failure = read_failure(response)
+    assert failure[:2] == (status, code)
+    assert part in failure[2]
     check_addressed(response)
 
 
-# What a store may post
+# Events
 
 
 def upper(members: Any) -> Any:
-    """The same, its members in capitals, as deep as they go."""
+    """The same event with all names in capitals, at every level."""
     return {name.upper(): upper(value) for name, value in members.items()} if isinstance(members, dict) else members
 
 
 def with_more(event: dict[str, Any]) -> dict[str, Any]:
-    """The same, with members that nobody has heard of."""
+    """The same event with unknown members."""
     more = {"x": [1, {"y": None}], "configuration": {"accessPointArn": "arn:aws:s3-object-lambda:x", "payload": ""}}
     return {**event, "userRequest": {**event["userRequest"], "future": {"headers": 1}}, **more}
 
@@ -90,17 +90,17 @@ EVENTS: Mapping[str, Any] = {
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
 @pytest.mark.parametrize("path", [SUM, f"{SUM}/", "/sum/float32%3Bbyte_order%3Dlittle"])
-def test_an_event_is_read_whoever_wrote_it(app: flask.Flask, event: Any, path: str) -> None:
+def test_events_of_all_stores_are_parsed(app: flask.Flask, event: Any, path: str) -> None:
     check_result(post(app, path, event), NUMBERS[:2].sum(dtype="<f4").tobytes())
 
 
-def test_an_event_may_tell_of_no_headers(app: flask.Flask) -> None:
+def test_an_event_can_lack_headers(app: flask.Flask) -> None:
     event = make_event()
     del event["userRequest"]["headers"]
     check_result(post(app, SUM, event))
 
 
-def test_a_key_can_hold_a_question_mark_where_the_url_was_decoded(app: flask.Flask, store: FakeStore) -> None:
+def test_a_key_in_a_decoded_url_can_have_a_question_mark(app: flask.Flask, store: FakeStore) -> None:
     store.sources["/bucket/a%3Faxis%3D0"] = store.sources["/bucket/key"]
     link = f"{STORE}/bucket/a%3Faxis%3D0?{LINK_QUERY}"
     check_result(post(app, SUM, make_event(link, "/bucket/a?axis=0")))
@@ -141,7 +141,7 @@ WHERE: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("path", "event"), WHERE.values(), ids=WHERE)
-def test_the_reduction_is_named_in_any_of_the_places(app: flask.Flask, path: str, event: Any) -> None:
+def test_the_reduction_can_be_named_in_several_places(app: flask.Flask, path: str, event: Any) -> None:
     check_result(post(app, path, event), NUMBERS.reshape(2, 5).max(axis=1).tobytes())
 
 
@@ -166,7 +166,9 @@ CONFLICTS: Mapping[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize(("path", "event", "name"), CONFLICTS.values(), ids=CONFLICTS)
-def test_places_that_disagree_are_refused_by_name(app: flask.Flask, path: str, event: Any, name: str) -> None:
+def test_contradicting_places_are_an_error_that_names_the_parameter(
+    app: flask.Flask, path: str, event: Any, name: str
+) -> None:
     check_refused(post(app, path, event), 400, "InvalidArgument", f"{name}: ")
 
 
@@ -179,7 +181,7 @@ def test_arrays_give_numpys_bytes(case: ArrayCase) -> None:
     check_data(case.spec, case.array, response.data, has_nan_for_nothing=True)
 
 
-# Who may call
+# Tokens
 
 
 GOOD = ("the-old-one", "Key the-new-one")
@@ -187,7 +189,7 @@ TOKENS = ",".join(GOOD)
 
 
 @pytest.mark.parametrize("authorization", ["Bearer the-old-one", "the-old-one", "Key the-new-one"])
-def test_either_token_will_do_as_it_is_sent(make_app: Callable[..., flask.Flask], authorization: str) -> None:
+def test_either_token_is_accepted(make_app: Callable[..., flask.Flask], authorization: str) -> None:
     check_result(post(make_app(webhook_tokens=TOKENS), SUM, make_event(), {"Authorization": authorization}))
 
 
@@ -205,17 +207,17 @@ def test_either_token_will_do_as_it_is_sent(make_app: Callable[..., flask.Flask]
         ("zażółć".encode().decode("latin-1"), 403, "InvalidWebhookToken"),
     ],
 )
-def test_of_a_strangers_call_the_body_is_not_read(
+def test_without_a_valid_token_the_body_is_not_read(
     make_app: Callable[..., flask.Flask], store: FakeStore, authorization: str, status: int, code: str
 ) -> None:
-    """So nothing can be echoed; and what else is wrong with it is not a stranger's to know."""
+    """Then no route is repeated, and other faults of the request are not revealed."""
     app = make_app(webhook_tokens=TOKENS)
     headers = {"Authorization": authorization} if authorization else {}
     stream = io.BytesIO(json.dumps(make_event()).encode())
     refused = ask(app, SUM, "POST", headers, **{"wsgi.input": stream, "CONTENT_LENGTH": str(10**9)})
-    told = read_failure(refused)
-    assert told[:2] == (status, code)
-    assert told[2].startswith("Authorization: ")
+    failure = read_failure(refused)
+    assert failure[:2] == (status, code)
+    assert failure[2].startswith("Authorization: ")
     # RFC 9110, section 15.5.2: a 401 says what is missing.
     assert refused.headers.get("WWW-Authenticate") == ("Bearer" if status == 401 else None)
     check_forwarded(refused)
@@ -226,7 +228,7 @@ def test_of_a_strangers_call_the_body_is_not_read(
 
 @pytest.mark.parametrize("path", [SUM, "/sum/float31", "/median/float32"])
 def test_an_event_is_parsed_once(app: flask.Flask, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    """An error echoes what was read before."""
+    """An error repeats the route and the token that were parsed before."""
     parsed: list[object] = []
 
     def count(*given: Any) -> Any:
@@ -239,13 +241,13 @@ def test_an_event_is_parsed_once(app: flask.Flask, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_authorization_of_any_characters_is_compared() -> None:
-    """A function is handed it as a text, which can hold half of a surrogate pair."""
+    """In a function's event it is a string, which can have an unpaired surrogate."""
     for authorization in ("\ud800", "Bearer \U0001f600", "\u202e", "\x00"):
         with pytest.raises(WrongToken):
             webhook.ensure_caller(authorization, GOOD)
 
 
-# What goes to the store
+# Requests to the store
 
 
 CUSTOMERS_KEY = {
@@ -255,8 +257,8 @@ CUSTOMERS_KEY = {
 }
 
 
-def test_the_link_is_sent_verbatim_and_of_the_client_only_its_key(app: flask.Flask, store: FakeStore) -> None:
-    """The client's signature is for another request, and a second one beside the link's makes S3 refuse both."""
+def test_the_link_is_sent_verbatim_with_the_clients_encryption_key_only(app: flask.Flask, store: FakeStore) -> None:
+    """The client's signature is for another request, and S3 refuses a request with two signatures."""
     store.sources["/bucket/a%2Bb%20%c3%a9"] = store.sources["/bucket/key"]
     target = f"/bucket/a%2Bb%20%c3%a9?{LINK_QUERY}"
     headers = {
@@ -279,7 +281,7 @@ def test_the_link_is_sent_verbatim_and_of_the_client_only_its_key(app: flask.Fla
     }
 
 
-def test_what_the_link_covers_goes_along(app: flask.Flask, store: FakeStore) -> None:
+def test_headers_that_the_link_covers_are_forwarded(app: flask.Flask, store: FakeStore) -> None:
     link = f"{STORE}/bucket/key?{LINK_QUERY.replace('SignedHeaders=host', 'SignedHeaders=host%3Bx-goog-custom')}"
     check_result(post(app, SUM, make_event(link, headers={"X-Goog-Custom": ["1"], "X-Other": ["2"]})))
     assert store.requests[-1].headers["x-goog-custom"] == "1"
@@ -305,10 +307,10 @@ def test_an_allowed_origin_need_not_be_the_proxys_store(make_app: Callable[..., 
         ("", "partNumber=2", "partNumber"),
     ],
 )
-def test_a_link_to_other_bytes_than_were_asked_for_is_refused(
+def test_a_link_to_other_bytes_than_requested_is_refused(
     app: flask.Flask, store: FakeStore, query: str, link_query: str, name: str
 ) -> None:
-    """MinIO drops the client's ``versionId``: the link would be to the latest version."""
+    """MinIO drops the client's ``versionId``, so that the link is to the latest version."""
     event = make_event(f"{STORE}/bucket/key?{link_query}&{LINK_QUERY}", asking(query))
     check_refused(post(app, SUM, event), 501, "NotImplemented", name)
     assert store.requests == []
@@ -320,7 +322,7 @@ def test_a_link_to_the_same_part_is_followed(app: flask.Flask, store: FakeStore)
     assert store.requests[-1].names_part
 
 
-def test_what_s3_knows_in_a_query_is_no_slip_and_what_nobody_knows_is(app: flask.Flask) -> None:
+def test_names_of_s3_in_the_query_are_accepted_and_unknown_ones_refused(app: flask.Flask) -> None:
     known = "response-content-disposition=attachment%3B%20filename%3D%22a%26b%3D1%22&X-Amz-Date=20261123T060000Z&x-id="
     check_result(post(app, SUM, make_event(url=asking(known))))
     check_refused(post(app, SUM, make_event(url=asking("axes=0"))), 400, "InvalidArgument", "'axes'")
@@ -341,7 +343,7 @@ def test_what_s3_knows_in_a_query_is_no_slip_and_what_nobody_knows_is(app: flask
         ("bytes=0-", slice(None)),
     ],
 )
-def test_a_range_selects_what_is_reduced(app: flask.Flask, header: str, chosen: slice) -> None:
+def test_a_range_selects_the_bytes_to_reduce(app: flask.Flask, header: str, chosen: slice) -> None:
     response = post(app, SUM, make_event(headers={"Range": [header]}))
     check_result(response, NUMBERS[chosen].sum(dtype="<f4").tobytes())
     assert "Content-Range" not in response.headers
@@ -358,14 +360,14 @@ def test_a_range_selects_what_is_reduced(app: flask.Flask, header: str, chosen: 
         (["bytes=40-"], 416, "InvalidRange"),
     ],
 )
-def test_a_range_that_cannot_be_is_refused(app: flask.Flask, value: list[str], status: int, code: str) -> None:
+def test_an_invalid_range_is_refused(app: flask.Flask, value: list[str], status: int, code: str) -> None:
     response = post(app, SUM, make_event(headers={"Range": value}))
     check_refused(response, status, code, "ange")
     if status == 416:
         assert response.headers[f"{FORWARD}Content-Range"] == "bytes */40"
 
 
-def test_conditions_are_on_the_results_etag(app: flask.Flask, store: FakeStore) -> None:
+def test_conditions_apply_to_the_results_etag(app: flask.Flask, store: FakeStore) -> None:
     etag = post(app, SUM, make_event()).headers["ETag"]
     assert '"40-fake"' not in etag
     check_result(post(app, SUM, make_event(headers={"If-Match": [etag]})))
@@ -377,17 +379,17 @@ def test_conditions_are_on_the_results_etag(app: flask.Flask, store: FakeStore) 
     assert store.requests[-1].headers["if-none-match"] == '"40-fake"'
 
 
-def test_a_range_of_a_named_result_is_of_the_result(app: flask.Flask) -> None:
+def test_a_range_with_the_results_etag_selects_bytes_of_the_result(app: flask.Flask) -> None:
     etag = post(app, SUM, make_event()).headers["ETag"]
     response = post(app, SUM, make_event(headers={"If-Match": [etag], "Range": ["bytes=1-2"]}))
     check_result(response, ALL[1:3], status=206)
     assert response.headers[f"{FORWARD}Content-Range"] == "bytes 1-2/4"
 
 
-# What comes back
+# Replies
 
 
-def test_a_result_is_dressed_for_the_client_twice(app: flask.Flask) -> None:
+def test_a_result_has_its_headers_plain_and_prefixed(app: flask.Flask) -> None:
     response = post(app, SUM, make_event())
     expected = {
         "Content-Type": "application/octet-stream",
@@ -420,9 +422,15 @@ def test_a_result_is_dressed_for_the_client_twice(app: flask.Flask) -> None:
         (SUM, make_event(f"{STORE}/bucket/odd?{LINK_QUERY}"), 400, "IncompleteElement", "7 bytes"),
         ("/max/float32", make_event(f"{STORE}/bucket/empty?{LINK_QUERY}"), 400, "NothingToReduce", "max"),
         (SUM, make_event(headers={"If-Range": ['"x"']}), 400, "InvalidArgument", "If-Range"),
-        (SUM, make_event(headers={"a\u0142": ["1"]}), 400, "InvalidArgument", "headers.'a\\u0142': is not the name"),
-        (SUM, make_event(headers={"x-amz-\u212aey": ["1"]}), 400, "InvalidArgument", "is not the name of a header"),
-        (SUM, make_event(headers={"": ["1"]}), 400, "InvalidArgument", "headers.'': is not the name of a header"),
+        (
+            SUM,
+            make_event(headers={"a\u0142": ["1"]}),
+            400,
+            "InvalidArgument",
+            "headers.'a\\u0142': is not a valid header name",
+        ),
+        (SUM, make_event(headers={"x-amz-\u212aey": ["1"]}), 400, "InvalidArgument", "is not a valid header name"),
+        (SUM, make_event(headers={"": ["1"]}), 400, "InvalidArgument", "headers.'': is not a valid header name"),
         (SUM, make_event(headers={"A": ["x\r\ny"]}), 400, "InvalidArgument", "userRequest.headers.A: "),
         (SUM, make_event(headers={"A": [1]}), 400, "InvalidArgument", "userRequest.headers.A: "),
         (SUM, make_event(headers={"A": ["1"], "a": ["2"]}), 400, "InvalidArgument", "userRequest.headers.a: "),
@@ -439,17 +447,17 @@ def test_a_result_is_dressed_for_the_client_twice(app: flask.Flask) -> None:
             "InvalidArgument",
             "nested deeper",
         ),
-        (SUM, make_event() | payload('{"dtype": "\\ud800"}'), 400, "InvalidArgument", "payload.dtype: has half of a"),
+        (SUM, make_event() | payload('{"dtype": "\\ud800"}'), 400, "InvalidArgument", "payload.dtype: has an unpaired"),
         (SUM, make_event() | payload("\u3000sum/float32"), 400, "InvalidArgument", "reducer"),
     ],
 )
-def test_each_fault_is_named_and_addressed(
+def test_each_error_names_the_fault_and_repeats_route_and_token(
     app: flask.Flask, path: str, event: Any, status: int, code: str, part: str
 ) -> None:
     check_refused(post(app, path, event), status, code, part)
 
 
-def test_a_mistake_of_ours_is_one_answer_too(
+def test_an_unexpected_exception_gets_one_reply(
     app: flask.Flask, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
@@ -466,21 +474,21 @@ def test_a_mistake_of_ours_is_one_answer_too(
     assert LINK_QUERY not in line
 
 
-# The same server plays both parts
+# The webhook and the direct proxy in one server
 
 
 @pytest.mark.parametrize("path", ["/", "/sum", SUM, f"{SUM};axis=0"])
-def test_a_store_that_tries_the_endpoint_is_answered(
+def test_a_store_that_checks_the_endpoint_gets_200(
     make_app: Callable[..., flask.Flask], store: FakeStore, path: str
 ) -> None:
-    """MinIO's HEAD on the first use of a target, with its token or without."""
+    """MinIO sends a HEAD when a target is first used, with its token or without."""
     for headers in ({}, {"Authorization": "Bearer the-old-one"}):
         response = ask(make_app(webhook_tokens=TOKENS), path, "HEAD", {"User-Agent": "Go-http-client/1.1", **headers})
         assert (response.status_code, response.data) == (200, b"")
     assert store.requests == []
 
 
-def test_the_same_paths_are_the_direct_proxys(app: flask.Flask) -> None:
+def test_the_same_paths_with_an_object_belong_to_the_direct_proxy(app: flask.Flask) -> None:
     assert ask(app, f"{SUM}/bucket/key").data == ALL
     head = ask(app, f"{SUM}/bucket/key", "HEAD")
     assert (head.status_code, head.headers["Content-Length"]) == (200, "4")
@@ -491,25 +499,25 @@ def test_the_same_paths_are_the_direct_proxys(app: flask.Flask) -> None:
     assert ask(app, SUM, "HEAD", {"x-amz-date": "20261123T060000Z"}).status_code == 400
 
 
-# Bad input
+# Invalid events
 
 
 def without(member: str, name: str | None = None) -> dict[str, Any]:
-    """An event that lacks a member, or a member of one."""
+    """An event without a member, or without a member of a member."""
     event = make_event()
     del (event[member] if name else event)[name or member]
     return event
 
 
 def with_(member: str, name: str, value: Any) -> dict[str, Any]:
-    """An event with something else in a member of one."""
+    """An event with another value in a member of a member."""
     event = make_event()
     event[member][name] = value
     return event
 
 
 def nested(levels: int) -> Any:
-    """Lists in lists."""
+    """Nested lists."""
     return [nested(levels - 1)] if levels else []
 
 
@@ -530,7 +538,7 @@ NO_EVENTS: Mapping[str, tuple[Any, str]] = {
     "deep, and well": (make_event() | {"more": nested(32)}, "body: is nested deeper"),
     "many lists": (b'{"a": [%s[]]}' % (b"[]," * 20_000), "body: has more than 16384 elements"),
     "many of them": (b"[" * 100_000, "body: has more than 16384 elements"),
-    "many digits": (b'{"a": ' + b"1" * 5000 + b"}", "body: has a number with too many digits"),
+    "many digits": (b'{"a": ' + b"1" * 5000 + b"}", "body: has an integer with too many digits"),
     "not a number": (b'{"a": NaN}', "body: is not JSON"),
     "twice": (b'{"a": 1, "a": 2}', "a: is given twice"),
     "twice, within": (b'{"a": [{"b": 1, "b": 2}]}', "a[0].b: is given twice"),
@@ -539,14 +547,14 @@ NO_EVENTS: Mapping[str, tuple[Any, str]] = {
     "empty": ({}, "getObjectContext: is required"),
     "no context": (
         without("getObjectContext"),
-        "getObjectContext: is required in a store's event; JSON requests are",
+        "getObjectContext: is required in a store's event; send requests",
     ),
     "a context of text": (make_event() | {"getObjectContext": "x"}, "getObjectContext.inputS3Url: is required"),
     "no route": (without("getObjectContext", "outputRoute"), "getObjectContext.outputRoute: is required"),
     "no token": (without("getObjectContext", "outputToken"), "getObjectContext.outputToken: is required"),
     "a route of numbers": (
         with_("getObjectContext", "outputRoute", 7),
-        "getObjectContext.outputRoute: should be a text",
+        "getObjectContext.outputRoute: should be a string",
     ),
     "an empty route": (make_event(route=""), "getObjectContext.outputRoute: should be 1 to 4096"),
     "a newline in the route": (
@@ -556,23 +564,31 @@ NO_EVENTS: Mapping[str, tuple[Any, str]] = {
     "a newline after the route": (make_event(route=f"{ROUTE}\n"), "getObjectContext.outputRoute: should be 1 to 4096"),
     "a newline in the token": (make_event(token="a\nb"), "getObjectContext.outputToken: should be 1 to 4096"),
     "a token outside ASCII": (make_event(token="\u0142"), "getObjectContext.outputToken: should be 1 to 4096"),
-    "half a character as token": (make_event(token="\ud800"), "getObjectContext.outputToken: has half of a surrogate"),
-    "half a character in a name": (make_event() | {"userIdentity": {"\udfff": 1}}, "userIdentity: has half of a"),
-    "half a character in a list": (
+    "an unpaired surrogate in the token": (
+        make_event(token="\ud800"),
+        "getObjectContext.outputToken: has an unpaired surrogate",
+    ),
+    "an unpaired surrogate in a name": (
+        make_event() | {"userIdentity": {"\udfff": 1}},
+        "userIdentity: has an unpaired",
+    ),
+    "an unpaired surrogate in a list": (
         make_event(headers={"X": ["a", "\ud800"]}),
-        "userRequest.headers.X[1]: has half of a surrogate pair",
+        "userRequest.headers.X[1]: has an unpaired surrogate, which UTF-8 cannot encode",
     ),
     "a token of 5,000 characters": (make_event(token="t" * 5000), "getObjectContext.outputToken: should be 1 to 4096"),
 }
 
 
 @pytest.mark.parametrize(("event", "part"), NO_EVENTS.values(), ids=NO_EVENTS)
-def test_what_is_no_event_is_told_so(app: flask.Flask, store: FakeStore, event: Any, part: str) -> None:
-    """Nothing can be echoed where nothing fit to be echoed came."""
+def test_an_invalid_event_is_an_error_that_names_the_member(
+    app: flask.Flask, store: FakeStore, event: Any, part: str
+) -> None:
+    """Without a valid route and token, the reply repeats neither."""
     response = post(app, SUM, event)
-    told = read_failure(response)
-    assert told[:2] == (400, "InvalidArgument")
-    assert part in told[2]
+    failure = read_failure(response)
+    assert failure[:2] == (400, "InvalidArgument")
+    assert part in failure[2]
     check_forwarded(response)
     assert {"x-amz-request-route", "x-amz-request-token"}.isdisjoint(response.headers.keys())
     assert store.requests == []
@@ -583,7 +599,7 @@ NO_REQUESTS: Mapping[str, tuple[Any, str]] = {
     "a link of none": (with_("getObjectContext", "inputS3Url", None), "getObjectContext.inputS3Url: is required"),
     "a link of numbers": (
         with_("getObjectContext", "inputS3Url", [1]),
-        "getObjectContext.inputS3Url: should be a text",
+        "getObjectContext.inputS3Url: should be a string",
     ),
     "no request": (without("userRequest"), "userRequest.url: is required"),
     "no URL": (without("userRequest", "url"), "userRequest.url: is required"),
@@ -592,13 +608,13 @@ NO_REQUESTS: Mapping[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("event", "part"), NO_REQUESTS.values(), ids=NO_REQUESTS)
-def test_what_an_event_lacks_is_named(app: flask.Flask, store: FakeStore, event: Any, part: str) -> None:
+def test_an_absent_member_of_an_event_is_named(app: flask.Flask, store: FakeStore, event: Any, part: str) -> None:
     check_refused(post(app, SUM, event), 400, "InvalidArgument", part)
     assert store.requests == []
 
 
 @pytest.mark.parametrize("tells_length", [True, False])
-def test_a_body_over_a_mebibyte_is_not_read_on(app: flask.Flask, tells_length: bool) -> None:
+def test_a_body_over_a_mebibyte_is_not_read_further(app: flask.Flask, tells_length: bool) -> None:
     body = json.dumps(make_event() | {"more": "x" * MAX_BODY_BYTES}).encode()
     stream = io.BytesIO(body)
     length = {"CONTENT_LENGTH": str(len(body))} if tells_length else {"wsgi.input_terminated": True}
@@ -613,18 +629,18 @@ def test_a_body_of_a_mebibyte_is_read(app: flask.Flask) -> None:
     check_result(post(app, SUM, body))
 
 
-# Links to where nothing may be fetched from. The store is real, on 127.0.0.1, and allowed by that name.
+# Links to origins that are not allowed. The store listens on 127.0.0.1, and is allowed by that name.
 
 
 @pytest.fixture
 def faulty() -> Iterator[tuple[FaultyStore, flask.Flask]]:
-    """A store on loopback, and the application that may fetch from it."""
+    """A store on loopback, and an application that may fetch from it."""
     with FaultyStore(well) as store, faulty_service(store) as (app, _):
         yield store, app
 
 
 def link_to(store: FaultyStore, host: str = "127.0.0.1") -> str:
-    """A link to the object of that store by another name of its host."""
+    """A link to the object of the store, with another name of its host."""
     return f"{store.url.replace('127.0.0.1', host)}/bucket/key?{LINK_QUERY}"
 
 
@@ -679,7 +695,7 @@ def test_another_name_of_an_allowed_address_is_not_allowed(faulty: tuple[FaultyS
         "",
     ],
 )
-def test_what_could_be_read_as_another_host_is_no_link(faulty: tuple[FaultyStore, flask.Flask], host: str) -> None:
+def test_a_link_with_an_ambiguous_host_is_refused(faulty: tuple[FaultyStore, flask.Flask], host: str) -> None:
     store, app = faulty
     response = post(app, SUM, make_event(link_to(store, host)))
     check_refused(response, 400, "InvalidArgument", "getObjectContext.inputS3Url: ")
@@ -707,7 +723,7 @@ def test_what_could_be_read_as_another_host_is_no_link(faulty: tuple[FaultyStore
         "",
     ],
 )
-def test_what_is_no_link_of_http_is_refused(faulty: tuple[FaultyStore, flask.Flask], template: str) -> None:
+def test_a_link_that_is_not_an_http_url_is_refused(faulty: tuple[FaultyStore, flask.Flask], template: str) -> None:
     store, app = faulty
     parts = {"origin": store.url, "url": store.url, "authority": store.url.removeprefix("http://")}
     response = post(app, SUM, make_event(template.format(**parts)))
@@ -715,7 +731,7 @@ def test_what_is_no_link_of_http_is_refused(faulty: tuple[FaultyStore, flask.Fla
     assert store.connections == 0
 
 
-def test_another_port_and_another_scheme_are_other_origins(faulty: tuple[FaultyStore, flask.Flask]) -> None:
+def test_another_port_or_scheme_is_another_origin(faulty: tuple[FaultyStore, flask.Flask]) -> None:
     store, app = faulty
     with FaultyStore(well) as other:
         check_refused(post(app, SUM, make_event(link_to(other))), 403, "OriginNotAllowed")
@@ -726,13 +742,12 @@ def test_another_port_and_another_scheme_are_other_origins(faulty: tuple[FaultyS
     assert store.connections == 0
 
 
-# A store that does wrong: the same table as for the direct proxy, and the same outcomes. What takes its time is asked
-# for there only.
+# A faulty store: the same table and the same outcomes as for the direct proxy, without the faults that take time.
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": [RANGE_HEADER]}], ids=["whole", "range"])
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if not fault.settings], ids=lambda fault: fault.name)
-def test_a_fault_of_the_store_reaches_the_client(fault: Fault, headers: dict[str, Any]) -> None:
+def test_an_error_of_the_store_reaches_the_client(fault: Fault, headers: dict[str, Any]) -> None:
     outcome = fault.outcome(is_ranged=bool(headers))
     with (
         FaultyStore(fault.behave, fault.listens) as store,
@@ -747,14 +762,14 @@ def test_a_fault_of_the_store_reaches_the_client(fault: Fault, headers: dict[str
 
 
 def test_head_is_never_sent_to_a_link(faulty: tuple[FaultyStore, flask.Flask]) -> None:
-    """It is signed for GET. What is asked for is one GET, of what the reduction needs."""
+    """The link is signed for GET. The service sends one GET, for the bytes that the reduction needs."""
     store, app = faulty
     check_result(post(app, f"{SUM};size=8;offset=4", make_event(link_to(store))), np.float32(3).tobytes())
     [head] = store.heads
     assert head.startswith(f"GET /bucket/key?{LINK_QUERY} HTTP/1.1\r\n".encode())
 
 
-def test_a_store_that_no_longer_wants_the_reply_leaves_nothing_behind(app: flask.Flask, store: FakeStore) -> None:
+def test_a_store_that_closes_the_connection_leaves_no_open_stream(app: flask.Flask, store: FakeStore) -> None:
     body = json.dumps(make_event()).encode()
     environ = {"RAW_URI": SUM, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
     app.test_client().open("/", method="POST", environ_overrides=environ).close()
@@ -762,7 +777,7 @@ def test_a_store_that_no_longer_wants_the_reply_leaves_nothing_behind(app: flask
     check_result(post(app, SUM, make_event()))
 
 
-# Events that nobody would write
+# Random events
 
 
 _TEXTS = st.one_of(
@@ -779,7 +794,7 @@ _NAMES = ("outputRoute", "outputToken", "inputS3Url", "url", "headers", "payload
 
 @st.composite
 def odd_events(draw: st.DrawFn) -> dict[str, Any]:
-    """An event with some of its members replaced, dropped or added."""
+    """An event with some members replaced, removed or added."""
     event = make_event() | payload("")
     for _ in range(draw(st.integers(0, 3))):
         members = draw(st.sampled_from([event, *(each for each in event.values() if isinstance(each, dict))]))
@@ -796,7 +811,7 @@ def odd_queries(draw: st.DrawFn) -> str:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(odd_events(), odd_queries(), st.sampled_from(["/", "/sum", SUM, f"{SUM};axis=", "/%"]))
-def test_whatever_is_posted_there_is_one_answer_of_ours(app: flask.Flask, event: Any, query: str, path: str) -> None:
+def test_any_event_gets_one_reply(app: flask.Flask, event: Any, query: str, path: str) -> None:
     if isinstance(event.get("userRequest"), dict) and event["userRequest"].get("url") == ASKED:
         event["userRequest"]["url"] = asking(query)
     with contextlib.redirect_stderr(io.StringIO()):
@@ -809,6 +824,6 @@ def test_whatever_is_posted_there_is_one_answer_of_ours(app: flask.Flask, event:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), _VALUES.map(lambda value: json.dumps(value).encode())))
-def test_whatever_the_bytes_there_is_one_answer_of_ours(app: flask.Flask, body: bytes) -> None:
+def test_any_body_gets_one_reply(app: flask.Flask, body: bytes) -> None:
     with contextlib.redirect_stderr(io.StringIO()):
         assert read_failure(post(app, SUM, body))[0] == 400

@@ -1,7 +1,7 @@
-"""The canary: an event with a known secret in every place that can hold one, and none of them seen anywhere after.
+"""Canaries: events with a known secret in every place that can have one. No secret may be visible afterwards.
 
-Not in a reply (but for route and token in the two headers that are for them), not in the log, and not in the ``repr``
-of any object of ours: while a request is answered, every local variable of every function of ours is looked at.
+It may not be in the reply (except route and token, in the two headers for them), in the log, or in the ``repr`` of any
+object of ours: while a request is handled, the local variables of all our functions are inspected.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ SECRETS = (
     *(ROUTE, TOKEN, LINK_SIGNATURE, CLIENT_SIGNATURE, LINK_KEY, CLIENT_KEY, SESSION, quote(SESSION, safe="")),
     *(CUSTOMERS_KEY, COOKIE, WEBHOOK_TOKEN, OTHER_WEBHOOK_TOKEN, WRONG_TOKEN),
 )
-# A key is private too, though it opens nothing.
+# An object's key is private too, although it gives no access.
 PRIVATE = (*SECRETS, OBJECT_KEY)
 
 _SCOPE = "20261123/us-east-1/s3/aws4_request"
@@ -66,7 +66,7 @@ OURS = tuple(str(Path(str(package.__file__)).parent) for package in (active_stor
 
 
 def event_for(store: str, query: str = "", headers: Mapping[str, Any] | None = None, **members: Any) -> dict[str, Any]:
-    """An event about an object of a store, full of secrets."""
+    """An event about an object of a store, with secrets in every place."""
     event = make_event(
         f"{store}/bucket/{OBJECT_KEY}?{LINK_QUERY}",
         f"/bucket/{OBJECT_KEY}?lambdaArn=a&{QUERY}&{query}",
@@ -80,15 +80,15 @@ def event_for(store: str, query: str = "", headers: Mapping[str, Any] | None = N
 
 
 @dataclass(frozen=True)
-class Happening:
-    """Something that an event can lead to.
+class Scenario:
+    """An event and its outcome.
 
     Attributes:
-        status: What is answered.
-        event: The event, or the bytes, from the store's origin.
-        path: Where it is posted.
-        behave: What the store does.
-        authorization: Who posts it.
+        status: The status of the reply.
+        event: Makes the event, or the bytes of the body, from the store's origin.
+        path: The path to which it is posted.
+        behave: The behaviour of the store.
+        authorization: The ``Authorization`` header; None for no header.
     """
 
     status: int
@@ -102,95 +102,95 @@ def with_host(host: str) -> Callable[[str], Any]:
     return lambda store: event_for(store.replace("127.0.0.1", host))
 
 
-HAPPENINGS: Mapping[str, Happening] = {
-    "success": Happening(200),
-    "success by the other token": Happening(200, authorization=f"Bearer {OTHER_WEBHOOK_TOKEN}"),
-    "success, resumed": Happening(200, behave=first(cuts_off(1001))),
-    "success, of a range": Happening(200, lambda store: event_for(store, headers={"Range": ["bytes=0-7"]})),
-    "no token": Happening(401, authorization=None),
-    "a wrong token": Happening(403, authorization=f"Bearer {WRONG_TOKEN}"),
-    "no JSON": Happening(400, lambda store: json.dumps(event_for(store)).encode()[:-1]),
-    "no JSON, a bare word": Happening(400, lambda store: json.dumps(event_for(store)).encode() + LINK_KEY.encode()),
-    "a newline in the route": Happening(400, lambda store: event_for(store, outputRoute=f"{ROUTE}\r\n{TOKEN}")),
-    "a list for a token": Happening(400, lambda store: event_for(store, outputToken=[TOKEN])),
-    "no link": Happening(400, lambda store: event_for(store, inputS3Url={LINK_SIGNATURE: 1})),
-    "a link that is none": Happening(400, lambda store: event_for(store, inputS3Url=LINK_QUERY)),
-    "a link with a space": Happening(400, lambda store: event_for(f"{store}/a b")),
-    "a link with credentials": Happening(400, with_host(f"{CLIENT_KEY}:{LINK_SIGNATURE}@127.0.0.1")),
-    "an origin that is not allowed": Happening(403, with_host("evil.example")),
-    "a header that is none": Happening(400, lambda store: event_for(store, headers={"A": [f"{COOKIE}\r\n"]})),
-    "a range that is none": Happening(400, lambda store: event_for(store, headers={"Range": [COOKIE]})),
-    "a condition": Happening(412, lambda store: event_for(store, headers={"If-Match": [f'"{COOKIE}"']})),
-    "a conflict": Happening(400, lambda store: event_for(store, "dtype=int8")),
-    "a name that is given twice": Happening(400, lambda store: event_for(store, "axis=0&axis=1")),
-    "another version": Happening(501, lambda store: event_for(store, f"versionId={COOKIE}")),
-    "an unknown reducer": Happening(404, path="/median/float32"),
-    "a bad data type": Happening(400, path="/sum/float31"),
-    "an endpoint with something else in its query": Happening(400, path=f"/sum/float32?token={COOKIE}"),
-    "half an element": Happening(400, behave=holds(bytes(7))),
-    "a body that breaks off": Happening(502, behave=cuts_off(1001)),
+SCENARIOS: Mapping[str, Scenario] = {
+    "success": Scenario(200),
+    "success by the other token": Scenario(200, authorization=f"Bearer {OTHER_WEBHOOK_TOKEN}"),
+    "success, resumed": Scenario(200, behave=first(cuts_off(1001))),
+    "success, of a range": Scenario(200, lambda store: event_for(store, headers={"Range": ["bytes=0-7"]})),
+    "no token": Scenario(401, authorization=None),
+    "a wrong token": Scenario(403, authorization=f"Bearer {WRONG_TOKEN}"),
+    "truncated JSON": Scenario(400, lambda store: json.dumps(event_for(store)).encode()[:-1]),
+    "JSON followed by a word": Scenario(400, lambda store: json.dumps(event_for(store)).encode() + LINK_KEY.encode()),
+    "a newline in the route": Scenario(400, lambda store: event_for(store, outputRoute=f"{ROUTE}\r\n{TOKEN}")),
+    "a list for a token": Scenario(400, lambda store: event_for(store, outputToken=[TOKEN])),
+    "no link": Scenario(400, lambda store: event_for(store, inputS3Url={LINK_SIGNATURE: 1})),
+    "a malformed link": Scenario(400, lambda store: event_for(store, inputS3Url=LINK_QUERY)),
+    "a link with a space": Scenario(400, lambda store: event_for(f"{store}/a b")),
+    "a link with credentials": Scenario(400, with_host(f"{CLIENT_KEY}:{LINK_SIGNATURE}@127.0.0.1")),
+    "an origin that is not allowed": Scenario(403, with_host("evil.example")),
+    "a malformed header": Scenario(400, lambda store: event_for(store, headers={"A": [f"{COOKIE}\r\n"]})),
+    "a malformed range": Scenario(400, lambda store: event_for(store, headers={"Range": [COOKIE]})),
+    "a condition": Scenario(412, lambda store: event_for(store, headers={"If-Match": [f'"{COOKIE}"']})),
+    "a conflict": Scenario(400, lambda store: event_for(store, "dtype=int8")),
+    "a name that is given twice": Scenario(400, lambda store: event_for(store, "axis=0&axis=1")),
+    "another version": Scenario(501, lambda store: event_for(store, f"versionId={COOKIE}")),
+    "an unknown reducer": Scenario(404, path="/median/float32"),
+    "a bad data type": Scenario(400, path="/sum/float31"),
+    "an endpoint with something else in its query": Scenario(400, path=f"/sum/float32?token={COOKIE}"),
+    "half an element": Scenario(400, behave=holds(bytes(7))),
+    "a body that breaks off": Scenario(502, behave=cuts_off(1001)),
     **{
-        fault.does: Happening(fault.whole.status, behave=fault.behave)
-        for chapter in ("Refusals", "Redirects", "Secrets that come back")
+        fault.does: Scenario(fault.whole.status, behave=fault.behave)
+        for chapter in ("Refusals", "Redirects", "Repeated secrets")
         for fault in CHAPTERS[chapter]
         if fault.behave and not fault.settings
     },
 }
 
 
-class Onlooker:
-    """Looks at every object of ours that any function of ours has in hand when it ends.
+class Observer:
+    """A profile function that collects the ``repr`` of our objects in the local variables of our functions.
 
     Attributes:
-        seen: How each presents itself.
+        seen: The ``repr`` of each object, at the end of each function.
     """
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
 
     def __call__(self, frame: FrameType, happened: str, _: object) -> None:
-        # An object that is not made yet cannot be shown.
+        # At the end of __init__ an object may be incomplete, so that its repr fails.
         if happened == "return" and frame.f_code.co_name != "__init__" and frame.f_code.co_filename.startswith(OURS):
-            self.seen |= {repr(each) for each in frame.f_locals.values() if is_ours(each)}
+            self.seen |= {repr(each) for each in frame.f_locals.values() if has_our_repr(each)}
 
 
-def is_ours(value: object) -> bool:
-    """Whether a class of ours says how it is shown."""
+def has_our_repr(value: object) -> bool:
+    """Whether a class of ours is among the bases of the value's class."""
     return any(each.__module__.partition(".")[0] in ("active_storage", "handler") for each in type(value).__mro__)
 
 
 @contextlib.contextmanager
-def looking_on() -> Iterator[Onlooker]:
-    onlooker = Onlooker()
+def observing() -> Iterator[Observer]:
+    observer = Observer()
     before = sys.getprofile()
-    sys.setprofile(onlooker)
+    sys.setprofile(observer)
     try:
-        yield onlooker
+        yield observer
     finally:
         sys.setprofile(before)
 
 
 @dataclass
 class Seen:
-    """What somebody could see of a request."""
+    """Everything that is visible of a request."""
 
     response: TestResponse
     objects: set[str] = field(default_factory=set)
 
 
-def let_happen(happening: Happening) -> Seen:
-    """The answer to an event, and every object that was there meanwhile."""
+def run_scenario(scenario: Scenario) -> Seen:
+    """The reply to the event of a scenario, and the objects that existed meanwhile."""
     tokens = f"{WEBHOOK_TOKEN},{OTHER_WEBHOOK_TOKEN}"
-    headers = {"Authorization": happening.authorization} if happening.authorization else {}
-    with FaultyStore(happening.behave) as store, service(store, webhook_tokens=tokens, log_level="debug") as (app, _):
-        event = happening.event(store.url)
-        with looking_on() as onlooker:
-            response = post(app, happening.path, event, headers)
-        return Seen(response, onlooker.seen)
+    headers = {"Authorization": scenario.authorization} if scenario.authorization else {}
+    with FaultyStore(scenario.behave) as store, service(store, webhook_tokens=tokens, log_level="debug") as (app, _):
+        event = scenario.event(store.url)
+        with observing() as observer:
+            response = post(app, scenario.path, event, headers)
+        return Seen(response, observer.seen)
 
 
-def check_unseen(seen: Seen, log: str) -> None:
-    """No secret in the reply, the log or an object; route and token where they belong, if at all."""
+def check_not_visible(seen: Seen, log: str) -> None:
+    """Pass if no secret is in the reply, the log or an object, except route and token in their headers."""
     for name, value in (("x-amz-request-route", ROUTE), ("x-amz-request-token", TOKEN)):
         assert seen.response.headers.getlist(name) in ([], [value])
         seen.response.headers.remove(name)
@@ -200,25 +200,25 @@ def check_unseen(seen: Seen, log: str) -> None:
         check_no_secret(each, SECRETS)
 
 
-@pytest.mark.parametrize("happening", HAPPENINGS.values(), ids=HAPPENINGS)
-def test_no_secret_of_an_event_is_seen(
-    happening: Happening, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
+def test_no_secret_of_an_event_is_visible(
+    scenario: Scenario, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    seen = let_happen(happening)
-    assert seen.response.status_code == happening.status, seen.response.data
+    seen = run_scenario(scenario)
+    assert seen.response.status_code == scenario.status, seen.response.data
     log = capfd.readouterr()
     assert '"door": "webhook"' in log.err
-    check_unseen(seen, f"{log.out}{log.err}")
-    # urllib3 logs the path, not the query, at a level that nobody listens to.
+    check_not_visible(seen, f"{log.out}{log.err}")
+    # urllib3 logs the path, but not the query, at the debug level.
     check_no_secret(caplog.text, SECRETS)
     kinds = {re.split("[( ]", each.lstrip("<"))[0] for each in seen.objects}
     assert {"Request", "Service", "Reply"} <= kinds
-    if happening.status == 200:
+    if scenario.status == 200:
         assert {"LambdaEvent", "Echo", "StoreRequest", "Question", "ReductionSpec"} <= kinds
 
 
-def test_no_secret_of_a_mistake_of_ours_is_seen(
+def test_no_secret_is_visible_after_an_unexpected_exception(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -227,9 +227,9 @@ def test_no_secret_of_a_mistake_of_ours_is_seen(
         raise ValueError(SECRETS)
 
     monkeypatch.setattr(Engine, "reduce", fail)
-    seen = let_happen(Happening(500))
+    seen = run_scenario(Scenario(500))
     assert seen.response.status_code == 500
-    check_unseen(seen, capfd.readouterr().err)
+    check_not_visible(seen, capfd.readouterr().err)
     check_no_secret(caplog.text, SECRETS)
 
 

@@ -1,4 +1,4 @@
-"""Arrays of every arrangement, selected, masked and reduced in every way, with numpy as the judge."""
+"""Arrays in every arrangement, with selections, missing data and all reducers, compared with numpy."""
 
 import math
 import sys
@@ -31,18 +31,18 @@ Array = np.ndarray[Any, Any]
 
 ENGINE = make_engine()
 
-# Blocks of so many bytes, so that small arrays are walked in every way that large ones are.
+# Small block sizes, so that small arrays are walked like large ones.
 BLOCKS = (16, 200, 1 << 18)
 
 
 @pytest.fixture(params=BLOCKS, ids=lambda size: f"{size}-byte-blocks")
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """One with blocks of a size."""
+    """An engine with small blocks."""
     return make_engine(sizes=small_sizes(request.param, 3 * request.param))
 
 
 def store(spec: ReductionSpec, array: Array, offset: int = 0) -> bytes:
-    """The bytes of ``array`` as the spec says that it is stored."""
+    """The bytes of ``array``, stored as the spec says."""
     stored = array.astype(array.dtype.newbyteorder(spec.byte_order))
     return bytes(offset) + stored.tobytes(order=spec.order)
 
@@ -125,15 +125,19 @@ def reductions(draw: st.DrawFn, reducer: str) -> tuple[ReductionSpec, Array]:
     phases=set(Phase) - {Phase.shrink},
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_every_reduction_is_numpys(engine: Engine, reducer: str, data: st.DataObject) -> None:
+def test_every_reduction_agrees_with_numpy(engine: Engine, reducer: str, data: st.DataObject) -> None:
     spec, array = data.draw(reductions(reducer))
     source = FakeSource(store(spec, array, spec.offset), read_bytes=data.draw(st.sampled_from([5, 1 << 30])))
     answer = reduce_source(spec, source, engine)
     check_result(spec, array, answer.result)
-    told = engine.describe(spec, source, Scope.after(60)).result
-    assert (told.dtype, told.shape, told.length) == (answer.result.dtype, answer.result.shape, len(answer.result.data))
-    assert told.count_total in (None, answer.result.count_total)
-    assert told.counts is None or list(told.counts) == list(answer.result.counts or ())
+    description = engine.describe(spec, source, Scope.after(60)).result
+    assert (description.dtype, description.shape, description.length) == (
+        answer.result.dtype,
+        answer.result.shape,
+        len(answer.result.data),
+    )
+    assert description.count_total in (None, answer.result.count_total)
+    assert description.counts is None or list(description.counts) == list(answer.result.counts or ())
     assert engine.gate.held_bytes == 0
 
 
@@ -149,7 +153,7 @@ def test_every_reduction_is_numpys(engine: Engine, reducer: str, data: st.DataOb
         ((Slice(), Slice()), 1.0),
     ],
 )
-def test_only_the_span_that_is_selected_is_read(order: Any, selection: tuple[Slice, Slice], share: float) -> None:
+def test_only_the_selected_span_is_read(order: Any, selection: tuple[Slice, Slice], share: float) -> None:
     array = np.arange(100_000, dtype=np.float32).reshape(1000, 100)
     if order == "F":
         array, selection = array.T, (selection[1], selection[0])
@@ -159,7 +163,7 @@ def test_only_the_span_that_is_selected_is_read(order: Any, selection: tuple[Sli
     assert source.bytes_read <= share * len(source.data)
 
 
-# How many float32 a block holds.
+# The number of float32 in a block.
 _BLOCK = BLOCK_BYTES // 4
 
 
@@ -178,30 +182,30 @@ def test_arrays_of_many_blocks(shape: tuple[int, ...], axis: tuple[int, ...] | N
 
 
 @pytest.mark.parametrize("codec", ENCODE)
-def test_a_chunk_of_nothing_but_a_fill_value_is_reduced_whatever_it_compresses_to(codec: str) -> None:
-    """Every archive with a coastline has them; zstd makes a ten-thousandth of one."""
+def test_a_chunk_of_fill_values_is_reduced_at_any_compression_ratio(codec: str) -> None:
+    """Archives with a coastline have such chunks. zstd compresses them to a ten-thousandth."""
     fill, shape = Missing((-1e20,)), (1 << 20,)
     spec = ReductionSpec("max", "float32", shape=shape, steps=(Step(codec),), missing=fill)
     result = reduce_source(spec, FakeSource(ENCODE[codec](np.full(shape, -1e20, np.float32).tobytes())), ENGINE).result
     assert result.count_total == 0
 
 
-def test_a_description_of_more_cells_than_memory_holds_tells_their_number_and_lists_nothing() -> None:
-    """Encoded data may be of any shape before it is decoded, and nobody was asked for memory yet."""
+def test_a_description_of_very_many_cells_has_no_list_of_counts() -> None:
+    """Encoded data can have any shape before it is decoded, and no memory was accounted for yet."""
     spec = ReductionSpec("count", "float32", shape=(10**12, 1000), axis=(1,), steps=(Step("zlib"),))
-    told = ENGINE.describe(spec, FakeSource(b"x"), Scope.after(60)).result
-    assert (told.counts, told.count_total, told.length) == (None, 10**15, 8 * 10**12)
+    description = ENGINE.describe(spec, FakeSource(b"x"), Scope.after(60)).result
+    assert (description.counts, description.count_total, description.length) == (None, 10**15, 8 * 10**12)
 
 
-def test_the_counts_of_many_cells_take_eight_bytes_each() -> None:
-    """As Python's numbers they would take forty: more than the result, and nothing that the gate had admitted."""
+def test_counts_take_eight_bytes_for_each_cell() -> None:
+    """As Python integers they would take forty bytes each, more than the gate has counted."""
     spec = ReductionSpec("count", "uint8", shape=(300_000, 2), axis=(1,))
     result = reduce_source(spec, FakeSource(bytes(600_000)), ENGINE).result
     assert isinstance(result.counts, memoryview)
     assert (result.counts.nbytes, result.count_total) == (8 * 300_000, 600_000)
 
 
-def test_what_is_beyond_the_type_is_infinite() -> None:
+def test_a_result_beyond_its_type_is_infinite() -> None:
     array = np.array([-999, 999, 0], np.float16)
     spec = ReductionSpec("var", "float16", shape=(3,))
     result = reduce_source(spec, FakeSource(store(spec, array)), ENGINE).result
@@ -209,8 +213,8 @@ def test_what_is_beyond_the_type_is_infinite() -> None:
     assert np.isinf(np.frombuffer(result.data, "<f2"))
 
 
-def test_a_variance_does_not_cancel() -> None:
-    """The mean is ten orders above the deviations; the mean of the squares less the square of the mean is all noise."""
+def test_a_variance_is_exact_for_a_large_mean() -> None:
+    """The mean is ten orders of magnitude above the deviations, so that the naive formula would give noise."""
     values = 1e9 + np.random.default_rng(2).random(300_000)
     spec = ReductionSpec("var", "float64")
     result = reduce_source(spec, FakeSource(values.tobytes()), ENGINE).result
@@ -248,7 +252,7 @@ def test_a_variance_does_not_cancel() -> None:
         ({"dtype": "bool", "missing": Missing((2,))}, "missing_value"),
     ],
 )
-def test_a_spec_that_cannot_be_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+def test_an_invalid_spec_is_an_error_that_names_the_field(changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         ReductionSpec(**{"reducer": "sum", "dtype": "float32", **changes})
     assert caught.value.field == field
@@ -273,7 +277,9 @@ def test_a_spec_that_cannot_be_is_refused_by_name(changes: dict[str, Any], field
         ({"valid_range": (1, 2), "valid_max": (2,)}, "valid_range"),
     ],
 )
-def test_rules_that_cannot_be_are_refused_by_name(rules: dict[str, tuple[float, ...]], field: str) -> None:
+def test_invalid_missing_rules_are_an_error_that_names_the_rule(
+    rules: dict[str, tuple[float, ...]], field: str
+) -> None:
     with pytest.raises(InvalidArgument) as caught:
         Missing.of(rules, "float32")
     assert caught.value.field == field
@@ -292,7 +298,7 @@ def test_rules_that_cannot_be_are_refused_by_name(rules: dict[str, tuple[float, 
         ({"shape": (11,), "selection": (Slice(9, None),)}, "shape"),
     ],
 )
-def test_an_object_of_another_length_than_the_spec_says_is_refused(fields: dict[str, Any], field: str) -> None:
+def test_an_object_of_another_length_than_the_spec_is_refused(fields: dict[str, Any], field: str) -> None:
     spec = ReductionSpec("sum", "int32", sys.byteorder, **fields)
     with pytest.raises(InvalidArgument) as caught:
         reduce_source(spec, FakeSource(bytes(40)), ENGINE)
@@ -308,7 +314,7 @@ def test_an_object_of_another_length_than_the_spec_says_is_refused(fields: dict[
 def test_data_that_decodes_to_another_length_than_the_shape_is_refused(
     codec: str, filters: tuple[Step, ...], elements: int
 ) -> None:
-    """Whether the codec streams, and whether it is read in pieces, makes no difference."""
+    """For codecs that stream and others, read in pieces or not."""
     spec = ReductionSpec("sum", "int32", shape=(elements,), steps=(*filters, Step(codec)))
     with pytest.raises(InvalidArgument) as caught:
         reduce_source(spec, FakeSource(ENCODE[codec](bytes(40))), ENGINE)
@@ -318,8 +324,8 @@ def test_data_that_decodes_to_another_length_than_the_shape_is_refused(
 @pytest.mark.parametrize(
     ("codec", "window_bytes"), [("zlib", 2**15), ("gzip", 2**15), ("bz2", 2**20), ("zstd", 2**20), ("lzma", 2**20)]
 )
-def test_what_a_codec_of_streams_looks_back_on_is_counted(codec: str, window_bytes: int) -> None:
-    """As far as it has come, whatever window its header asks for."""
+def test_the_window_of_a_stream_decoder_is_counted(codec: str, window_bytes: int) -> None:
+    """Only the part that has been decoded is counted, whatever window the header asks for."""
     data = ENCODE[codec](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
     spec = ReductionSpec("sum", "float32", shape=(2**18,), steps=(Step(codec),))
     needed = BLOCK_BYTES + 2 * PIECE_BYTES + window_bytes + 1000
@@ -331,12 +337,12 @@ def test_what_a_codec_of_streams_looks_back_on_is_counted(codec: str, window_byt
 
 @pytest.mark.parametrize("shape", [(256, 1024), None])
 @pytest.mark.parametrize(("filters", "copies"), [((), 0), ((Step("shuffle", 4),), 0), ((Step("bitshuffle", 4),), 1)])
-def test_what_a_codec_of_blocks_needs_is_counted_once(
+def test_the_memory_of_a_block_decoder_is_counted_once(
     shape: tuple[int, ...] | None, filters: tuple[Step, ...], copies: int
 ) -> None:
     data = ENCODE["blosc"](np.random.default_rng(1).normal(size=2**18).astype(np.float32).tobytes())
     spec = ReductionSpec("sum", "float32", shape=shape, steps=(*filters, Step("blosc")))
-    # The block, what is stored, what is decoded, and a copy where a filter cannot be undone as it is read.
+    # The block, the stored data, the decoded data, and a copy if a filter cannot be undone in reading.
     needed = BLOCK_BYTES + len(data) + 2**20 * (1 + copies) + 1000
     reduce_source(spec, FakeSource(data), make_engine(memory_bytes=needed))
     too_few = needed - 2000
@@ -344,7 +350,7 @@ def test_what_a_codec_of_blocks_needs_is_counted_once(
         reduce_source(spec, FakeSource(data), make_engine(memory_bytes=too_few))
 
 
-# What a codec makes of few bytes
+# Bombs
 
 BOMB_SHAPE = (25 << 20,)
 
@@ -364,17 +370,15 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("codec", ["zlib", "zstd", "bz2"])
-def test_a_chunk_of_one_value_is_reduced_whatever_its_ratio(codec: str, bombs: dict[str, bytes]) -> None:
-    """In a block's memory, where the shape is known: far less than what comes out may be held at all."""
+def test_a_bomb_is_reduced_if_its_shape_is_known(codec: str, bombs: dict[str, bytes]) -> None:
+    """If the shape is known, it takes the memory of a block, and the limit for decoded data does not apply."""
     spec = ReductionSpec("max", "float32", "little", shape=BOMB_SHAPE, steps=(Step(codec),))
     engine = make_engine(memory_bytes=16 << 20)
     assert reduce_source(spec, FakeSource(bombs[codec]), engine).result.data == np.float32(1.5).tobytes()
 
 
 @pytest.mark.parametrize("codec", ["zlib", "zstd", "bz2"])
-def test_a_chunk_of_one_value_that_must_be_held_is_bounded_by_what_a_request_may_hold(
-    codec: str, bombs: dict[str, bytes]
-) -> None:
+def test_a_bomb_that_must_be_held_in_memory_is_limited(codec: str, bombs: dict[str, bytes]) -> None:
     small = make_engine(memory_bytes=64 << 20)
     shuffled = ReductionSpec(
         "max", "float32", shape=BOMB_SHAPE, steps=(Step("shuffle", 4), Step("adler32"), Step(codec))
@@ -382,14 +386,14 @@ def test_a_chunk_of_one_value_that_must_be_held_is_bounded_by_what_a_request_may
     with pytest.raises(EntityTooLarge, match=r"of memory; the limit is 67108864$"):
         reduce_source(shuffled, FakeSource(bombs[codec]), small)
     unknown = ReductionSpec("max", "float32", "little", steps=(Step(codec),))
-    with pytest.raises(EntityTooLarge, match=r"with a shape, the data is reduced as it comes$"):
+    with pytest.raises(EntityTooLarge, match=r"if the request has a shape, the data is reduced while it is decoded$"):
         reduce_source(unknown, FakeSource(bombs[codec]), small)
     assert reduce_source(unknown, FakeSource(bombs[codec]), ENGINE).result.data == np.float32(1.5).tobytes()
     assert small.gate.held_bytes == 0
 
 
 class _Patience(Clock):
-    """A clock, and a caller, that have enough after they were asked so many times."""
+    """A clock that passes the deadline, and a caller that is gone, after a number of calls."""
 
     def __init__(self, times: int) -> None:
         self.times = times
@@ -404,7 +408,7 @@ class _Patience(Clock):
 
 
 def _make_scope(error: type[ActiveStorageError], times: int) -> Scope:
-    """A scope that ends with an error after so many looks."""
+    """A scope whose check raises an error after a number of calls."""
     patience = _Patience(times)
     if error is CallerGone:
         return Scope.after(60, is_abandoned=patience.has_gone)
@@ -414,10 +418,10 @@ def _make_scope(error: type[ActiveStorageError], times: int) -> Scope:
 @pytest.mark.parametrize("error", [DeadlineExceeded, CallerGone])
 @pytest.mark.parametrize("shape", [BOMB_SHAPE, None])
 @pytest.mark.parametrize("codec", ["zlib", "zstd", "bz2"])
-def test_what_decodes_for_long_ends_when_nobody_waits_for_it(
+def test_long_decoding_ends_at_the_deadline_or_when_the_caller_has_gone(
     codec: str, shape: tuple[int, ...] | None, error: type[ActiveStorageError], bombs: dict[str, bytes]
 ) -> None:
-    """All stored bytes were read long before: only a look between two decoded pieces finds out."""
+    """All stored bytes were read before, so that only the check between two decoded pieces can detect it."""
     spec = ReductionSpec("max", "float32", shape=shape, steps=(Step(codec),))
     with pytest.raises(error):
         reduce_source(spec, FakeSource(bombs[codec]), ENGINE, _make_scope(error, 50))
@@ -425,7 +429,9 @@ def test_what_decodes_for_long_ends_when_nobody_waits_for_it(
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded, CallerGone])
-def test_a_reduction_ends_between_two_blocks_when_nobody_waits_for_it(error: type[ActiveStorageError]) -> None:
+def test_a_reduction_ends_between_two_blocks_at_the_deadline_or_when_the_caller_has_gone(
+    error: type[ActiveStorageError],
+) -> None:
     spec, engine = ReductionSpec("sum", "float32"), make_engine(sizes=small_sizes(64, 1 << 20))
     with pytest.raises(error):
         reduce_source(spec, FakeSource(bytes(64 * 100)), engine, _make_scope(error, 50))
@@ -433,8 +439,8 @@ def test_a_reduction_ends_between_two_blocks_when_nobody_waits_for_it(error: typ
 
 
 @pytest.mark.parametrize("shape", [(2**40, 2**21), (10**7, 2, 2**21), (2**20, 2**20, 2**20)])
-def test_a_shape_that_no_data_has_takes_no_memory(shape: tuple[int, ...]) -> None:
-    """Encoded data may be of any shape until it ends; the walk through it is never a list."""
+def test_a_huge_shape_takes_no_memory(shape: tuple[int, ...]) -> None:
+    """Encoded data can have any shape until it is decoded. The walk is not stored as a list."""
     spec = ReductionSpec("count", "uint8", shape=shape, steps=(Step("zlib"),))
     tracemalloc.start()
     try:

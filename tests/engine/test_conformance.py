@@ -1,4 +1,4 @@
-"""The table of cases, asked of the pipeline with an object in memory."""
+"""The table of cases with the engine and objects in memory."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.helpers import reduce_source
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_core_agrees_with_numpy(dtype: str) -> None:
+def test_the_engine_agrees_with_numpy(dtype: str) -> None:
     for case, reducer in questions():
         if case.dtype == dtype:
             check(case, reducer, reduce_source(case.spec(reducer), FakeSource(case.data())).result.data)

@@ -1,4 +1,4 @@
-"""The parts of a large object, read side by side: the same result, whoever reads them, whatever becomes of fetchers."""
+"""Fetchers: the parts of a large object, read in parallel. The result is the same, also if fetchers fail."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ SPECS = [ReductionSpec(reducer, "float32") for reducer in ("count", "max", "sum"
 
 @pytest.fixture
 def fetchers() -> Fetchers:
-    """Two, who come however busy a stream is."""
+    """Two fetchers that always help."""
     return Fetchers(2, always=True)
 
 
@@ -47,7 +47,7 @@ class _Whole(FakeStream):
 
 
 class Patient(FakeSource):
-    """Its whole is read on only when a fetcher has come for a range: so that there is one, on any machine."""
+    """A source whose whole stream waits until a fetcher has asked for a range, so that fetchers help on any machine."""
 
     def __init__(self, data: bytes, whole: type[_Whole] = _Whole) -> None:
         super().__init__(data)
@@ -65,19 +65,19 @@ class Patient(FakeSource):
         return self._whole(self, self.head(byte_range), self._came)
 
     def open_range(self, byte_range: ByteRange) -> FakeStream:
-        """What a fetcher gets."""
+        """The stream for a fetcher."""
         return FakeStream(self, self.head(byte_range))
 
 
 class Broken(Patient):
-    """Its ranges break off."""
+    """A source whose ranges fail."""
 
     def open_range(self, byte_range: ByteRange) -> FakeStream:
         raise StoreCutOff(f"no {byte_range}")
 
 
 class Stalled(Patient):
-    """Its ranges begin, and bring nothing until the test is over."""
+    """A source whose ranges deliver nothing before the end of the test."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -89,7 +89,7 @@ class Stalled(Patient):
 
 
 class Replaced(FakeSource):
-    """Each time that its whole was asked for, the next object takes its place, which ranges are of; the last stays."""
+    """A source that is replaced by the next object each time that the whole is opened; the last object stays."""
 
     def __init__(self, *objects: bytes) -> None:
         super().__init__(objects[0])
@@ -103,16 +103,14 @@ class Replaced(FakeSource):
 
 
 class Buggy(Patient):
-    """Whoever wrote it made a mistake."""
+    """A source whose ranges raise an unexpected exception."""
 
     def open_range(self, byte_range: ByteRange) -> FakeStream:
         raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.reducer)
-def test_the_result_is_the_same_to_the_last_bit_with_fetchers_and_without(
-    spec: ReductionSpec, fetchers: Fetchers
-) -> None:
+def test_fetchers_do_not_change_a_bit_of_the_result(spec: ReductionSpec, fetchers: Fetchers) -> None:
     source = Patient(VALUES.tobytes())
     helped = run(spec, source, fetchers)
     assert source.ranges
@@ -121,7 +119,7 @@ def test_the_result_is_the_same_to_the_last_bit_with_fetchers_and_without(
     check_result(spec, VALUES, helped.result)
 
 
-def test_selections_offsets_and_missing_data_are_found_in_ranges(fetchers: Fetchers) -> None:
+def test_fetchers_respect_selection_offset_and_missing_data(fetchers: Fetchers) -> None:
     array = VALUES[:50_000].reshape(500, 100)
     spec = ReductionSpec(
         "argmax",
@@ -136,7 +134,7 @@ def test_selections_offsets_and_missing_data_are_found_in_ranges(fetchers: Fetch
     assert source.ranges
 
 
-def test_what_fetchers_cannot_have_the_stream_itself_brings(fetchers: Fetchers) -> None:
+def test_the_stream_reads_tasks_of_failed_fetchers(fetchers: Fetchers) -> None:
     source = Broken(VALUES.tobytes())
     spec = ReductionSpec("sum", "float32")
     check_result(spec, VALUES, run(spec, source, fetchers).result)
@@ -144,7 +142,7 @@ def test_what_fetchers_cannot_have_the_stream_itself_brings(fetchers: Fetchers) 
 
 
 @pytest.mark.parametrize("new", [VALUES[::-1] + 1, VALUES[: 3 * PART // 4] + 1], ids=["as-long", "shorter"])
-def test_parts_of_two_objects_are_read_over_as_those_of_the_new_one(new: np.ndarray) -> None:
+def test_after_a_torn_read_the_new_object_is_reduced(new: np.ndarray) -> None:
     source = Replaced(VALUES.tobytes(), new.tobytes())
     answer = run(ReductionSpec("sum", "float32"), source, Prompt())
     check_result(ReductionSpec("sum", "float32"), new, answer.result)
@@ -152,7 +150,7 @@ def test_parts_of_two_objects_are_read_over_as_those_of_the_new_one(new: np.ndar
     assert [each.open_streams for each in source.objects] == [0, 0]
 
 
-def test_an_object_that_is_replaced_each_time_is_not_read_a_third_time() -> None:
+def test_an_object_that_is_replaced_twice_is_an_error() -> None:
     source = Replaced(*(VALUES.tobytes() for _ in range(4)))
     with pytest.raises(ObjectChanged):
         run(ReductionSpec("sum", "float32"), source, Prompt())
@@ -160,7 +158,7 @@ def test_an_object_that_is_replaced_each_time_is_not_read_a_third_time() -> None
     assert [each.open_streams for each in source.objects] == [0] * 4
 
 
-def test_fetchers_that_get_nothing_keep_no_request_waiting(fetchers: Fetchers) -> None:
+def test_stalled_fetchers_do_not_delay_a_request(fetchers: Fetchers) -> None:
     stalled, other = Stalled(VALUES.tobytes()), Patient(VALUES.tobytes())
     other._came.set()
     for source in (stalled, other):
@@ -170,12 +168,12 @@ def test_fetchers_that_get_nothing_keep_no_request_waiting(fetchers: Fetchers) -
     stalled.is_over.set()
 
 
-def test_a_mistake_in_a_fetcher_is_not_passed_over(fetchers: Fetchers) -> None:
+def test_an_unexpected_exception_in_a_fetcher_is_raised(fetchers: Fetchers) -> None:
     with pytest.raises(ZeroDivisionError):
         run(ReductionSpec("sum", "float32"), Buggy(VALUES.tobytes()), fetchers)
 
 
-def test_a_request_among_others_is_not_helped(fetchers: Fetchers) -> None:
+def test_a_request_is_not_helped_while_there_are_others(fetchers: Fetchers) -> None:
     source = Patient(VALUES.tobytes())
     source._came.set()
     with fetchers:
@@ -183,7 +181,7 @@ def test_a_request_among_others_is_not_helped(fetchers: Fetchers) -> None:
     assert not source.ranges
 
 
-def test_a_request_is_helped_once_the_others_are_gone(fetchers: Fetchers) -> None:
+def test_a_request_is_helped_after_the_others_have_ended(fetchers: Fetchers) -> None:
     other = ExitStack()
 
     class Left(_Whole):
@@ -207,7 +205,7 @@ def test_an_object_without_a_strong_etag_is_read_by_one_stream(etag: str | None,
     assert not source.ranges
 
 
-def test_when_the_stream_fails_so_does_the_request(fetchers: Fetchers) -> None:
+def test_the_request_fails_if_its_stream_fails(fetchers: Fetchers) -> None:
     class CutOff(_Whole):
         def readinto(self, buffer: memoryview, /) -> int:
             if self.bytes_read > 2 * PART:
@@ -222,7 +220,7 @@ def test_when_the_stream_fails_so_does_the_request(fetchers: Fetchers) -> None:
 @pytest.mark.parametrize(
     ("worked", "lasted", "pays"), [(0.1, 1.0, True), (0.3, 1.0, False), (0.7, 1.0, False), (0.8, 1.0, True)]
 )
-def test_a_stream_that_takes_turns_is_not_helped(worked: float, lasted: float, pays: bool) -> None:
+def test_a_stream_is_helped_if_it_is_hardly_or_mostly_busy(worked: float, lasted: float, pays: bool) -> None:
     fetchers = Fetchers()
     with fetchers:
         assert fetchers.pay(worked, lasted) == pays
@@ -230,7 +228,7 @@ def test_a_stream_that_takes_turns_is_not_helped(worked: float, lasted: float, p
 
 
 def test_a_stream_that_waits_is_helped() -> None:
-    """One that sleeps works little, however busy the machine is."""
+    """A stream that sleeps uses little processor time, however busy the machine is."""
 
     class Slow(_Whole):
         def readinto(self, buffer: memoryview, /) -> int:

@@ -1,4 +1,4 @@
-"""The gate for memory."""
+"""The memory gate."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from active_storage.errors import EntityTooLarge, SlowDown
 from handler.engine.memory import MemoryGate
 
 
-def test_what_is_held_is_given_back_whatever_happens() -> None:
+def test_held_memory_is_given_back_after_errors_too() -> None:
     gate = MemoryGate(100, 100)
     with gate.account() as account:
         account.hold(60)
@@ -20,7 +20,7 @@ def test_what_is_held_is_given_back_whatever_happens() -> None:
     assert gate.held_bytes == 0
 
 
-def test_what_does_not_fit_now_is_asked_to_come_back() -> None:
+def test_memory_that_is_in_use_is_slow_down() -> None:
     gate = MemoryGate(100, 100)
     with gate.account() as one, gate.account() as other:
         one.hold(60)
@@ -31,7 +31,7 @@ def test_what_does_not_fit_now_is_asked_to_come_back() -> None:
 
 
 @pytest.mark.parametrize(("limit", "request_limit"), [(100, 50), (50, 100)])
-def test_what_can_never_fit_is_too_large(limit: int, request_limit: int) -> None:
+def test_memory_beyond_a_limit_is_too_large(limit: int, request_limit: int) -> None:
     with MemoryGate(limit, request_limit).account() as account:
         account.hold(30)
         with pytest.raises(EntityTooLarge, match="needs 51 bytes of memory; the limit is 50"):

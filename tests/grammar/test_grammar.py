@@ -1,4 +1,4 @@
-"""The grammar: what one function writes the other reads, and every slip is refused by name."""
+"""The grammar: formatting and parsing are inverse, and every error names the field."""
 
 import contextlib
 import string
@@ -60,7 +60,7 @@ PARAMETER_VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def steps(draw: st.DrawFn, names: Sequence[str]) -> Step:
-    """Any step of these, with any of its parameters."""
+    """A random step, with random parameters."""
     name = draw(st.sampled_from(names))
     given = {
         key: draw(PARAMETER_VALUES[key])
@@ -87,7 +87,7 @@ def _find_sum_dtypes(dtype: str) -> list[str | None]:
 
 @st.composite
 def specs(draw: st.DrawFn) -> ReductionSpec:
-    """Any reduction that there is."""
+    """A random reduction."""
     reducer = draw(st.sampled_from(list(REDUCERS)))
     rule = REDUCERS[reducer]
     dtype = draw(st.sampled_from([name for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]))
@@ -126,7 +126,7 @@ keys = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size
 
 
 @given(specs(), keys)
-def test_decoding_what_was_encoded_gives_the_same_spec(spec: ReductionSpec, key: str) -> None:
+def test_a_formatted_spec_is_parsed_to_the_same_spec(spec: ReductionSpec, key: str) -> None:
     target = f"/{spec.reducer}/{encode(format_segment(spec))}/bucket/{encode(key)}"
     path = split_path(split_target(target)[0])
     assert build_spec(parse_path(path), None) == spec
@@ -134,21 +134,21 @@ def test_decoding_what_was_encoded_gives_the_same_spec(spec: ReductionSpec, key:
 
 
 @given(specs())
-def test_the_query_says_the_same_as_the_path(spec: ReductionSpec) -> None:
+def test_parameters_in_the_query_equal_those_in_the_path(spec: ReductionSpec) -> None:
     dtype, _, parameters = format_segment(spec).partition(";")
     query = split_query("&".join(encode(pair).replace("%3D", "=", 1) for pair in parameters.split(";")))
     assert build_spec(merge(parse_path(ReductionPath(spec.reducer, dtype, "/b/k")), query.parameters), None) == spec
 
 
 @given(specs())
-def test_a_query_is_read_as_it_was_written(spec: ReductionSpec) -> None:
+def test_a_formatted_query_is_parsed_to_the_same_names(spec: ReductionSpec) -> None:
     names = parse_reduction(format_reduction(spec))
     query = split_query(format_query(names))
     assert (query.parameters, query.rest.text) == (names, "")
 
 
 @given(specs())
-def test_a_reduction_is_read_as_it_was_written(spec: ReductionSpec) -> None:
+def test_a_formatted_reduction_is_parsed_to_the_same_texts(spec: ReductionSpec) -> None:
     assert build_spec(parse_reduction(format_reduction(spec)), None) == spec
 
 
@@ -164,29 +164,29 @@ def test_a_reduction_is_read_as_it_was_written(spec: ReductionSpec) -> None:
         ("sum/float32;axis=0", {"reducer": "sum", "dtype": "float32", "axis": "0"}),
     ],
 )
-def test_what_a_reduction_leaves_out_is_not_given(text: str, names: dict[str, str]) -> None:
+def test_a_reduction_can_leave_out_parts(text: str, names: dict[str, str]) -> None:
     assert parse_reduction(text) == names
 
 
 @pytest.mark.parametrize("given", [{"reducer": "sum"}, {"dtype": "int8"}, {}])
-def test_reducer_and_data_type_must_be_given_somewhere(given: dict[str, str]) -> None:
+def test_reducer_and_data_type_are_required(given: dict[str, str]) -> None:
     with pytest.raises(InvalidArgument, match="is required"):
         build_spec(given, None)
 
 
-def test_places_that_agree_are_taken_together_and_others_refused_by_name() -> None:
+def test_texts_are_merged_and_contradictions_refused() -> None:
     assert merge({"reducer": "sum"}, {"reducer": "sum", "axis": "0"}) == {"reducer": "sum", "axis": "0"}
     with pytest.raises(InvalidArgument, match=r"^axis: is '0' in one part of the request and '1' in another"):
         merge({"axis": "0"}, {"dtype": "int8"}, {"axis": "1"})
 
 
 @given(ranges)
-def test_a_range_is_read_as_it_was_written(byte_range: ByteRange) -> None:
+def test_a_formatted_range_is_parsed_to_the_same_range(byte_range: ByteRange) -> None:
     assert parse_range(format_range(byte_range)) == byte_range
 
 
 @given(ranges, st.integers(0, 2**63))
-def test_a_resolved_range_lies_in_the_object(byte_range: ByteRange, total: int) -> None:
+def test_a_resolved_range_is_within_the_object(byte_range: ByteRange, total: int) -> None:
     with contextlib.suppress(InvalidRange):
         start, stop = byte_range.resolve(total)
         assert 0 <= start < stop <= total
@@ -210,8 +210,8 @@ def test_ranges_select_the_bytes_that_s3_selects(header: str, total: int, span: 
 @pytest.mark.parametrize(
     "header", ["bytes=0-9223372036854775808", "bytes=0-9999999999999999999", "bytes=-9999999999999999999"]
 )
-def test_bounds_beyond_64_bits_are_the_end_of_any_object(header: str) -> None:
-    """Some stores wrap them, and say that there is no such byte."""
+def test_bounds_beyond_64_bits_are_limited(header: str) -> None:
+    """Some stores wrap them around, and report that there is no such byte."""
     asked = parse_range(header)
     assert asked.resolve(80) == (0, 80)
     assert asked.last == MAX_BYTES
@@ -228,7 +228,7 @@ def test_a_range_outside_the_object_is_refused(header: str, total: int) -> None:
     ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "items=0-3", "bytes=0-1,5-6", "bytes=+1-2",
      "bytes=0x1-2", "bytes=1-2-3", "bytes=٣-٤", "bytes=" + "9" * 30 + "-", "bytes=-1-"],
 )  # fmt: skip
-def test_what_is_no_single_range_is_refused_and_not_ignored(header: str) -> None:
+def test_a_header_without_a_single_range_is_refused(header: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^[Rr]ange: "):
         parse_range(header)
 
@@ -246,20 +246,20 @@ def test_what_is_no_single_range_is_refused_and_not_ignored(header: str) -> None
         ("proxy:80", "/", ""),
     ],
 )
-def test_a_target_is_divided_and_otherwise_left_alone(target: str, path: str, query: str) -> None:
+def test_a_target_is_divided_without_decoding(target: str, path: str, query: str) -> None:
     assert split_target(target) == (path, query)
 
 
 @pytest.mark.parametrize(
     "object_path", ["/b/k", "/b//k", "/b/k/", "/b/../k", "/b/%2F%2f", "/b/a+b%20c", "/b/sum/int8/x", "/b/%C3%A9;x=1"]
 )
-def test_bucket_and_key_stay_as_they_were_sent(object_path: str) -> None:
+def test_bucket_and_key_are_not_decoded(object_path: str) -> None:
     assert split_path(f"/sum/float32{object_path}") == ReductionPath("sum", "float32", object_path)
     assert split_path(f"/obj{object_path}") == ReductionPath("obj", "", object_path)
 
 
 @pytest.mark.parametrize("path", ["/", "", "/sum", "/sum/", "/sum//b/k", "//", "/obj", "/obj/"])
-def test_a_path_that_ends_at_the_door_leads_nowhere(path: str) -> None:
+def test_a_path_without_an_object_is_not_found(path: str) -> None:
     with pytest.raises(NoSuchDoor):
         split_path(path)
 
@@ -269,13 +269,13 @@ def test_a_path_that_ends_at_the_door_leads_nowhere(path: str) -> None:
     [("/sum/int8", "bucket"), ("/sum/int8/", "bucket"), ("/sum/int8/b", "key"), ("/sum/int8/b/", "key"),
      ("/sum/int8//k", "bucket"), ("/obj//k", "bucket"), ("/obj/b", "key")],
 )  # fmt: skip
-def test_a_path_without_bucket_or_key_is_refused_by_name(path: str, field: str) -> None:
+def test_a_path_without_bucket_or_key_is_an_error_that_names_it(path: str, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         split_path(path)
     assert caught.value.field == field
 
 
-def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
+def test_a_query_is_divided_without_decoding() -> None:
     query = split_query("versionId=a%2Bb&byte%5Forder=b%69g&X-Amz-Signature=0f&flag")
     assert query.parameters == {"byte_order": "big"}
     assert query.own == "byte%5Forder=b%69g"
@@ -344,7 +344,7 @@ def test_the_query_is_divided_into_ours_and_the_stores_as_it_was_sent() -> None:
         ("float32", "byte_order=%FF", "byte_order"),
     ],
 )
-def test_each_slip_is_refused_by_name(segment: str, query: str, field: str) -> None:
+def test_each_error_names_the_field(segment: str, query: str, field: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         build_spec(merge(parse_path(ReductionPath("sum", segment, "/b/k")), split_query(query).parameters), None)
     assert caught.value.field == field
@@ -362,23 +362,23 @@ def test_each_slip_is_refused_by_name(segment: str, query: str, field: str) -> N
         ("zlib:level=9", Step("zlib")),
     ],
 )
-def test_a_step_is_written_as_a_codec_a_size_and_parameters(text: str, step: Step) -> None:
-    """What the default says, and what only the writer of the data needed, is left out."""
+def test_a_step_is_formatted_as_codec_size_and_parameters(text: str, step: Step) -> None:
+    """Defaults, and parameters for writers only, are left out."""
     assert build_spec({"reducer": "sum", "dtype": "float32", "filters": text}, None).steps == (step,)
 
 
-def test_the_same_value_in_path_and_query_is_no_conflict() -> None:
+def test_equal_values_in_path_and_query_are_accepted() -> None:
     path = ReductionPath("sum", "float32;byte_order=big", "/b/k")
     assert build_spec(merge(parse_path(path), {"byte_order": "big"}), None).byte_order == "big"
 
 
-def test_what_clients_escape_in_reducer_and_segment_is_undone() -> None:
+def test_reducer_and_segment_are_percent_decoded() -> None:
     spec = build_spec(parse_path(ReductionPath("s%75m", "float32%3Bbyte_order%3Dbig", "/b/k")), None)
     assert spec == ReductionSpec("sum", "float32", "big")
 
 
-def test_an_unknown_reducer_is_not_found_and_is_told_which_there_are() -> None:
-    with pytest.raises(UnknownReducer, match="no reducer 'median'; there are count, max, min, sum, "):
+def test_an_unknown_reducer_is_an_error_that_lists_all() -> None:
+    with pytest.raises(UnknownReducer, match="unknown reducer 'median'; the reducers are count, max, min, sum, "):
         build_spec({"reducer": "median", "dtype": "int8"}, None)
 
 
@@ -392,8 +392,8 @@ def test_an_unknown_reducer_is_not_found_and_is_told_which_there_are() -> None:
         ("int8", ("1", "+1", "01")),
     ],
 )
-def test_rules_for_the_same_missing_value_are_one_rule(dtype: str, texts: tuple[str, ...]) -> None:
-    """Also where they are looked up by hash, and written: an ETag must not tell apart what is the same."""
+def test_equal_missing_rules_have_one_form(dtype: str, texts: tuple[str, ...]) -> None:
+    """They have the same hash and the same text, so that they have the same ETag."""
     specs = [
         build_spec(parse_path(ReductionPath("sum", f"{dtype};missing_value={text}", "/b/k")), None) for text in texts
     ]
@@ -407,8 +407,8 @@ def read_segment(segment: str, reducer: str = "sum") -> ReductionSpec:
 
 @pytest.mark.parametrize("name", ["missing_value", "missing_values", "valid_min", "valid_max"])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_the_ends_of_a_type_are_its_own_values_however_they_are_printed(dtype: str, name: str) -> None:
-    """numpy, C and GDAL print few digits, and the text may lie beyond what the type holds before it is rounded."""
+def test_the_limits_of_a_type_can_be_printed_with_few_digits(dtype: str, name: str) -> None:
+    """numpy, C and GDAL print few digits, so that the text can be out of range before it is rounded."""
     for end in (np.finfo(dtype).min, np.finfo(dtype).max):
         for text in (str(end), repr(float(end))):
             missing = read_segment(f"{dtype};{name}={text}").missing
@@ -436,7 +436,7 @@ def test_the_ends_of_a_type_are_its_own_values_however_they_are_printed(dtype: s
     ],
 )
 @pytest.mark.parametrize("name", ["missing_value", "missing_values", "valid_min", "valid_max"])
-def test_a_value_that_a_type_cannot_hold_is_refused(dtype: str, text: str, name: str) -> None:
+def test_a_missing_value_out_of_range_is_refused(dtype: str, text: str, name: str) -> None:
     with pytest.raises(InvalidArgument, match=rf"^{name}(\[0\])?: ") as caught:
         read_segment(f"{dtype};{name}={text}")
     assert caught.value.field == name
@@ -455,12 +455,12 @@ def test_a_value_that_a_type_cannot_hold_is_refused(dtype: str, text: str, name:
         ("int8;missing_value=1;valid_range=0,5", Missing((1,), 0, 5)),
     ],
 )
-def test_rules_are_read_together_and_in_the_type_of_the_data(segment: str, missing: Missing) -> None:
+def test_missing_rules_are_combined_and_converted_to_the_data_type(segment: str, missing: Missing) -> None:
     assert read_segment(segment).missing == missing
 
 
 @pytest.mark.parametrize("other", ["valid_min=0", "valid_max=9", "valid_min=0;valid_max=9"])
-def test_a_valid_range_stands_alone(other: str) -> None:
+def test_a_valid_range_excludes_other_limits(other: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^valid_range: cannot be given together with valid_m"):
         read_segment(f"int8;valid_range=0,9;{other}")
 
@@ -479,7 +479,7 @@ def test_a_valid_range_stands_alone(other: str) -> None:
         ("<f2", "float16", "little"),
     ],
 )
-def test_types_are_taken_as_numpy_writes_them(text: str, dtype: str, byte_order: str) -> None:
+def test_numpys_type_strings_are_accepted(text: str, dtype: str, byte_order: str) -> None:
     for written in (text, encode(text)):
         spec = read_segment(written)
         assert (spec.dtype, spec.byte_order) == (dtype, byte_order)
@@ -488,13 +488,13 @@ def test_types_are_taken_as_numpy_writes_them(text: str, dtype: str, byte_order:
 @pytest.mark.parametrize(
     "segment", ["<f4;byte_order=little", ">i8;byte_order=big", "|u1;byte_order=big", "<u1;byte_order=big"]
 )
-def test_a_byte_order_may_be_said_twice(segment: str) -> None:
+def test_equal_byte_orders_in_two_places_are_accepted(segment: str) -> None:
     order = segment.partition(";byte_order=")[2]
     assert read_segment(segment).byte_order == order
 
 
 @pytest.mark.parametrize("segment", ["<f4;byte_order=big", ">i8;byte_order=little"])
-def test_two_byte_orders_are_refused(segment: str) -> None:
+def test_contradicting_byte_orders_are_refused(segment: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^byte_order: "):
         read_segment(segment)
 
@@ -502,7 +502,7 @@ def test_two_byte_orders_are_refused(segment: str) -> None:
 @pytest.mark.parametrize(
     "text", ["|f4", "<f3", "<", "f", "<<f4", "f4 ", "<F4", "<f04", "!f4", "<m8", "<U4", "V8", "<float32"]
 )
-def test_a_type_that_is_unknown_is_refused(text: str) -> None:
+def test_an_unknown_data_type_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^dtype: "):
         read_segment(text)
 
@@ -515,7 +515,7 @@ def test_a_type_that_is_unknown_is_refused(text: str) -> None:
         *((dtype, "float64") for dtype in DTYPES if not dtype.startswith("complex")),
     ],
 )
-def test_a_sum_is_of_the_type_that_is_asked_for(dtype: str, result_dtype: str) -> None:
+def test_a_sum_has_the_requested_data_type(dtype: str, result_dtype: str) -> None:
     assert read_segment(f"{dtype};result_dtype={result_dtype}").result_dtype == result_dtype
 
 
@@ -533,12 +533,12 @@ def test_a_sum_is_of_the_type_that_is_asked_for(dtype: str, result_dtype: str) -
         ("max", "int64;result_dtype=int64"),
     ],
 )
-def test_a_type_that_a_sum_cannot_be_of_is_refused(reducer: str, segment: str) -> None:
+def test_an_invalid_data_type_of_a_sum_is_refused(reducer: str, segment: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^result_dtype: "):
         read_segment(segment, reducer)
 
 
-def test_the_type_that_a_sum_has_anyway_changes_nothing() -> None:
+def test_the_default_data_type_of_a_sum_changes_nothing() -> None:
     for dtype in ("int64", "uint64", "float64"):
         assert read_segment(f"{dtype};result_dtype={dtype}") == read_segment(dtype)
 
@@ -556,7 +556,7 @@ def test_the_byte_order_is_the_machines_by_default() -> None:
 
 
 @given(st.text(string.printable, max_size=200))
-def test_a_message_quotes_a_caller_in_one_short_line_of_ascii(text: str) -> None:
+def test_a_message_quotes_text_in_one_short_line_of_ascii(text: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         ReductionSpec("sum", text + "?")
     assert caught.value.message.isascii()
@@ -564,14 +564,14 @@ def test_a_message_quotes_a_caller_in_one_short_line_of_ascii(text: str) -> None
     assert len(caught.value.message) < 500
 
 
-def test_values_of_a_query_are_found_however_the_name_is_written() -> None:
+def test_values_of_a_query_are_found_by_the_decoded_name() -> None:
     query = "versionId=a+b&x=1%2F2&version%49d=a%2Bc&versionId=&versionIdX=d"
     assert StoreQuery.of(query).find("versionId") == ["a+b", "a+c"]
 
 
 @pytest.mark.parametrize("texts", [("273", "273.0", "+273"), ("0", "-0.0", "-0"), ("0.5", ".5", "5e-1")])
-def test_steps_of_equal_numbers_are_written_alike(texts: tuple[str, ...]) -> None:
-    """Equal specs share what is kept of them, an ETag among it, whoever came first."""
+def test_steps_with_equal_numbers_have_one_form(texts: tuple[str, ...]) -> None:
+    """Equal specs share cached values, such as the digest of an ETag."""
     specs = [read_segment(f"<f4;filters=fixedscaleoffset:offset={text}:scale=2:astype=<i2") for text in texts]
     assert len(set(specs)) == len({format_reduction(spec) for spec in specs}) == 1
 

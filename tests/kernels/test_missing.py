@@ -1,4 +1,4 @@
-"""Which elements of a block are missing: the same as numpy says, by whichever way it was found out."""
+"""Missing elements of a block, compared with numpy."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import Missing
 from handler.kernels.missing import Marker
 
-# One value above all data, one below, one among them, and what floats have beside numbers.
+# A value above all data, one below, one among them, and the special values of floats.
 VALUES = {
     "f": (1e4, -1e4, 3.0, -3.0, 0.0, float("inf"), float("-inf"), float("nan")),
     "i": (100, -100, 3, -3, 0),
@@ -18,7 +18,7 @@ CASES = [(dtype, value) for dtype, known in DTYPES.items() if known.kind != "c" 
 
 
 def _make_blocks(dtype: str, value: float) -> list[np.ndarray]:
-    """Some without the value, some with it, and some with what is like it; in an order that changes between them."""
+    """Blocks without the value, with it, and with similar values, in turn."""
     known = DTYPES[dtype]
     plain = np.array([5, 0, 1, 7] if known.kind in "ub" else [-5, 0, 1, 7]).astype(known)
     others = [np.copysign(plain, -1), np.array([np.nan, -np.nan, np.inf, -0.0], known)] if known.kind == "f" else []
@@ -40,7 +40,7 @@ def test_a_missing_value_is_found_in_each_block_that_has_it(dtype: str, value: f
 
 
 @pytest.mark.parametrize("place", range(3))
-def test_each_block_is_looked_into_whatever_the_ones_before_it_had(place: int) -> None:
+def test_every_block_is_searched(place: int) -> None:
     marker = Marker(Missing((-999,)), DTYPES["float32"])
     for number in range(3):
         block = np.arange(6, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What holds of every reducer, beyond agreeing with numpy on ordinary data: edges, NaN, accuracy, the algebra."""
+"""Properties of all reducers: empty input, limits, NaN, accuracy, and joining."""
 
 import math
 import subprocess
@@ -30,7 +30,7 @@ FLOATS = [name for name, dtype in DTYPES.items() if dtype.kind == "f"]
 INTEGERS = [name for name, dtype in DTYPES.items() if dtype.kind in "iu"]
 
 
-def test_every_reducer_has_a_kernel_for_every_kind_that_it_takes() -> None:
+def test_every_reducer_has_a_kernel_for_every_kind_of_data_type() -> None:
     assert ALGEBRAS.keys() == REDUCERS.keys()
     assert KERNELS.keys() == {algebra for row in ALGEBRAS.values() for algebra in row.values()}
     for reducer, rule in REDUCERS.items():
@@ -40,7 +40,7 @@ def test_every_reducer_has_a_kernel_for_every_kind_that_it_takes() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_sum_and_count_of_nothing_are_zero(dtype: str) -> None:
+def test_sum_and_count_of_no_elements_are_zero(dtype: str) -> None:
     for reducer in ("sum", "count"):
         result = reduce_bytes(ReductionSpec(reducer, dtype), b"")
         assert value_of(result) == 0
@@ -48,18 +48,18 @@ def test_sum_and_count_of_nothing_are_zero(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [name for name, dtype in DTYPES.items() if dtype.kind != "c"])
-def test_max_and_min_of_nothing_are_the_ends_of_the_type_and_said_to_be_of_nothing(dtype: str) -> None:
+def test_max_and_min_of_no_elements_are_the_limits_of_the_type_with_a_count_of_0(dtype: str) -> None:
     limits: Any = np.finfo(dtype) if dtype in FLOATS else None if dtype == "bool" else np.iinfo(dtype)
     for reducer, value in (("max", limits.min if limits else False), ("min", limits.max if limits else True)):
         result = reduce_bytes(ReductionSpec(reducer, dtype), b"")
         assert value_of(result) == value
         assert result.count_total == 0
-        with pytest.raises(NothingToReduce, match=f"no elements to take the {reducer} of"):
+        with pytest.raises(NothingToReduce, match=f"{reducer} needs at least one element"):
             result.ensure_not_empty(ReductionSpec(reducer, dtype))
 
 
 @pytest.mark.parametrize("dtype", [name for name, dtype in DTYPES.items() if dtype.itemsize > 1])
-def test_bytes_that_are_no_whole_number_of_elements_are_an_error(dtype: str) -> None:
+def test_a_size_that_is_not_a_multiple_of_the_element_size_is_an_error(dtype: str) -> None:
     size = DTYPES[dtype].itemsize
     for length in (1, size - 1, size + 1, BLOCK_BYTES - 1, BLOCK_BYTES + 1):
         with pytest.raises(IncompleteElement, match=f"{length} bytes"):
@@ -72,7 +72,7 @@ def test_a_range_that_cuts_an_element_is_an_error(first: int | None, last: int) 
         reduce_bytes(ReductionSpec("sum", "int32", range=ByteRange(first, last)), bytes(40))
 
 
-def test_a_range_that_runs_past_the_end_is_cut_there() -> None:
+def test_a_range_beyond_the_end_is_cut_there() -> None:
     data = np.arange(10, dtype="<i4").tobytes()
     assert value_of(reduce_bytes(ReductionSpec("sum", "int32", range=ByteRange(32, 1000)), data)) == 17
 
@@ -120,8 +120,8 @@ def test_any_byte_that_is_not_zero_is_true() -> None:
 
 
 @pytest.mark.parametrize("mebibytes", [16, 64])
-def test_float32_sums_of_temperatures_are_right_to_the_last_bit(mebibytes: int) -> None:
-    """The bound of direct-proxy.md is 1e-7 x sqrt(log2 n) of the exact sum, and numpy's pairwise sum never better."""
+def test_float32_sums_of_temperatures_are_correct_to_the_last_bit(mebibytes: int) -> None:
+    """The bound in direct-proxy.md is 1e-7 x sqrt(log2 n) of the exact sum. numpy's pairwise sum is not better."""
     values = np.random.default_rng(42).normal(285, 12, mebibytes * 2**18).astype(np.float32)
     exact = math.fsum(values.astype(np.float64).tolist())
     ours = float(value_of(reduce_bytes(ReductionSpec("sum", "float32"), values.tobytes())))
@@ -130,8 +130,8 @@ def test_float32_sums_of_temperatures_are_right_to_the_last_bit(mebibytes: int) 
 
 
 @pytest.mark.parametrize("length", [*range(1, 70), 127, 4097])
-def test_float32_sums_of_any_length_are_exact_and_see_every_nan(length: int) -> None:
-    """A kernel of the processor's vectors has a tail, and alignments."""
+def test_float32_sums_of_any_length_are_exact_and_include_every_nan(length: int) -> None:
+    """A vectorised kernel treats the last elements, and unaligned ones, separately."""
     values = np.random.default_rng(length).normal(0, 1e6, length).astype(np.float32)
     spec = ReductionSpec("sum", "float32")
     assert value_of(reduce_bytes(spec, values.tobytes())) == np.float32(math.fsum(values.tolist()))
@@ -145,10 +145,10 @@ def test_float32_sums_of_any_length_are_exact_and_see_every_nan(length: int) -> 
 @pytest.mark.parametrize("axis", [None, (2,), (1, 2), (0,), (1,)])
 @pytest.mark.parametrize("step", [1, 3, -1, -2])
 @pytest.mark.parametrize("last", [1, 15, 16, 70])
-def test_means_are_exact_whatever_the_elements_lie_like(
+def test_means_are_exact_for_every_layout_of_the_elements(
     dtype: str, axis: tuple[int, ...] | None, step: int, last: int
 ) -> None:
-    """Which of numpy and numkong adds up depends on data type, axes and length; what comes out does not."""
+    """Data type, axes and length decide whether numpy or numkong adds. The result does not depend on it."""
     shape = (3, 5, last * abs(step))
     kind = DTYPES[dtype]
     rng = np.random.default_rng(last)
@@ -174,7 +174,7 @@ def test_means_of_whole_blocks_of_extremes_are_exact(dtype: str, end: str) -> No
     assert value_of(reduce_bytes(ReductionSpec("mean", dtype), values.tobytes())) == extreme
 
 
-def test_a_constant_that_float32_cannot_hold_adds_up() -> None:
+def test_a_sum_of_many_equal_numbers_is_exact() -> None:
     """The rounding errors of equal numbers do not cancel, which is the hardest case for a sum in blocks."""
     values = np.full(4 * 2**20, 0.1, np.float32)
     ours = value_of(reduce_bytes(ReductionSpec("sum", "float32"), values.tobytes()))
@@ -184,8 +184,10 @@ def test_a_constant_that_float32_cannot_hold_adds_up() -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("blocks", [1, 2, 8, 9, 21])
 @pytest.mark.parametrize("missing", [None, Missing((0.5,))])
-def test_sums_along_the_first_axis_are_right_to_the_last_bit(dtype: str, blocks: int, missing: Missing | None) -> None:
-    """However the pieces of the same cells are taken together, and whatever is missing among them."""
+def test_sums_along_the_first_axis_are_correct_to_the_last_bit(
+    dtype: str, blocks: int, missing: Missing | None
+) -> None:
+    """For all groupings of the pieces of a cell, and with missing elements."""
     columns = BLOCK_BYTES // DTYPES[dtype].itemsize // 32
     rng = np.random.default_rng(blocks)
     values = rng.normal(0.3, 0.1, (32 * blocks, columns)).astype(dtype)
@@ -197,7 +199,7 @@ def test_sums_along_the_first_axis_are_right_to_the_last_bit(dtype: str, blocks:
         assert result[column] == np.asarray(math.fsum(present[:, column].astype(float))).astype(dtype)
 
 
-def test_float64_sums_over_many_blocks_keep_the_errors_of_joining() -> None:
+def test_float64_sums_over_many_blocks_keep_rounding_errors() -> None:
     block = BLOCK_BYTES // 8
     large, small = np.zeros(block), np.zeros(block)
     large[0], small[0] = 1e16, 1.0
@@ -213,7 +215,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
 
 @given(values=arrays(), reducer=st.sampled_from(list(REDUCERS)))
 @settings(deadline=None, max_examples=150)
-def test_the_pieces_that_bytes_come_in_do_not_change_the_result(values: np.ndarray[Any, Any], reducer: str) -> None:
+def test_the_sizes_of_reads_do_not_change_the_result(values: np.ndarray[Any, Any], reducer: str) -> None:
     if values.dtype.kind in REDUCERS[reducer].kinds:
         check_stream(ReductionSpec(reducer, values.dtype.name, sys.byteorder), values.tobytes())
 
@@ -221,7 +223,7 @@ def test_the_pieces_that_bytes_come_in_do_not_change_the_result(values: np.ndarr
 @given(data=st.data(), reducer=st.sampled_from(list(REDUCERS)), dtype=st.sampled_from(list(DTYPES)))
 @settings(deadline=None, max_examples=200)
 def test_partials_of_any_pieces_join_to_the_result_of_the_whole(data: st.DataObject, reducer: str, dtype: str) -> None:
-    """Parts of one walk, made side by side, join like its pieces. The floats are whole numbers: sums are exact."""
+    """Partial results of parts of a walk join like those of pieces. The floats are integers, so that sums are exact."""
     if DTYPES[dtype].kind not in REDUCERS[reducer].kinds:
         return
     shape = data.draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=5))
@@ -249,14 +251,14 @@ def test_partials_of_any_pieces_join_to_the_result_of_the_whole(data: st.DataObj
     assert np.array_equal(result.counts, counts)
 
 
-def test_numpys_settings_are_as_they_were_after_a_reduction() -> None:
+def test_a_reduction_restores_numpys_settings() -> None:
     before = np.getbufsize(), np.geterr()
     reduce_bytes(ReductionSpec("sum", "float32", shape=(4, 4), axis=(0,)), bytes(64))
     assert (np.getbufsize(), np.geterr()) == before
 
 
 def test_kernels_and_codecs_need_no_framework_and_no_network() -> None:
-    """The law of docs/architecture.md, tried in a fresh interpreter."""
+    """The law in docs/architecture.md, checked in a new interpreter."""
     program = (
         "import sys\n"
         "for name in ('flask', 'requests', 'urllib3', 'botocore', 'structlog', 'pydantic', 'gunicorn', 'http'):\n"
@@ -277,12 +279,12 @@ def test_kernels_and_codecs_need_no_framework_and_no_network() -> None:
         ("int64", "float64", [2**62, 2**62], 2.0**63),
         ("float32", "float64", [0.1] * 10, 10 * float(np.float32(0.1))),
         ("float16", "float64", [65504] * 4, 262016),
-        # The sum wraps in the type that is named.
+        # The sum wraps in the requested type.
         ("int64", "int64", [2**62, 2**62], -(2**63)),
         ("uint64", "uint64", [2**63, 2**63], 0),
     ],
 )
-def test_a_sum_is_added_up_in_the_type_that_is_named(
+def test_a_sum_is_computed_in_the_requested_type(
     dtype: str, result_dtype: str, numbers: list[float], expected: float
 ) -> None:
     data = np.array(numbers, dtype)

@@ -1,4 +1,4 @@
-"""Real processes on loopback, started once for all tests: every store this machine has, and the service before it."""
+"""Real processes on loopback, started once for all tests: the stores of this machine, and the service in front."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -18,24 +18,24 @@ from deploy.local.store import Store, find_minio, minio, seaweedfs
 from tests.client.signed_store import serving
 from tests.minio_lambda import StandIn, Target
 
-# One of one word, which stores send as a bearer's, and one of two, which they send as it is.
+# Stores send a token of one word as ``Bearer``, and one of two words unchanged.
 WEBHOOK_TOKENS = ("token-of-the-live-tests", "Key of-the-live-tests")
 
 
 @pytest.fixture(scope="session", params=["seaweedfs", "minio"])
 def store_name(request: pytest.FixtureRequest) -> str:
-    """Which store it is."""
+    """The name of the store."""
     return str(request.param)
 
 
 @dataclass(frozen=True)
 class Places:
-    """Ports that a store must know of before anybody is there. Each is held until it is used, so that nobody gets it.
+    """Ports that the store's configuration needs before their servers start. They are bound, so that they stay free.
 
     Attributes:
-        service: Where the service is going to be.
-        odd: Where a lambda is that does wrong; it listens, and waits for a test to answer.
-        down: Where nobody is.
+        service: The port of the service.
+        odd: The port of a faulty lambda; it listens, and a test answers.
+        down: A port on which no server listens.
     """
 
     service: socket.socket
@@ -45,7 +45,7 @@ class Places:
 
 @pytest.fixture(scope="session")
 def places(store_name: str) -> Iterator[Places]:
-    """Other ones for each store."""
+    """The ports for a store."""
     with socket.socket() as service_place, socket.create_server((LOOPBACK, 0)) as odd, socket.socket() as down:
         for each in (service_place, down):
             each.bind((LOOPBACK, 0))
@@ -54,7 +54,7 @@ def places(store_name: str) -> Iterator[Places]:
 
 @pytest.fixture(scope="session")
 def targets(places: Places) -> dict[str, Target]:
-    """The lambdas that the store knows, by their names."""
+    """The lambdas that are configured in the store, by their ids."""
     webhook, odd, down = (f"http://{LOOPBACK}:{port_of(each)}/" for each in (places.service, places.odd, places.down))
     bearers, two_words = WEBHOOK_TOKENS
     return {
@@ -77,7 +77,7 @@ def port_of(held: socket.socket) -> int:
 
 @pytest.fixture(scope="session")
 def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
-    """A store with the sample data in it. MinIO is only tested where there is one."""
+    """A store with the sample data. MinIO is tested only if it is installed."""
     with ExitStack() as stack:
         if store_name == "seaweedfs":
             store = stack.enter_context(seaweedfs())
@@ -85,14 +85,14 @@ def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
             lambdas = {name: value for target in targets.values() for name, value in target.environment.items()}
             store = stack.enter_context(minio(program, env=lambdas))
         else:
-            pytest.skip("no MinIO: neither does the variable MINIO name one, nor is minio on PATH")
+            pytest.skip("MinIO is not installed: the variable MINIO is not set, and minio is not on PATH")
         write_samples(store)
         yield store
 
 
 @pytest.fixture(scope="session")
 def endpoint(live_store: Store, places: Places) -> Iterator[str]:
-    """The service in front of the store, which is the store's object lambda too."""
+    """The service in front of the store. It is the store's object lambda too."""
     settings = {"ACTIVE_STORAGE_WORKERS": "2", "ACTIVE_STORAGE_WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS)}
     port = port_of(places.service)
     places.service.close()
@@ -102,7 +102,7 @@ def endpoint(live_store: Store, places: Places) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def lambda_store(store_name: str, live_store: Store, endpoint: str, targets: dict[str, Target]) -> Iterator[Store]:
-    """The store as it calls object lambdas: MinIO by itself, SeaweedFS by the stand-in before it."""
+    """A store with object lambdas: MinIO itself, or the stand-in in front of SeaweedFS."""
     if store_name == "minio":
         yield live_store
         return
@@ -126,7 +126,7 @@ def proxied(live_store: Store, endpoint: str) -> Any:
 
 @pytest.fixture
 def start_service(live_store: Store) -> Iterator[Callable[..., str]]:
-    """Starts the service with further settings, named as in ``Settings``, until the test is over."""
+    """Starts the service with further settings, named as in ``Settings``, until the end of the test."""
     with ExitStack() as stack:
 
         def start(**settings: str) -> str:

@@ -1,4 +1,4 @@
-"""A climate archive as it is: a NetCDF4 file in a real store, its chunks reduced where they lie.
+"""A climate archive: the chunks of a NetCDF4 file in a real store are reduced.
 
 Once chunk by chunk with our own door, and once with PyActiveStorage itself, which knows only the JSON interface.
 """
@@ -30,13 +30,13 @@ SHAPE, CHUNKS = (24, 40, 30), (10, 16, 30)
 Archive = tuple[str, Path, np.ndarray[Any, Any]]
 
 
-# HDF5's numbers of filters (H5Zpublic.h), and what we call them.
+# The ids of filters in HDF5 (H5Zpublic.h), and our names.
 FILTERS = {1: "zlib", 2: "shuffle", 3: "fletcher32"}
 
 
 @pytest.fixture(scope="module")
 def archive(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """A NetCDF4 file, in the store and here: its key, its path, and its variable as netCDF4 reads it, masked."""
+    """A NetCDF4 file in the store and on disk: its key, its path, and its variable, read and masked by netCDF4."""
     path = tmp_path_factory.mktemp("archive") / "tas.nc"
     values = np.random.default_rng(5).normal(285, 12, SHAPE).astype(np.float32)
     values[np.random.default_rng(6).random(SHAPE) < 0.1] = FILL
@@ -45,7 +45,7 @@ def archive(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Arch
             dataset.createDimension(name, size)
         options: Any = {"chunksizes": CHUNKS, "zlib": True, "shuffle": True, "fill_value": FILL}
         dataset.createVariable("tas", "f4", ("t", "y", "x"), **options)[:] = values
-        # netCDF4 checks the elements, h5py what is compressed.
+        # netCDF4 puts the checksum before the compression, h5py after it.
         dataset.createVariable("checked", "f4", ("t", "y", "x"), fletcher32=True, **options)[:] = values
     with h5py.File(path, "a") as file:
         how: Any = {"chunks": CHUNKS, "compression": "gzip", "shuffle": True, "fletcher32": True, "fillvalue": FILL}
@@ -57,8 +57,8 @@ def archive(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Arch
 
 
 @pytest.mark.parametrize("name", ["tas", "checked", "other"])
-def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(archive: Archive, proxied: Any, name: str) -> None:
-    """Shuffle, zlib, fletcher32 and a fill value, as HDF5 writes them; the chunks located by h5py and by pyfive."""
+def test_every_chunk_of_a_netcdf_file_is_reduced(archive: Archive, proxied: Any, name: str) -> None:
+    """With shuffle, zlib, fletcher32 and a fill value by HDF5; the chunks are located by h5py and by pyfive."""
     key, path, _ = archive
     with h5py.File(path) as file, pyfive.File(str(path)) as again:
         variable = file[name]
@@ -85,14 +85,14 @@ def test_every_chunk_of_a_netcdf_file_is_reduced_where_it_lies(archive: Archive,
 
 
 def whole_chunk(variable: Any, start: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """The elements of a chunk; beyond the edge of the variable, HDF5 fills it up."""
+    """The elements of a chunk. Beyond the edge of the variable, HDF5 stores fill values."""
     held = np.full(CHUNKS, FILL, np.float32)
     part = variable[tuple(slice(first, first + size) for first, size in zip(start, CHUNKS, strict=True))]
     held[tuple(slice(size) for size in part.shape)] = part
     return held
 
 
-# For a mean it wants the counts, which the interface gives as a flat list; 0.8 cannot make two dimensions of that.
+# A mean needs the counts, which the interface gives as a flat list. Version 0.8 cannot reshape it to two dimensions.
 @pytest.mark.parametrize(
     ("method", "axis"),
     [
@@ -101,7 +101,7 @@ def whole_chunk(variable: Any, start: tuple[int, ...]) -> np.ndarray[Any, Any]:
     ],
 )
 @pytest.mark.parametrize("where", [np.s_[:], np.s_[3:20, 5:30:2, ::3]])
-def test_pyactivestorage_has_the_same_result_with_us_as_without(
+def test_pyactivestorage_has_the_same_results_with_and_without_the_service(
     archive: Archive, live_store: Store, endpoint: str, where: Any, method: str, axis: tuple[int, ...] | None
 ) -> None:
     key, path, masked = archive

@@ -1,4 +1,4 @@
-"""The table of arrays, asked of the real service before a real store, through every door."""
+"""The table of arrays with the real service and a real store, through every door."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ BUCKET = "arrays"
 
 @pytest.fixture(scope="module")
 def objects(live_store: Store) -> None:
-    """Every case's object, in the store."""
+    """The objects of all cases in the store."""
     client = live_store.client()
     client.create_bucket(Bucket=BUCKET)
     for case in CASES:
@@ -43,7 +43,7 @@ def test_json(live_store: Store, endpoint: str, objects: None, version: str) -> 
 
 
 def ask(session: requests.Session, version: str, case: ArrayCase, store: str, endpoint: str) -> bytes:
-    """The result's bytes, by a version of the JSON interface."""
+    """The bytes of the result from a version of the JSON interface."""
     body = as_json(case.spec, f"{store}/{BUCKET}/{case.key}")
     if version == "v1":
         del body["url"], body["interface_type"]

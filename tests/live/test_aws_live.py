@@ -1,4 +1,4 @@
-"""The AWS function in front of a real store: links that the store itself verifies, answers that botocore sends."""
+"""The AWS function with a real store, which verifies the links, and with replies sent by botocore."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -42,13 +42,13 @@ def function(live_store: Store, s3: tuple[Any, LambdaEndpoint]) -> Iterator[Func
 
 @pytest.fixture
 def link(live_store: Store) -> Iterator[Callable[..., str]]:
-    """Presigns, as S3 does before it calls a function."""
+    """Presigns links, as S3 does for a function."""
     with closing(live_store.client()) as client:
         yield lambda method, **params: client.generate_presigned_url(method, Params={"Bucket": BUCKET, **params})
 
 
 def with_link(given: dict[str, Any], url: str) -> dict[str, Any]:
-    """The event, with a link that a store has signed."""
+    """The event with a link that is signed for the store."""
     context: dict[str, Any] = next(given[name] for name in given if name.endswith("Context"))
     context["inputS3Url"] = url
     return given
@@ -56,7 +56,7 @@ def with_link(given: dict[str, Any], url: str) -> dict[str, Any]:
 
 @pytest.fixture
 def call(function: Function, s3: tuple[Any, LambdaEndpoint]) -> Callable[[dict[str, Any]], Answered]:
-    """Hands an event to the function; what the client of S3 would receive."""
+    """Sends an event to the function, and returns what the client of S3 receives."""
 
     def hand_over(given: dict[str, Any]) -> Answered:
         function(given, Context())
@@ -70,7 +70,7 @@ Link = Callable[..., str]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_reducer_of_the_seed_equals_numpy(call: Call, link: Link, dtype: str) -> None:
+def test_every_basic_reducer_equals_numpy(call: Call, link: Link, dtype: str) -> None:
     url = link("get_object", Key=f"data-{dtype}.dat")
     for reducer in ("count", "max", "min", "sum"):
         answered = call(with_link(event(payload=f"{reducer}/{dtype}"), url))
@@ -78,7 +78,7 @@ def test_every_reducer_of_the_seed_equals_numpy(call: Call, link: Link, dtype: s
         check_data(ReductionSpec(reducer, dtype), sample_array(dtype), answered.body)
 
 
-def test_a_range_and_a_key_of_any_letters(live_store: Store, call: Call, link: Link) -> None:
+def test_a_range_and_keys_of_any_characters(live_store: Store, call: Call, link: Link) -> None:
     key = "a key/ключ+%2F;=,?"
     with closing(live_store.client()) as client:
         client.put_object(Bucket=BUCKET, Key=key, Body=np.arange(10, dtype="<i4").tobytes())

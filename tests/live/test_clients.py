@@ -1,4 +1,4 @@
-"""The clients that people have, against the real service and real stores; numpy is the judge of every number."""
+"""Common clients with the real service and real stores. Results are compared with numpy's."""
 
 import io
 import os
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.live
 
 MakeClient = Callable[..., Any]
 
-# The seed's two programs, to the letter; the second goes on where the first ends.
-SEEDS_CLIENT = """\
+# The two programs of the original project, verbatim. The second continues the first.
+ORIGINAL_CLIENT = """\
 import boto3
 from botocore.client import Config
 
@@ -50,7 +50,7 @@ s3 = boto3.resource(
     config = Config(signature_version = S3ActiveStorageV4Auth.SIGNATURE_VERSION)
 )
 """
-SEEDS_LOOP = """\
+ORIGINAL_LOOP = """\
 import numpy as np
 
 
@@ -110,11 +110,11 @@ def store_client(live_store: Store) -> Iterator[Any]:
         yield client
 
 
-# The seed's programs
+# The programs of the original project
 
 
-def test_the_seeds_program_prints_numpys_numbers(endpoint: str, tmp_path: Path) -> None:
-    finished = run_program(SEEDS_CLIENT + SEEDS_LOOP, endpoint, tmp_path)
+def test_the_original_program_prints_numpys_numbers(endpoint: str, tmp_path: Path) -> None:
+    finished = run_program(ORIGINAL_CLIENT + ORIGINAL_LOOP, endpoint, tmp_path)
     expected = []
     for dtype in ("int32", "int64", "uint32", "uint64", "float32", "float64"):
         expected.append(f"dtype: {dtype}")
@@ -125,10 +125,10 @@ def test_the_seeds_program_prints_numpys_numbers(endpoint: str, tmp_path: Path) 
     assert finished.stdout.splitlines() == expected
 
 
-def test_the_seeds_program_at_a_plain_store(live_store: Store, tmp_path: Path) -> None:
-    """The signature falls back to the standard one: objects can be read, and what is none is missing, not forbidden."""
+def test_the_original_program_at_a_plain_store(live_store: Store, tmp_path: Path) -> None:
+    """The signature falls back to the standard one: objects can be read, and others are not found, not forbidden."""
     ordinary = f'print(len(s3.Object("{BUCKET}", "{KEY}").get()["Body"].read()))\n'
-    finished = run_program(SEEDS_CLIENT + ordinary + SEEDS_LOOP, live_store.endpoint, tmp_path)
+    finished = run_program(ORIGINAL_CLIENT + ordinary + ORIGINAL_LOOP, live_store.endpoint, tmp_path)
     assert finished.stdout.splitlines() == [str(NUMBERS.nbytes), "dtype: int32"]
     assert finished.returncode == 1
     assert "(NoSuchBucket)" in finished.stderr or "(NoSuchKey)" in finished.stderr
@@ -144,12 +144,12 @@ def test_a_client_reads_numpys_numbers(dtype: str, reducer: str, s3: Any) -> Non
     assert answer["Body"].read() == numpy_result(reducer, sample_array(dtype)).tobytes()
 
 
-def test_a_large_object_is_reduced_where_it_lies(s3: Any) -> None:
+def test_a_large_object_is_reduced(s3: Any) -> None:
     answer = s3.get_object(Bucket="sum", Key=f"float32/{BUCKET}/{TEMPERATURES.key}")
     assert answer["Body"].read() == numpy_result("sum", TEMPERATURES.make()).tobytes()
 
 
-def test_parameters_ride_on_the_key(s3: Any) -> None:
+def test_parameters_follow_the_data_type_in_the_key(s3: Any) -> None:
     answer = s3.get_object(Bucket="max", Key=f"int32;byte_order=big/{BUCKET}/data-int32.dat")
     expected = sample_array("int32").view(">i4").max().astype("<i4")
     assert answer["Body"].read() == expected.tobytes()
@@ -161,16 +161,16 @@ def test_a_range_selects_numbers(s3: Any) -> None:
     assert answer["Body"].read() == numpy_result("sum", NUMBERS[1:4]).tobytes()
 
 
-def test_head_tells_of_the_result_what_get_gives(s3: Any) -> None:
-    got, told = s3.get_object(**REDUCTION), s3.head_object(**REDUCTION)
+def test_head_has_the_headers_of_get(s3: Any) -> None:
+    got, described = s3.get_object(**REDUCTION), s3.head_object(**REDUCTION)
     assert got["Body"].read() == SUM
-    assert told["ContentLength"] == len(SUM)
+    assert described["ContentLength"] == len(SUM)
     for name in ("ContentLength", "ContentType", "ETag", "LastModified", "Metadata"):
-        assert told[name] == got[name]
-    assert told["Metadata"]["activestorage-count"] == f"[{NUMBERS.size}]"
+        assert described[name] == got[name]
+    assert described["Metadata"]["activestorage-count"] == f"[{NUMBERS.size}]"
 
 
-def test_what_has_not_changed_is_not_sent_again(s3: Any) -> None:
+def test_a_current_copy_is_not_sent_again(s3: Any) -> None:
     etag = s3.head_object(**REDUCTION)["ETag"]
     for ask in (s3.get_object, s3.head_object):
         with pytest.raises(ClientError) as caught:
@@ -179,7 +179,7 @@ def test_what_has_not_changed_is_not_sent_again(s3: Any) -> None:
     assert s3.get_object(**REDUCTION, IfNoneMatch='"another"')["Body"].read() == SUM
 
 
-def test_what_has_changed_is_not_taken_for_the_same(s3: Any) -> None:
+def test_a_changed_object_has_another_etag(s3: Any) -> None:
     for etag in ('"another"', s3.head_object(**OBJECT)["ETag"]):
         with pytest.raises(ClientError) as caught:
             s3.get_object(**REDUCTION, IfMatch=etag)
@@ -198,7 +198,7 @@ def test_what_has_changed_is_not_taken_for_the_same(s3: Any) -> None:
         ("obj", f"{BUCKET}/missing", 404, "NoSuchKey"),
     ],
 )
-def test_errors_are_s3s(bucket: str, key: str, status: int, code: str, s3: Any) -> None:
+def test_errors_have_s3s_codes(bucket: str, key: str, status: int, code: str, s3: Any) -> None:
     with pytest.raises(ClientError) as caught:
         s3.get_object(Bucket=bucket, Key=key)
     assert (status_of(caught.value), code_of(caught.value)) == (status, code)
@@ -213,7 +213,7 @@ def test_a_wrong_secret_is_refused_by_the_store(endpoint: str, make_client: Make
     assert (status_of(caught.value), code_of(caught.value)) == (403, "SignatureDoesNotMatch")
 
 
-def test_nobody_reads_a_private_object(endpoint: str, make_client: MakeClient) -> None:
+def test_an_anonymous_request_for_a_private_object_is_refused(endpoint: str, make_client: MakeClient) -> None:
     with pytest.raises(ClientError) as caught:
         make_client(endpoint, signature_version=UNSIGNED).get_object(**REDUCTION)
     assert (status_of(caught.value), code_of(caught.value)) == (403, "AccessDenied")
@@ -222,7 +222,7 @@ def test_nobody_reads_a_private_object(endpoint: str, make_client: MakeClient) -
 @pytest.mark.parametrize("key", ["zażółć/ключ 鍵 😀.dat", "a+b c;~'()*!%2F&=,@.dat", "/leading", "trailing/x/"])
 def test_any_key_can_be_reduced(key: str, s3: Any, store_client: Any) -> None:
     store_client.put_object(Bucket=BUCKET, Key=key, Body=NUMBERS.tobytes())
-    # SeaweedFS keeps nothing of what is put under a name that ends in a slash.
+    # SeaweedFS does not store the content of a key that ends in a slash.
     kept = store_client.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     assert kept == NUMBERS.tobytes() or key.endswith("/")
     assert s3.get_object(Bucket="obj", Key=f"{BUCKET}/{key}")["Body"].read() == kept
@@ -249,7 +249,7 @@ def test_an_object_encrypted_by_a_customers_key(s3: Any, store_client: Any) -> N
     try:
         store_client.put_object(Bucket=BUCKET, Key="encrypted", Body=NUMBERS.tobytes(), **customers)
     except ClientError as error:
-        pytest.skip(f"this store takes no customer's keys without TLS: {code_of(error)}")
+        pytest.skip(f"this store refuses customers' keys without TLS: {code_of(error)}")
     what = {"Bucket": "sum", "Key": f"float32/{BUCKET}/encrypted"}
     assert s3.get_object(**what, **customers)["Body"].read() == SUM
     part = s3.get_object(**what, **customers, Range="bytes=4-11")["Body"].read()
@@ -259,11 +259,11 @@ def test_an_object_encrypted_by_a_customers_key(s3: Any, store_client: Any) -> N
     assert status_of(caught.value) == 400
 
 
-# Objects as they are
+# Objects themselves
 
 
-def test_an_object_is_read_as_from_the_store(s3: Any, store_client: Any) -> None:
-    """boto3 compares the body with the checksum that the store keeps, and would raise FlexibleChecksumError."""
+def test_an_object_is_read_unchanged(s3: Any, store_client: Any) -> None:
+    """boto3 verifies the body with the store's checksum, and raises FlexibleChecksumError if it differs."""
     ours = s3.get_object(**OBJECT, ChecksumMode="ENABLED")
     stores = store_client.get_object(Bucket=BUCKET, Key=KEY, ChecksumMode="ENABLED")
     assert ours["Body"].read() == stores["Body"].read() == NUMBERS.tobytes()
@@ -279,7 +279,7 @@ def test_a_part_of_an_object_is_read(s3: Any) -> None:
     assert answer["Body"].read() == NUMBERS[1:3].tobytes()
 
 
-def test_an_object_is_downloaded_in_parts_at_once(s3: Any) -> None:
+def test_an_object_is_downloaded_in_parallel_parts(s3: Any) -> None:
     received = io.BytesIO()
     s3.download_fileobj("obj", f"{BUCKET}/{TEMPERATURES.key}", received)
     assert received.getvalue() == TEMPERATURES.make().tobytes()
@@ -300,7 +300,7 @@ def test_a_link_needs_no_keys(s3: Any) -> None:
 
 
 def test_a_link_to_the_store_works_with_the_reduction_in_front(endpoint: str, store_client: Any) -> None:
-    """No plugin, no boto3 at the reader's: put the prefix before the path, and the service in the store's place."""
+    """Without the plugin and without boto3: replace the host by the service, and put the reduction before the path."""
     link = urlsplit(store_client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": KEY}))
     assert fetch(f"{endpoint}/sum/float32{link.path}?{link.query}") == SUM
 
@@ -353,21 +353,21 @@ def test_s3fs_reads_objects(filesystem: Any) -> None:
 
 
 @pytest.mark.parametrize("path", [f"sum/float32/{BUCKET}/missing", f"obj/{BUCKET}/missing", "sum/float32/missing/key"])
-def test_what_is_missing_is_missing_to_s3fs(path: str, filesystem: Any) -> None:
-    """It looks for a folder of that name as well, by a listing, which this service does not have."""
+def test_an_absent_object_is_not_found_by_s3fs(path: str, filesystem: Any) -> None:
+    """s3fs also looks for a folder of that name by a listing, which this service does not support."""
     assert not filesystem.exists(path)
     for ask in (filesystem.cat, filesystem.info, filesystem.open):
         with pytest.raises(FileNotFoundError):
             ask(path)
 
 
-# Other names for the same places
+# Other host names
 
 
-def test_the_store_has_another_address_for_clients(
+def test_clients_can_sign_for_another_address_of_the_store(
     live_store: Store, start_service: Callable[..., str], make_client: MakeClient
 ) -> None:
-    """As in a container network: connected to by one name, signed for by the other."""
+    """As in a container network: the service connects to one name, and clients sign for another one."""
     public = Store(live_store.endpoint.replace("127.0.0.1", "localhost"))
     with closing(make_client(start_service(s3_public_endpoint=public.endpoint))) as s3:
         assert s3.get_object(**REDUCTION)["Body"].read() == SUM
@@ -375,10 +375,10 @@ def test_the_store_has_another_address_for_clients(
         assert fetch(s3.generate_presigned_url("get_object", Params=REDUCTION)) == SUM
 
 
-def test_the_reducer_may_stand_in_the_host(
+def test_the_reducer_can_be_in_the_host(
     live_store: Store, start_service: Callable[..., str], store_client: Any, make_client: MakeClient
 ) -> None:
-    """Virtual-host style, for clients that know no other; the plugin itself sends in path style, whatever is asked."""
+    """Virtual-host style, for clients without path style. The plugin itself always sends in path style."""
     endpoint = start_service(base_domain="localhost")
     port = urlsplit(endpoint).port
     link = urlsplit(store_client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": KEY}))
@@ -391,11 +391,11 @@ def test_the_reducer_may_stand_in_the_host(
         assert s3.get_object(**REDUCTION)["Body"].read() == SUM
 
 
-# What the tests share
+# Shared code
 
 
 def run_program(program: str, endpoint: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program of the seed's, with its endpoint replaced, as one who has no AWS settings at all would."""
+    """Run a program of the original project with another endpoint, in an environment without AWS settings."""
     seeds = '"http://localhost:8000"'
     assert program.count(seeds) == 1
     return subprocess.run(
@@ -410,7 +410,7 @@ def run_program(program: str, endpoint: str, folder: Path) -> subprocess.Complet
 
 
 def fetch(url: str, **headers: str) -> bytes:
-    """What a link gives to a program that knows nothing of S3."""
+    """The content of a link, fetched by a plain HTTP client."""
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  # loopback, by our own link
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
         body: bytes = answer.read()
@@ -418,10 +418,10 @@ def fetch(url: str, **headers: str) -> bytes:
 
 
 def status_of(error: ClientError) -> int:
-    """The HTTP status of a refusal."""
+    """The HTTP status of an error."""
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
 def code_of(error: ClientError) -> str:
-    """What a program acts on."""
+    """The code of an error."""
     return str(error.response["Error"]["Code"])

@@ -1,4 +1,4 @@
-"""The table of cases, asked of the real service before a real store, by the clients that people have."""
+"""The table of cases with the real service and a real store, through common clients."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +23,7 @@ Ask = Callable[[Case, str], bytes]
 
 @pytest.fixture(scope="session")
 def objects(live_store: Store) -> None:
-    """Every case's object, in the store."""
+    """The objects of all cases in the store."""
     client = live_store.client()
     client.create_bucket(Bucket=BUCKET)
     for case in {case.key: case for case in cases()}.values():
@@ -32,7 +32,7 @@ def objects(live_store: Store) -> None:
 
 @pytest.fixture(scope="module", params=["boto3", "s3fs", "requests"])
 def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, proxied: Any, objects: None) -> Iterator[Ask]:
-    """Asks for a reduction with one of the clients."""
+    """Requests a reduction with one of the clients."""
 
     def key(case: Case) -> str:
         return f"{case.segment()}/{BUCKET}/{case.key}"
@@ -68,9 +68,9 @@ def ask(request: pytest.FixtureRequest, live_store: Store, endpoint: str, proxie
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_client_agrees_with_numpy(ask: Ask, dtype: str) -> None:
-    """boto3 asks every question of the seed's reducers; all else is asked in turn, the other clients more rarely.
+    """boto3 runs every case of the original reducers, and each other client a part of all cases.
 
-    Through the core and through the application every question is asked.
+    The engine and the application run every case in other tests.
     """
     is_boto3 = ask.__name__ == "with_boto3"
     for number, (case, reducer) in enumerate(question for question in questions() if question[0].dtype == dtype):

@@ -1,4 +1,4 @@
-"""The documentation's programs, run as they stand against the real service and store."""
+"""The programs in the documentation, run with the real service and a real store."""
 
 import os
 import re
@@ -21,7 +21,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def listings(page: Path, language: str) -> list[str]:
-    """What stands on a page in that language."""
+    """The listings on a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -33,14 +33,14 @@ PROGRAMS = [
 SCRIPTS = [script for script in listings(LAMBDA_PAGE, "sh") if "curl" in script]
 
 
-def test_there_are_programs() -> None:
+def test_the_documentation_has_programs() -> None:
     assert len(PROGRAMS) >= 6
     assert len(SCRIPTS) == 1
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """What a user's shell has who has installed the package: nothing of AWS but a region, no network proxies."""
+    """The environment of a user with the package, an AWS region, no other AWS settings, and no network proxies."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.defpath))
     return {
         "PATH": path,
@@ -71,26 +71,26 @@ def test_the_example_of_the_readme_prints_what_the_readme_shows(
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_for_a_shell_runs(
+def test_a_shell_script_of_the_documentation_runs(
     script: str, lambda_store: Store, endpoint: str, environment: dict[str, str]
 ) -> None:
     if shutil.which("curl") is None:
         pytest.skip("no curl on PATH")
     command = ["sh", "-euc", placed(script, lambda_store, endpoint)]
     answer = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True, text=True)
-    # Ten numbers from -1 in quarters.
+    # Ten numbers from -1, in steps of 0.25.
     assert answer.stdout.split() == ["1.25"]
 
 
 def placed(program: str, store: Store, endpoint: str) -> str:
-    """A program with the addresses of this test in place of those that it names."""
+    """A program with its addresses replaced by those of this test."""
     addresses = {"localhost:8000": urlsplit(endpoint).netloc, "localhost:9000": urlsplit(store.endpoint).netloc}
     for written, here in addresses.items():
         program = program.replace(written, here)
     return program
 
 
-def test_the_variables_for_minio_are_those_that_these_tests_give_it() -> None:
+def test_the_documented_variables_for_minio_are_those_of_the_tests() -> None:
     documented = dict(line.split("=", 1) for line in listings(LAMBDA_PAGE, "ini")[0].splitlines())
     targets = (
         Target("sum", "http://localhost:8000/sum/float32", "a-long-random-word"),

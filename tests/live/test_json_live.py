@@ -1,4 +1,4 @@
-"""The JSON doors before a real store: what was signed here is verified there. Written as the clients write."""
+"""The JSON doors with a real store, which verifies their signatures. The requests are those of the clients."""
 
 import http.server
 import threading
@@ -22,7 +22,7 @@ CHUNK = np.arange(60, dtype=">f4").reshape(3, 4, 5)
 PLAIN = CHUNK.tobytes()
 PACKED = zlib.compress(np.frombuffer(PLAIN, "u1").reshape(-1, 4).T.tobytes())
 OFFSET = 100
-# A file of two chunks, as HDF5 has them: somewhere, after something else.
+# A file with two chunks after other bytes, as in HDF5.
 FILE = bytes(OFFSET) + PLAIN + PACKED
 KEYS = ("file.nc", "dir/with space+plus%/été €.nc", "a=b&c;d,e!'()*~@$:.nc", "a//b.nc")
 KEYS_OF_NOBODY = ("minioadmin", "wrong"), ("nobody", "minioadmin")
@@ -35,7 +35,7 @@ EXPECTED = CHUNK[0:2, 0:4:3]
 
 
 class WebServer(http.server.BaseHTTPRequestHandler):
-    """One file for one user, with ranges."""
+    """A web server with one file for one user. It supports ranges."""
 
     def do_GET(self) -> None:
         if self.headers.get("Authorization") != "Basic dXNlcjpwYXNz":
@@ -100,8 +100,8 @@ def decode(response: requests.Response) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_chunk_is_reduced_where_it_lies(endpoint: str, store: Store, session: requests.Session, key: str) -> None:
-    """The key stands in the URL as it is, but for a percent sign, which is one of an escape or is none."""
+def test_a_chunk_is_reduced(endpoint: str, store: Store, session: requests.Session, key: str) -> None:
+    """The key is in the URL without encoding, except for a percent sign, which may or may not begin an escape."""
     url = f"{store.endpoint}/{BUCKET}/{key}"
     wanted = {**OF_CHUNK, "interface_type": "s3", "url": url, "axis": (0, 2)}
     assert decode(session.post(f"{endpoint}/v2/sum/", json=wanted)) == (EXPECTED.sum((0, 2)).tolist(), [10, 10])
@@ -124,7 +124,7 @@ def test_a_compressed_chunk_is_decoded(endpoint: str, store: Store, session: req
     assert decode(session.post(f"{endpoint}/v2/min", json=wanted)) == (1.0, [19])
 
 
-def test_a_slash_before_the_key_does_no_harm(endpoint: str, store: Store, session: requests.Session) -> None:
+def test_a_slash_before_the_key_is_accepted(endpoint: str, store: Store, session: requests.Session) -> None:
     url = f"{store.endpoint}/{BUCKET}//file.nc"
     wanted = {**OF_CHUNK, "interface_type": "s3", "url": url}
     assert decode(session.post(f"{endpoint}//v2/count/", json=wanted)) == (20, [20])
@@ -133,7 +133,7 @@ def test_a_slash_before_the_key_does_no_harm(endpoint: str, store: Store, sessio
 
 
 @pytest.mark.parametrize("auth", [*KEYS_OF_NOBODY, None, ("None", "None")])
-def test_who_may_not_is_told_so(
+def test_denied_access_is_an_error(
     endpoint: str, store: Store, session: requests.Session, auth: tuple[str, str] | None
 ) -> None:
     session.auth = auth
@@ -144,7 +144,7 @@ def test_who_may_not_is_told_so(
 
 
 @pytest.mark.parametrize(("path", "code"), [(f"{BUCKET}/nokey", "NoSuchKey"), ("nobucket/key", "NoSuchBucket")])
-def test_what_is_not_there_is_named(
+def test_an_absent_object_is_named(
     endpoint: str, store: Store, session: requests.Session, path: str, code: str
 ) -> None:
     wanted = {**OF_CHUNK, "interface_type": "s3", "url": f"{store.endpoint}/{path}"}
@@ -157,7 +157,7 @@ def test_what_is_not_there_is_named(
     ("members", "name"),
     [({"offset": len(FILE)}, "offset"), ({"offset": len(FILE) - 8}, "size"), ({"offset": 2**62}, "offset")],
 )
-def test_a_chunk_that_is_not_all_there_is_no_chunk(
+def test_a_chunk_beyond_the_object_is_an_error(
     endpoint: str, store: Store, session: requests.Session, members: dict[str, int], name: str
 ) -> None:
     wanted = {**OF_CHUNK, "interface_type": "s3", "url": f"{store.endpoint}/{BUCKET}/file.nc", "selection": None}
@@ -168,9 +168,7 @@ def test_a_chunk_that_is_not_all_there_is_no_chunk(
     assert error["caused_by"][0].startswith(name), error
 
 
-def test_a_web_server_is_asked_with_the_callers_password(
-    endpoint: str, web_server: str, session: requests.Session
-) -> None:
+def test_a_web_server_gets_the_callers_password(endpoint: str, web_server: str, session: requests.Session) -> None:
     session.auth = ("user", "pass")
     wanted = {**OF_CHUNK, "interface_type": "https", "url": f"{web_server}/file.nc", "axis": [1]}
     expected = EXPECTED.max(axis=1).tolist()
@@ -179,7 +177,7 @@ def test_a_web_server_is_asked_with_the_callers_password(
     assert session.post(f"{endpoint}/v2/max/", json=wanted).status_code == 401
 
 
-def test_nothing_is_fetched_from_where_nobody_allowed_it(endpoint: str, session: requests.Session) -> None:
+def test_an_origin_that_is_not_allowed_is_refused(endpoint: str, session: requests.Session) -> None:
     wanted = {**OF_CHUNK, "interface_type": "http", "url": f"{endpoint}/readyz"}
     response = session.post(f"{endpoint}/v2/max/", json=wanted)
     assert response.status_code == 400
@@ -189,12 +187,12 @@ def test_nothing_is_fetched_from_where_nobody_allowed_it(endpoint: str, session:
 def test_a_hundred_megabytes_of_json_are_not_read(endpoint: str, session: requests.Session) -> None:
     response = session.post(f"{endpoint}/v2/sum/", data=b'{"dtype": "' + b"x" * (100 << 20) + b'"}')
     assert response.status_code == 400
-    assert response.json()["error"]["caused_by"] == ["body: is longer than 1048576 bytes"]
+    assert response.json()["error"]["caused_by"] == ["body: is longer than 1048576 bytes, the maximum"]
 
 
-def test_a_body_in_chunks_is_read_like_any_other(endpoint: str, store: Store, session: requests.Session) -> None:
+def test_a_chunked_body_is_read(endpoint: str, store: Store, session: requests.Session) -> None:
     response = session.post(f"{endpoint}/v2/sum/", data=iter([b"{", b"}"]))
     assert response.status_code == 400
     assert response.json()["error"]["message"] == "request data is not valid"
     response = session.post(f"{endpoint}/v2/sum/", data=iter([b" " * (1 << 20), b" "]))
-    assert response.json()["error"]["caused_by"] == ["body: is longer than 1048576 bytes"]
+    assert response.json()["error"]["caused_by"] == ["body: is longer than 1048576 bytes, the maximum"]

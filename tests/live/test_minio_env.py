@@ -1,4 +1,4 @@
-"""deploy/minio/minio.env as it stands, used by a real MinIO beside the real service."""
+"""deploy/minio/minio.env, used by a real MinIO with the real service."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +24,7 @@ TOKEN = "a-token-of-this-test"
 @pytest.fixture(scope="module")
 def store() -> Iterator[Store]:
     if (program := find_minio()) is None:
-        pytest.skip("no MinIO: neither does the variable MINIO name one, nor is minio on PATH")
+        pytest.skip("MinIO is not installed: the variable MINIO is not set, and minio is not on PATH")
     [port] = free_ports(1)
     given = {name: value.replace("127.0.0.1:8000", f"{LOOPBACK}:{port}") for name, value in read_env_file().items()}
     tokens = {f"MINIO_LAMBDA_WEBHOOK_AUTH_TOKEN_{target}": TOKEN for target in ("sum", "reduce")}
@@ -45,9 +45,9 @@ def ask(store: Store, dtype: str, target: str, query: str = "") -> bytes:
     return bytes(response.content)
 
 
-def test_the_target_whose_path_names_the_reduction(store: Store) -> None:
+def test_a_target_with_the_reduction_in_its_path(store: Store) -> None:
     assert ask(store, "float32", "sum") == sample_array("float32").sum(dtype=np.float32).tobytes()
 
 
-def test_the_target_that_leaves_the_reduction_to_the_client(store: Store) -> None:
+def test_a_target_with_the_reduction_from_the_client(store: Store) -> None:
     assert ask(store, "int64", "reduce", "&reducer=max&dtype=int64") == sample_array("int64").max().tobytes()

@@ -1,4 +1,4 @@
-"""The webhook as clients meet it: through a store that calls it, MinIO or the stand-in for it, before real gunicorn."""
+"""The webhook through a store that calls it, MinIO or its stand-in, with real gunicorn."""
 
 import json
 import shutil
@@ -45,14 +45,14 @@ REDUCE = "arn:minio:s3-object-lambda::reduce:webhook"
 
 @pytest.fixture(scope="module")
 def s3(lambda_store: Store) -> Iterator[Any]:
-    """A boto3 client of the store that calls lambdas."""
+    """A boto3 client of the store with object lambdas."""
     with closing(lambda_store.client()) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def objects(live_store: Store) -> Iterator[Any]:
-    """A boto3 client of the store that keeps objects, which has those of the arrays."""
+    """A boto3 client of the store itself, which has the objects of the arrays."""
     with closing(live_store.client()) as client:
         client.create_bucket(Bucket="lambda")
         for case in CASES:
@@ -61,13 +61,13 @@ def objects(live_store: Store) -> Iterator[Any]:
 
 
 def get(s3: Any, reduction: str = "sum/float32", arn: str = REDUCE, **arguments: Any) -> Any:
-    """boto3's answer to a GET through a lambda."""
+    """boto3's response to a GET through a lambda."""
     with reducing(s3, reduction, arn):
         return s3.get_object(**{**OBJECT, **arguments})
 
 
 def read(s3: Any, reduction: str = "sum/float32", arn: str = REDUCE, **arguments: Any) -> bytes:
-    """The bytes of that answer."""
+    """The body of that response."""
     body: bytes = get(s3, reduction, arn, **arguments)["Body"].read()
     return body
 
@@ -92,7 +92,7 @@ def test_every_reducer_gives_numpys_number(s3: Any, dtype: str) -> None:
             check_data(ReductionSpec(reducer, dtype), sample_array(dtype), answer)
 
 
-def test_every_array_is_reduced_as_numpy_does(s3: Any, objects: Any) -> None:
+def test_every_array_is_reduced_like_by_numpy(s3: Any, objects: Any) -> None:
     for case in CASES:
         answer = read(s3, format_reduction(case.spec), Bucket="lambda", Key=case.key)
         check_data(case.spec, case.array, answer, has_nan_for_nothing=True)
@@ -104,25 +104,25 @@ def test_a_large_object_is_reduced(s3: Any) -> None:
 
 
 def test_a_part_of_an_object_is_reduced_by_its_number(s3: Any) -> None:
-    """An object of one part: MinIO puts the number into the link, and so does the stand-in."""
+    """The object has one part. MinIO puts the number into the link, and so does the stand-in."""
     assert read(s3, PartNumber=1) == SUM
 
 
-def test_what_is_asked_of_the_stores_answer_does_no_harm(s3: Any) -> None:
+def test_names_for_the_stores_response_are_accepted(s3: Any) -> None:
     assert read(s3, ResponseContentType="text/plain; a=b&c", ResponseCacheControl="no-cache") == SUM
 
 
-def test_the_endpoint_may_settle_the_reduction(s3: Any, targets: Targets) -> None:
+def test_the_endpoint_can_name_the_reduction(s3: Any, targets: Targets) -> None:
     assert read(s3, "", targets["sum"].arn) == SUM
     assert read(s3, "/;shape=4,5;axis=0", targets["sum"].arn) == NUMBERS.reshape(4, 5).sum(axis=0).tobytes()
     assert refused(s3, "max/float32", targets["sum"].arn)[:2] == (400, "InvalidArgument")
 
 
-def test_the_answer_looks_like_an_object(s3: Any, objects: Any) -> None:
+def test_the_response_is_that_of_an_object(s3: Any, objects: Any) -> None:
     answer = get(s3)
     assert answer["ContentLength"] == 4
     assert answer["ContentType"] == "application/octet-stream"
-    # Go writes every header with capitals; the direct proxy's are small.
+    # Go capitalises the names of headers; the direct proxy's are in lower case.
     assert answer["Metadata"] == {
         "Activestorage-Dtype": "float32",
         "Activestorage-Shape": "[]",
@@ -153,7 +153,7 @@ def test_a_range_selects_numbers(s3: Any) -> None:
     assert refused(s3, Range="bytes=80-")[:2] == (416, "InvalidRange")
 
 
-def test_conditions_are_on_the_result(s3: Any) -> None:
+def test_conditions_apply_to_the_result(s3: Any) -> None:
     etag = get(s3)["ETag"]
     assert read(s3, IfMatch=etag) == read(s3, IfNoneMatch='"another"') == SUM
     assert refused(s3, IfNoneMatch=etag)[0] == 304
@@ -176,20 +176,20 @@ def test_errors_reach_the_client_with_their_own_codes(s3: Any, targets: Targets)
 
 
 @pytest.mark.parametrize("name", ["stranger", "nobody"])
-def test_a_store_without_the_token_is_not_told_of_its_own_event(s3: Any, targets: Targets, name: str) -> None:
-    """Its event is not read, so that the store finds its route in no answer."""
+def test_without_a_valid_token_no_route_is_repeated(s3: Any, targets: Targets, name: str) -> None:
+    """The event is not read, so that the reply does not repeat its route."""
     assert refused(s3, arn=targets[name].arn)[:2] == (400, "InvalidRequest")
 
 
 @pytest.mark.parametrize(
     ("query", "status", "code", "part"),
     [
-        ({"reducer": "sum", "dtype": "float31"}, 400, "InvalidArgument", "dtype: there is no data type 'float31'"),
+        ({"reducer": "sum", "dtype": "float31"}, 400, "InvalidArgument", "dtype: unknown data type 'float31'"),
         ({"reducer": "median", "dtype": "float32"}, 404, "NoSuchReducer", "'median'"),
         ({"reducer": "sum", "dtype": "float32", "axes": "0"}, 400, "InvalidArgument", "'axes'"),
     ],
 )
-def test_what_the_clients_helper_would_have_refused(
+def test_invalid_names_in_the_query_are_errors(
     py_client: Minio, query: dict[str, str], status: int, code: str, part: str
 ) -> None:
     with pytest.raises(S3Error) as caught:
@@ -198,7 +198,7 @@ def test_what_the_clients_helper_would_have_refused(
     assert part in (caught.value.message or "")
 
 
-def test_a_wrong_secret_never_comes_to_the_webhook(lambda_store: Store) -> None:
+def test_a_wrong_secret_is_refused_by_the_store(lambda_store: Store) -> None:
     with closing(Store(lambda_store.endpoint, lambda_store.access_key, "wrong").client()) as stranger:
         assert refused(stranger)[:2] == (403, "SignatureDoesNotMatch")
 
@@ -208,7 +208,7 @@ def test_a_wrong_secret_never_comes_to_the_webhook(lambda_store: Store) -> None:
 
 @pytest.fixture
 def py_client(lambda_store: Store) -> Iterator[Minio]:
-    """minio-py, with a pool of its own that is emptied."""
+    """minio-py, with its own connection pool, which is closed."""
     with urllib3.PoolManager() as pool:
         yield Minio(
             urlsplit(lambda_store.endpoint).netloc,
@@ -220,7 +220,7 @@ def py_client(lambda_store: Store) -> Iterator[Minio]:
         )
 
 
-def test_minio_py_asks_with_extra_query_params(py_client: Minio) -> None:
+def test_minio_py_uses_extra_query_params(py_client: Minio) -> None:
     query = {"reducer": "max", "dtype": "float32", "shape": "4,5", "axis": "0"}
     with py_client.get_object(BUCKET, KEY, extra_query_params={"lambdaArn": REDUCE, **query}) as answer:
         assert answer.read() == NUMBERS.reshape(4, 5).max(axis=0).tobytes()
@@ -236,7 +236,7 @@ def test_a_link_needs_no_keys(s3: Any, header: str | None) -> None:
     assert (answer.status_code, answer.content) == (200, NUMBERS[1:4].sum().tobytes() if header else SUM)
 
 
-def test_curl_follows_a_link(s3: Any) -> None:
+def test_curl_fetches_a_link(s3: Any) -> None:
     curl = shutil.which("curl") or pytest.skip("no curl on PATH")
     with reducing(s3, "sum/float32;shape=4,5;axis=0", REDUCE):
         link = s3.generate_presigned_url("get_object", Params=OBJECT)
@@ -245,8 +245,8 @@ def test_curl_follows_a_link(s3: Any) -> None:
     assert answer == NUMBERS.reshape(4, 5).sum(axis=0).tobytes()
 
 
-def test_a_client_that_goes_away_leaves_the_service_well(s3: Any, endpoint: str, live_store: Store) -> None:
-    """An event whose store does not wait for the answer, and one that is not sent to its end."""
+def test_the_service_works_after_a_client_has_gone_away(s3: Any, endpoint: str, live_store: Store) -> None:
+    """A store that closes the connection before the reply, and one that sends a part of an event."""
     with closing(live_store.client()) as presigner:
         link = presigner.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": TEMPERATURES.key})
     body = json.dumps(make_event(link)).encode()
@@ -261,13 +261,13 @@ def test_a_client_that_goes_away_leaves_the_service_well(s3: Any, endpoint: str,
     assert read(s3) == SUM
 
 
-# Lambdas that answer wrongly: what the store makes of it, real or played
+# Faulty replies of lambdas, and the store's replies to the client
 
 
 @pytest.fixture
 def odd_lambda(places: Places) -> Iterator[Callable[..., None]]:
-    """A lambda that gives each event the answer that it was told: status, headers, body; it echoes what it must."""
-    told: dict[str, Any] = {}
+    """Sets the reply of the faulty lambda: status, headers and body. It repeats the route and the token."""
+    reply: dict[str, Any] = {}
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "HEAD":
@@ -276,11 +276,11 @@ def odd_lambda(places: Places) -> Iterator[Callable[..., None]]:
         event = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
         context = event["getObjectContext"]
         echo = {"x-amz-request-route": context["outputRoute"], "x-amz-request-token": context["outputToken"]}
-        start_response(f"{told['status']} As told", list({**echo, **told["headers"]}.items()))
-        return [told["body"]]
+        start_response(f"{reply['status']} As ordered", list({**echo, **reply["headers"]}.items()))
+        return [reply["body"]]
 
     def tell(status: int, headers: dict[str, str], body: bytes = b"12345678") -> None:
-        told.update(status=status, headers=headers, body=body)
+        reply.update(status=status, headers=headers, body=body)
 
     with serving(answer, places.odd.fileno()):
         yield tell
@@ -291,7 +291,7 @@ ODD = {
     "another route": (200, {"x-amz-request-route": "x"}, (400, "InvalidRequest")),
     "no token": (200, {"x-amz-request-token": ""}, (403, "InvalidTokenId")),
     "another token": (200, {"x-amz-request-token": "x"}, (403, "InvalidTokenId")),
-    "a status that is none": (200, {"x-amz-fwd-status": "fine"}, (400, "LambdaFunctionStatusError")),
+    "a malformed status": (200, {"x-amz-fwd-status": "fine"}, (400, "LambdaFunctionStatusError")),
     "a code alone": (404, {"x-amz-fwd-error-code": "NoSuchKey"}, (400, "InvalidRequest")),
     "a message alone": (404, {"x-amz-fwd-error-message": "gone"}, (400, "InvalidRequest")),
     "neither": (404, {}, (400, "InvalidRequest")),
@@ -304,7 +304,7 @@ ODD = {
 
 
 @pytest.mark.parametrize(("status", "headers", "expected"), ODD.values(), ids=ODD)
-def test_the_store_makes_its_own_error_of_an_odd_answer(
+def test_a_faulty_reply_becomes_an_error_of_the_store(
     s3: Any,
     targets: Targets,
     odd_lambda: Callable[..., None],
@@ -316,7 +316,7 @@ def test_the_store_makes_its_own_error_of_an_odd_answer(
     assert refused(s3, arn=targets["odd"].arn)[:2] == expected
 
 
-def test_the_store_says_which_lambda_it_does_not_reach(lambda_store: Store, targets: Targets) -> None:
+def test_an_unreachable_lambda_is_an_error_of_the_store(lambda_store: Store, targets: Targets) -> None:
     with closing(lambda_store.client(retries={"total_max_attempts": 1})) as s3:
         assert refused(s3, arn=targets["odd"].arn.replace("odd", "none"))[:2] == (404, "LambdaARNNotFound")
         status, code, message = refused(s3, arn=targets["down"].arn)
@@ -324,12 +324,10 @@ def test_the_store_says_which_lambda_it_does_not_reach(lambda_store: Store, targ
         assert "not connected to target" in message
 
 
-def test_the_store_passes_on_only_what_is_to_be_passed_on(
-    s3: Any, targets: Targets, odd_lambda: Callable[..., None]
-) -> None:
+def test_the_store_forwards_prefixed_headers_only(s3: Any, targets: Targets, odd_lambda: Callable[..., None]) -> None:
     forwarded = "x-amz-fwd-header-x-amz-meta-"
-    told = {f"{forwarded}b": "2", f"{forwarded}activestorage-dtype": "int64"}
-    odd_lambda(500, {"x-amz-fwd-status": "200", "x-amz-meta-a": "1", **told})
+    reply = {f"{forwarded}b": "2", f"{forwarded}activestorage-dtype": "int64"}
+    odd_lambda(500, {"x-amz-fwd-status": "200", "x-amz-meta-a": "1", **reply})
     answer = get(s3, arn=targets["odd"].arn)
     assert (answer["Metadata"], answer["Body"].read()) == (
         {"B": "2", "Activestorage-Dtype": "int64"},

@@ -1,4 +1,4 @@
-"""The real server: what it makes of requests that no library sends, what it logs, what it keeps."""
+"""The real server: malformed requests, its log, its memory, its connections and its processes."""
 
 import http.client
 import json
@@ -36,7 +36,7 @@ KEY = "/sum/float32/sample-data/data-float32.dat"
 
 
 def send(endpoint: str, *lines: str, body: bytes = b"") -> tuple[int, bytes]:
-    """Send a request as it is written here; the status and the body of the answer."""
+    """Send a raw request, and return the status and the body of the reply."""
     parts = urlsplit(endpoint)
     head = "\r\n".join([*lines, "Host: proxy", "Connection: close", "", ""])
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
@@ -63,7 +63,7 @@ def send(endpoint: str, *lines: str, body: bytes = b"") -> tuple[int, bytes]:
         (["OPTIONS * HTTP/1.1"], 405, "MethodNotAllowed"),
     ],
 )
-def test_what_cannot_be_parsed_is_refused_in_s3s_xml(endpoint: str, lines: list[str], status: int, code: str) -> None:
+def test_an_unparsable_request_is_refused_in_s3s_xml(endpoint: str, lines: list[str], status: int, code: str) -> None:
     answered, body = send(endpoint, *lines)
     assert (answered, ET.fromstring(body).findtext("Code")) == (status, code)
     assert CANARY.encode() not in body
@@ -101,8 +101,8 @@ _CHUNKED = "Transfer-Encoding: chunked"
         (["PRI * HTTP/2.0"], b"SM\r\n\r\n"),
     ],
 )
-def test_what_http_forbids_is_refused(endpoint: str, lines: list[str], body: bytes) -> None:
-    """RFC 9112, sections 2.2, 3.2, 5.2, 6.1 and 6.3, in front of any door."""
+def test_malformed_http_is_refused(endpoint: str, lines: list[str], body: bytes) -> None:
+    """RFC 9112, sections 2.2, 3.2, 5.2, 6.1 and 6.3. gunicorn refuses them before any door."""
     parts = urlsplit(endpoint)
     head = "\r\n".join([*lines, "Connection: close", "", ""])
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as connection:
@@ -114,20 +114,20 @@ def test_what_http_forbids_is_refused(endpoint: str, lines: list[str], body: byt
         assert b"InvalidArgument" in response.read() or response.getheader("Content-Type") == "application/json"
 
 
-def test_a_name_with_an_underscore_is_not_the_one_with_a_hyphen(endpoint: str) -> None:
-    """To WSGI they are the same, and a signature covers one of them only."""
+def test_a_header_with_an_underscore_is_not_the_one_with_a_hyphen(endpoint: str) -> None:
+    """WSGI does not distinguish them, and a signature covers only one of them."""
     assert send(endpoint, "GET /healthz HTTP/1.1", "Content_Length: 5")[0] == 200
-    # In a range it would be another result; without one, the store refuses who asks.
+    # As a Range header it would change the result. Without it, the store refuses the anonymous request.
     status, body = send(endpoint, _GET, "If_Range: x")
     assert (status, ET.fromstring(body).findtext("Code")) == (403, "AccessDenied")
 
 
-def test_a_key_of_1024_bytes_that_are_all_escaped_reaches_the_store(endpoint: str) -> None:
+def test_a_key_of_1024_escaped_bytes_reaches_the_store(endpoint: str) -> None:
     status, body = send(endpoint, f"GET /sum/float32/sample-data/{'%E2%82%AC' * 341} HTTP/1.1")
     assert (status, ET.fromstring(body).findtext("Code")) == (403, "AccessDenied")
 
 
-def test_a_body_that_nobody_reads_does_not_end_the_connection(endpoint: str) -> None:
+def test_an_unread_body_does_not_end_the_connection(endpoint: str) -> None:
     parts = urlsplit(endpoint)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     for _ in range(2):
@@ -138,20 +138,20 @@ def test_a_body_that_nobody_reads_does_not_end_the_connection(endpoint: str) -> 
     connection.close()
 
 
-def test_the_absolute_form_of_a_target_is_the_same_target(endpoint: str) -> None:
+def test_the_absolute_form_of_a_target_is_accepted(endpoint: str) -> None:
     assert send(endpoint, f"GET {endpoint}/healthz HTTP/1.1") == (200, b"ok\n")
 
 
 @pytest.fixture
 def logged(live_store: Store, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """A service that logs all it can, and its log."""
+    """A service with the log level debug, and its log."""
     log = tmp_path / "log"
     settings = {"ACTIVE_STORAGE_WORKERS": "1", "ACTIVE_STORAGE_LOG_LEVEL": "debug"}
     with service(live_store, settings, log=log) as url:
         yield url, log
 
 
-def test_the_log_is_a_line_a_request_and_holds_no_secret(logged: tuple[str, Path], live_store: Store) -> None:
+def test_the_log_has_one_line_for_each_request_and_no_secret(logged: tuple[str, Path], live_store: Store) -> None:
     url, log = logged
     link = live_store.client().generate_presigned_url(
         "get_object", Params={"Bucket": "sample-data", "Key": "data-float32.dat"}
@@ -183,7 +183,7 @@ def test_the_log_is_a_line_a_request_and_holds_no_secret(logged: tuple[str, Path
 
 
 def read_log(log: Path, lines: int) -> tuple[str, list[dict[str, Any]]]:
-    """The log, and what it says of the direct proxy, once that is so many lines.
+    """The log, and its lines of the direct proxy, when there are as many as expected.
 
     A line is written when the reply has been sent: the client is there first, and requests may change places.
     """
@@ -197,8 +197,8 @@ def read_log(log: Path, lines: int) -> tuple[str, list[dict[str, Any]]]:
         time.sleep(0.02)
 
 
-def test_summing_a_large_object_takes_no_more_memory_than_a_small_one(live_store: Store) -> None:
-    """The bound is the issue's, 16 MiB over idle for 1 GiB; here 256 MiB must do, which would not fit by far."""
+def test_a_large_object_takes_no_more_memory_than_a_small_one(live_store: Store) -> None:
+    """The limit is 16 MiB over the idle process. The object has 256 MiB, and would not fit."""
     client = live_store.client()
     client.create_bucket(Bucket="memory")
     block = np.random.default_rng(3).random(1 << 20, np.float32).tobytes()
@@ -225,7 +225,7 @@ def test_summing_a_large_object_takes_no_more_memory_than_a_small_one(live_store
     ],
     ids=["in the head", "in the body", "while it should read"],
 )
-def test_clients_that_stall_hold_no_thread_for_ever(sent: bytes) -> None:
+def test_stalled_clients_are_disconnected(sent: bytes) -> None:
     settings = {"READ_TIMEOUT": "1s", "WORKERS": "1", "THREADS": "2"}
 
     def answer(call: Call) -> None:
@@ -237,19 +237,19 @@ def test_clients_that_stall_hold_no_thread_for_ever(sent: bytes) -> None:
         endpoint = held.enter_context(service(Store(store.url), named))
         for _ in range(4):
             stalled = held.enter_context(socket.socket())
-            # The kernel is to take little for a client that reads nothing.
+            # A small buffer of the kernel, for a client that does not read.
             stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stalled.connect((urlsplit(endpoint).hostname, urlsplit(endpoint).port))
             stalled.sendall(sent)
         assert send(endpoint, "GET /healthz HTTP/1.1")[0] == 200
 
 
-def test_kept_connections_beyond_the_threads_are_all_answered(live_store: Store) -> None:
+def test_more_kept_connections_than_threads_are_answered(live_store: Store) -> None:
     settings = {"ACTIVE_STORAGE_WORKERS": "1", "ACTIVE_STORAGE_THREADS": "2"}
     with service(live_store, settings) as endpoint, ExitStack() as held:
         address = urlsplit(endpoint).netloc
         clients = [held.enter_context(closing(http.client.HTTPConnection(address, timeout=10))) for _ in range(8)]
-        # All at the same time, then one after the other while the rest say nothing.
+        # All connections at the same time, then one after the other while the rest are idle.
         for turns in ([clients] * 3, [[client] for client in clients * 3]):
             for asking in turns:
                 for client in asking:
@@ -260,8 +260,8 @@ def test_kept_connections_beyond_the_threads_are_all_answered(live_store: Store)
                         assert response.status == 200
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux's")
-def test_all_threads_of_a_worker_let_others_finish(live_store: Store) -> None:
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="SCHED_BATCH exists on Linux only")
+def test_all_threads_of_a_worker_use_sched_batch(live_store: Store) -> None:
     with service(live_store, {"ACTIVE_STORAGE_WORKERS": "1"}) as endpoint:
         assert send(endpoint, "GET /healthz HTTP/1.1")[0] == 200
         threads = [thread.id for thread in _worker_of(endpoint).threads()]
@@ -269,8 +269,8 @@ def test_all_threads_of_a_worker_let_others_finish(live_store: Store) -> None:
     assert len(threads) > 1
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps threads to cores")
-def test_workers_that_are_all_busy_keep_to_a_core_each(live_store: Store) -> None:
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="CPU affinity exists on Linux only")
+def test_busy_workers_keep_to_a_core_each(live_store: Store) -> None:
     mine = os.sched_getaffinity(0)
     cores = sorted(mine)[:2]
     # The service's processes may run where this thread may.
@@ -292,13 +292,13 @@ def test_workers_that_are_all_busy_keep_to_a_core_each(live_store: Store) -> Non
 
 
 def _find_kept_cores(worker: psutil.Process) -> list[int]:
-    """The cores that threads of a worker keep to."""
+    """The cores to which threads of a worker keep."""
     may = [os.sched_getaffinity(thread.id) for thread in worker.threads()]
     return sorted({core for allowed in may for core in allowed if len(allowed) == 1})
 
 
 def test_two_services_cannot_share_an_address(live_store: Store, tmp_path: Path) -> None:
-    """The kernel would let them: the workers of one do share it."""
+    """The kernel would allow it, since the workers of a service share their address."""
     log = tmp_path / "log"
     with service(live_store, log=log) as endpoint:
         port = str(urlsplit(endpoint).port)
@@ -312,7 +312,7 @@ def test_two_services_cannot_share_an_address(live_store: Store, tmp_path: Path)
     assert "listens on" not in second.stderr
 
 
-def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
+def test_the_service_stops_reading_when_the_client_hangs_up() -> None:
     asked, has_hung_up, was_cut = threading.Event(), threading.Event(), threading.Event()
     body = bytes(64 << 20)
 
@@ -320,7 +320,7 @@ def test_a_client_that_hangs_up_stops_the_reading_of_the_store() -> None:
         call.send(plain("200 OK", body, {"ETag": '"1"'}).head + body[:BLOCK_BYTES])
         asked.set()
         has_hung_up.wait(10)
-        # The service looks every so often, and is through with the rest in less.
+        # The service checks the connection at intervals, and could read the rest within one.
         time.sleep(2 * _HANG_UP_SECONDS)
         try:
             call.send(body[BLOCK_BYTES:])
@@ -350,5 +350,5 @@ def _workers_of(url: str, count: int) -> list[psutil.Process]:
         for connection in process.net_connections(kind="tcp")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
     ]
-    # Not the first process, which has started them.
+    # Without the first process, which has started them.
     return sorted(listening, key=lambda process: process.create_time())[-count:]

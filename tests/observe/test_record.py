@@ -1,4 +1,4 @@
-"""The record of a request: its facts and stages, who hears of them, and the line that the log makes of them."""
+"""The record of a request: its facts and stages, its subscribers, and its log line."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.helpers import make_engine, make_settings, reduce_source
 
 
 class Listener:
-    """Writes down what it hears."""
+    """A subscriber that keeps its calls."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []
@@ -27,12 +27,12 @@ class Listener:
 
 
 def ticking() -> Callable[[], float]:
-    """A clock that goes on by a second each time that it is asked."""
+    """A clock that advances by a second with each call."""
     seconds = iter(range(1000))
     return lambda: float(next(seconds))
 
 
-def test_every_subscriber_hears_of_stages_and_of_the_end() -> None:
+def test_every_subscriber_is_called_for_stages_and_for_the_end() -> None:
     listeners = Listener(), Listener()
     stages = tuple(listener.hear_stage for listener in listeners)
     ends = tuple(listener.hear_end for listener in listeners)
@@ -45,7 +45,7 @@ def test_every_subscriber_hears_of_stages_and_of_the_end() -> None:
         assert listener.heard == [("1", "open", 1.0, None), ("1", facts, 3.0)]
 
 
-def test_a_stage_that_is_entered_twice_is_added_up() -> None:
+def test_the_times_of_a_repeated_stage_are_added() -> None:
     record = Record("1", clock=ticking())
     for _ in range(2):
         with record.stage("open"):
@@ -53,7 +53,7 @@ def test_a_stage_that_is_entered_twice_is_added_up() -> None:
     assert record.stages == {"open": 2.0}
 
 
-def test_the_innermost_stage_that_an_error_ends_is_a_fact() -> None:
+def test_the_innermost_stage_of_an_error_is_a_fact() -> None:
     listener = Listener()
     record = Record("1", Subscribers(stages=(listener.hear_stage,)), ticking())
     with pytest.raises(ValueError, match="no"), record.stage("outer"), record.stage("inner"):
@@ -69,7 +69,7 @@ def test_a_reduction_has_its_stages_in_order() -> None:
     assert record.facts == {"bytes_read": 4}
 
 
-def test_the_line_has_the_facts_and_the_milliseconds_of_each_stage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_line_has_the_facts_and_the_milliseconds_of_each_stage(capsys: pytest.CaptureFixture[str]) -> None:
     record = Record("1", Subscribers(ends=(RequestLog(make_settings()).write,)), ticking())
     with record.stage("open"):
         record.add(dtype="int8")
@@ -83,7 +83,7 @@ def test_the_line_has_the_facts_and_the_milliseconds_of_each_stage(capsys: pytes
 
 
 @pytest.mark.parametrize(("status", "level", "is_written"), [(200, "info", False), (500, "error", True)])
-def test_a_fault_of_ours_is_logged_as_an_error(
+def test_an_internal_error_is_logged_as_an_error(
     status: int, level: str, is_written: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Record("1", Subscribers(ends=(RequestLog(make_settings(log_level="error")).write,))).end(status, 0)

@@ -1,4 +1,4 @@
-"""Which core each worker keeps to, tried on the cores of this machine."""
+"""The assignment of cores to workers, tested on the cores of this machine."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from handler.affinity import count_cores, roam
 from handler.engine.executor import Fetchers
 from handler.server.cores import Core, Cores
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps threads to cores")
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="CPU affinity exists on Linux only")
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def mine() -> list[int]:
 
 
 def in_a_thread(do: Callable[[], None]) -> list[int]:
-    """Where a new thread may run after it has done something."""
+    """The cores that a new thread may run on after it has called a function."""
     found: list[int] = []
 
     def run() -> None:
@@ -33,11 +33,11 @@ def in_a_thread(do: Callable[[], None]) -> list[int]:
     return found
 
 
-def test_a_service_has_a_worker_for_each_core_that_it_may_run_on(mine: list[int]) -> None:
+def test_the_default_is_one_worker_for_each_core(mine: list[int]) -> None:
     assert count_cores() == len(mine)
 
 
-def test_threads_keep_to_their_own_core_while_all_are_busy(mine: list[int]) -> None:
+def test_threads_keep_to_their_core_while_all_workers_are_busy(mine: list[int]) -> None:
     cores = Cores(len(mine))
     workers = [Core(cores, slot) for slot in range(len(mine))]
     for core, worker in zip(mine, workers, strict=True):
@@ -48,7 +48,7 @@ def test_threads_keep_to_their_own_core_while_all_are_busy(mine: list[int]) -> N
             other.__exit__(None, None, None)
 
 
-def test_a_thread_roams_again_once_another_worker_is_idle(mine: list[int]) -> None:
+def test_a_thread_roams_when_another_worker_is_idle(mine: list[int]) -> None:
     cores = Cores(len(mine))
     first, *others = (Core(cores, slot) for slot in range(len(mine)))
     for core in (first, *others):
@@ -62,7 +62,7 @@ def test_a_thread_roams_again_once_another_worker_is_idle(mine: list[int]) -> No
     assert in_a_thread(pin_twice) == mine
 
 
-def test_a_worker_is_busy_until_its_last_thread_is_done(mine: list[int]) -> None:
+def test_a_worker_is_busy_until_its_last_thread_has_ended(mine: list[int]) -> None:
     cores = Cores(len(mine))
     for slot in range(1, len(mine)):
         cores.set_busy(slot, is_busy=True)
@@ -74,7 +74,7 @@ def test_a_worker_is_busy_until_its_last_thread_is_done(mine: list[int]) -> None
     assert cores.choose(0) == set()
 
 
-def test_nobody_keeps_to_a_core_where_there_are_more_or_fewer_of_them(mine: list[int]) -> None:
+def test_no_worker_keeps_to_a_core_if_their_numbers_differ(mine: list[int]) -> None:
     cores = Cores(len(mine) + 1)
     for slot in range(len(mine) + 1):
         cores.set_busy(slot, is_busy=True)
@@ -91,11 +91,11 @@ def test_a_worker_that_was_killed_leaves_an_idle_slot(mine: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("taken", "slot"), [([], 0), ([0], 1), ([1, 2], 0), ([0, 1, 2], 0), ([0, 2, 1, 0], 1)])
-def test_a_worker_gets_the_slot_that_the_fewest_have(taken: list[int], slot: int) -> None:
+def test_a_worker_gets_the_least_used_slot(taken: list[int], slot: int) -> None:
     assert Cores(3).pick_slot(taken) == slot
 
 
-def test_a_fetcher_runs_anywhere_whoever_calls_it(mine: list[int]) -> None:
+def test_a_fetcher_runs_on_every_core(mine: list[int]) -> None:
     found: list[set[int]] = []
 
     def call() -> None:
@@ -106,7 +106,7 @@ def test_a_fetcher_runs_anywhere_whoever_calls_it(mine: list[int]) -> None:
     assert found == [set(mine)]
 
 
-def test_a_core_that_is_taken_away_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_core_that_is_removed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError
 
