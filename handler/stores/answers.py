@@ -57,7 +57,7 @@ _MAX_TEXT_CHARACTERS = 4096
 
 
 def read_facts(
-    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, names_part: bool
+    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, asks_for_part: bool
 ) -> ObjectFacts:
     """The facts of a successful answer.
 
@@ -66,7 +66,7 @@ def read_facts(
         status: The answer's; 200 or 206.
         headers: The answer's, names in lower case.
         byte_range: What was asked for, None for the whole object.
-        names_part: A part was asked for by its number: a 206 with any range is the answer.
+        asks_for_part: A part was asked for by its number: a 206 with any range is the answer.
 
     Raises:
         StoreProtocolError: The answer is not one to what was asked.
@@ -75,7 +75,7 @@ def read_facts(
     if status not in (200, 206):
         raise StoreProtocolError(f"the store answered {status}, which is no answer to {method}")
     length = _read_length(headers)
-    wants_piece = byte_range is not None or names_part
+    wants_piece = byte_range is not None or asks_for_part
     if status == 206:
         if not wants_piece:
             raise StoreProtocolError("the store answered with a part of the object; the whole was asked for")

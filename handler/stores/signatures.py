@@ -1,7 +1,7 @@
-"""How callers sign for a store: the names that a signature has in a query or a header, and what it covers.
+"""The signatures of callers: their parts in a query or a header, and the headers that they cover.
 
-A table for each cloud whose stores can be behind this service. Nothing is verified here, which only the store can do;
-but what is not even of the form of a signature covers nothing, whatever it claims.
+There is a table of names for each cloud whose stores can be behind this service. Nothing is verified here, because only
+the store knows the key. But a signature that is malformed covers no header, whatever it names.
 
 Sources: "Authenticating Requests" (Amazon S3 API Reference, signature versions 2 and 4), "V4 signing process" and
 "V2 signing process" (Google Cloud Storage), "Use signed URLs" (Amazon CloudFront Developer Guide), "Create a service
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from active_storage.errors import InvalidArgument, shown_name
 from active_storage.grammar.query import StoreQuery
 
-# What stands in the queries of links of signature version 2.
+# The names in links of signature version 2.
 _S3_V2_NAMES = frozenset({"AWSAccessKeyId", "Expires", "Signature"})
 _GOOGLE_V2_NAMES = frozenset({"GoogleAccessId", "Expires", "Signature"})
 _CLOUDFRONT_NAMES = frozenset({"Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"})
@@ -28,15 +28,16 @@ _AZURE_NAMES = frozenset(
         *("rscc", "rscd", "rsce", "rscl", "rsct"),
     }
 )
-# Of Azure too, but a slip of S3's ``versionId`` is too near: another version would be read in silence.
+# Azure has these names as well. Without a signature of Azure's they are refused: a misspelt ``versionId`` of S3's would
+# silently read another version.
 _AZURE_VERSION_NAMES = frozenset({"snapshot", "versionid"})
 
 QUERY_NAMES = _S3_V2_NAMES | _GOOGLE_V2_NAMES | _CLOUDFRONT_NAMES | _AZURE_NAMES
 
-# Signature version 4, of which there is more with every extension. In any case of letters, as some stores read it.
+# The names of signature version 4 begin so, and extensions add more of them. Some stores ignore the case of letters.
 QUERY_PREFIXES = ("x-amz-", "x-goog-")
 
-# The values that say who signed, or prove it, by their names in lower case; as parts of ``Authorization`` too.
+# The names, in lower case, of values that name or prove the signer. Some are parts of ``Authorization``.
 SECRET_NAMES = frozenset(
     {
         *("x-amz-signature", "x-amz-credential", "x-amz-security-token", "awsaccesskeyid", "signature", "credential"),
@@ -48,22 +49,22 @@ SECRET_NAMES = frozenset(
 )
 
 
-# The parts of a signature of version 4 in a query, of which the last names what it covers.
+# The parts of a signature of version 4 in a query. The last one names the headers that it covers.
 _PREFIXES = QUERY_PREFIXES
 _PART_NAMES = ("algorithm", "credential", "signature", "signedheaders")
 _PARTS_OF = MappingProxyType({prefix: tuple(f"{prefix}{name}" for name in _PART_NAMES) for prefix in _PREFIXES})
 
-# The names that say which kind of signature a query holds, in lower case: version 4 of S3 and of Google, version 2 of
-# both, CloudFront, Azure. Those of version 2 and CloudFront's have ``Signature`` in common.
+# The names, in lower case, that tell the kind of signature in a query: version 4 of S3 and of Google, version 2 of
+# both, CloudFront, Azure. Version 2 and CloudFront share ``Signature``, and differ in the name of the signer.
 _PROOFS = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
 _SIGNERS = frozenset({"awsaccesskeyid", "googleaccessid", "key-pair-id"})
 
-# The parts of all of them, in lower case, as some stores read them.
+# The names of all parts in lower case: some stores ignore the case of letters.
 _QUERY_PARTS = frozenset(name.lower() for name in QUERY_NAMES)
 
 _ALGORITHMS = frozenset({"AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256", "GOOG4-HMAC-SHA256", "GOOG4-RSA-SHA256"})
 
-# In a header: "Credential=..., SignedHeaders=..., Signature=...", in any order, commas with or without white space.
+# The parts of an ``Authorization`` of version 4, in any order: "Credential=..., SignedHeaders=..., Signature=...".
 _PARTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "Credential": re.compile(r"[^\s,/]+/[^\s,]+"),
@@ -73,17 +74,17 @@ _PARTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
 )
 _CLAIM_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
-# Of a session: it belongs to one signature, and the one of a link has it in the query.
+# The token of a session belongs to one signature. A link has it in the query, not in this header.
 _SESSION_HEADER = "x-amz-security-token"
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a caller says of the headers that are signed, without ``host``, in lower case.
+    """The headers that a caller names as signed: lower case, without ``host``.
 
     Attributes:
-        names: All that are named.
-        are_proved: Whether there is a signature, as far as can be told without its key.
+        names: The names.
+        are_proved: Whether there is a well-formed signature.
         others: The headers of another signature, which is not for the store.
     """
 
@@ -96,15 +97,19 @@ _NO_CLAIMS = Claims(frozenset(), are_proved=False)
 
 
 def find_claims(query: StoreQuery, authorization: str) -> Claims:
-    """What the signature of a request says that it covers.
+    """The headers that the signature of a request covers.
 
-    A link's signature is the store's, whatever its kind. An ``Authorization`` beside it is for what stands before this
-    service, such as a Function URL that wants AWS_IAM: a store takes one signature only. Of its kind, a link of version
-    4 alone covers headers.
+    A signature in the query is for the store. An ``Authorization`` beside it is for a gateway before this service, such
+    as a Function URL with AWS_IAM, because a store accepts one signature only. In a query, only a signature of version
+    4 covers headers.
+
+    Args:
+        query: The query for the store.
+        authorization: The ``Authorization`` header; empty if there is none.
 
     Raises:
-        InvalidArgument: There are two signatures in the query, or a part of one stands there twice: this service and
-            the store could each read another one.
+        InvalidArgument: The query holds two signatures, or a part of one twice. This service and the store could each
+            read another one.
     """
     parts = _read_parts(query)
     if not parts and not authorization:
@@ -141,7 +146,7 @@ def _read_parts(query: StoreQuery) -> dict[str, str]:
 
 
 def is_known(name: str, query: StoreQuery) -> bool:
-    """Whether a name of a query is a part of some signature."""
+    """Whether a name in a query is a part of a signature."""
     if name in _AZURE_VERSION_NAMES:
         return bool(query.find("sig"))
     return name in QUERY_NAMES or name.lower().startswith(QUERY_PREFIXES)
@@ -153,7 +158,7 @@ def _is_whole(prefix: str, parts: Mapping[str, str]) -> bool:
 
 
 def _read_authorization(header: str) -> str | None:
-    """The names of the headers that a well-formed ``Authorization`` of version 4 covers; None for every other one."""
+    """The value of ``SignedHeaders`` in a well-formed ``Authorization`` of version 4; None in any other."""
     algorithm, _, text = header.strip().partition(" ")
     if algorithm not in _ALGORITHMS:
         return None

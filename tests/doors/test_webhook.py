@@ -317,7 +317,7 @@ def test_a_link_to_other_bytes_than_were_asked_for_is_refused(
 def test_a_link_to_the_same_part_is_followed(app: flask.Flask, store: FakeStore) -> None:
     event = make_event(f"{STORE}/bucket/key?partNumber=1&{LINK_QUERY}", asking("partNumber=%31&versionId="))
     check_result(post(app, SUM, event))
-    assert store.requests[-1].names_part
+    assert store.requests[-1].asks_for_part
 
 
 def test_what_s3_knows_in_a_query_is_no_slip_and_what_nobody_knows_is(app: flask.Flask) -> None:
