@@ -68,7 +68,8 @@ def build_request(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         is_unsigned = name not in NEGOTIATED_HEADERS and name not in claims.others and goes_on(name)
         if name in signed or is_unsigned:
             sent[name] = value
-    return StoreRequest(store, join_target(path, query.text), sent, signed)
+    target, asks_for_part = join_target(path, query.text), bool(query.find_last("partNumber"))
+    return StoreRequest(store, target, sent, signed, asks_for_part)
 
 
 def build_link_request(store: Origin, path: str, query: StoreQuery, headers: Mapping[str, str]) -> StoreRequest:

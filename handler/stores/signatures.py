@@ -11,7 +11,6 @@ SAS", "an account SAS" and "a user delegation SAS" (Azure Storage REST API).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from urllib.parse import unquote
 
 from active_storage.errors import InvalidArgument, shown_name
@@ -49,11 +48,6 @@ SECRET_NAMES = frozenset(
 )
 
 
-# The parts of a signature of version 4 in a query. The last one names the headers that it covers.
-_PREFIXES = QUERY_PREFIXES
-_PART_NAMES = ("algorithm", "credential", "signature", "signedheaders")
-_PARTS_OF = MappingProxyType({prefix: tuple(f"{prefix}{name}" for name in _PART_NAMES) for prefix in _PREFIXES})
-
 # The names, in lower case, that tell the kind of signature in a query: version 4 of S3 and of Google, version 2 of
 # both, CloudFront, Azure. Version 2 and CloudFront share ``Signature``, and differ in the name of the signer.
 _PROOFS = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
@@ -64,18 +58,20 @@ _QUERY_PARTS = frozenset(name.lower() for name in QUERY_NAMES)
 
 _ALGORITHMS = frozenset({"AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256", "GOOG4-HMAC-SHA256", "GOOG4-RSA-SHA256"})
 
-# The parts of an ``Authorization`` of version 4, in any order: "Credential=..., SignedHeaders=..., Signature=...".
-_PARTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
-    {
-        "Credential": re.compile(r"[^\s,/]+/[^\s,]+"),
-        "SignedHeaders": re.compile(r"[^\s,]+"),
-        "Signature": re.compile(r"[0-9A-Fa-f]+"),
-    }
+# A well-formed ``Authorization`` of version 4: each of the three parts once, in any order.
+_AUTHORIZATION_RE = re.compile(
+    rf"(?:{'|'.join(sorted(_ALGORITHMS))}) "
+    r"(?:\s*(?:Credential=([^\s,/]+/[^\s,]+)|SignedHeaders=([^\s,]+)|Signature=([0-9A-Fa-f]+))\s*(?:,(?!\Z)|\Z)){3}"
 )
+
+# The names that any other ``Authorization`` claims to cover.
 _CLAIM_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
 # The token of a session belongs to one signature. A link has it in the query, not in this header.
-_SESSION_HEADER = "x-amz-security-token"
+_HEADERS_OF_ANOTHER = frozenset({"authorization", "x-amz-security-token"})
+
+# What a list of signed headers can hold besides names that are compared: the host, and nothing between two separators.
+_NOT_COVERED = frozenset({"host", ""})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +108,28 @@ def find_claims(query: StoreQuery, authorization: str) -> Claims:
             read another one.
     """
     parts = _read_parts(query)
-    if not parts and not authorization:
-        return _NO_CLAIMS
+    if not parts:
+        return _read_header_claims(authorization, frozenset()) if authorization else _NO_CLAIMS
     proofs, signers = _PROOFS & parts.keys(), _SIGNERS & parts.keys()
     if len(proofs) > 1 or len(signers) > 1 or (signers and proofs - {"signature"}):
         raise InvalidArgument("query", "holds two signatures, or parts of two; a store takes one")
-    signed = [prefix for prefix in _PREFIXES if _is_whole(prefix, parts)]
-    in_header = _read_authorization(authorization)
-    claimed = [unquote(parts.get(_PARTS_OF[prefix][-1], "")) for prefix in signed or _PREFIXES]
-    is_link = bool(signed or parts.get("sig") or (any(map(parts.get, signers)) and parts.get("signature")))
-    names = _split(";".join(claimed)) if is_link or parts else frozenset()
-    if is_link:
-        covered = names if signed else frozenset()
-        in_headers = (name for name in _split(in_header or "") if name.startswith("x-amz-"))
-        others = {"authorization", _SESSION_HEADER, *in_headers}
-        return Claims(names, are_proved=bool(signed), others=frozenset(others - covered))
-    if in_header is not None:
-        return Claims(_split(in_header), are_proved=True)
+    whole = [prefix for prefix in QUERY_PREFIXES if _is_whole(prefix, parts)]
+    names = _split(";".join([unquote(parts.get(f"{prefix}signedheaders", "")) for prefix in whole or QUERY_PREFIXES]))
+    if not (whole or parts.get("sig") or (any(map(parts.get, signers)) and parts.get("signature"))):
+        return _read_header_claims(authorization, names)
+    others = _HEADERS_OF_ANOTHER
+    if authorization:
+        others |= {name for name in _split(_read_authorization(authorization) or "") if name.startswith("x-amz-")}
+    return Claims(names, are_proved=bool(whole), others=others - names if whole else others)
+
+
+def _read_header_claims(authorization: str, otherwise: frozenset[str]) -> Claims:
+    """The headers that an ``Authorization`` covers; ``otherwise`` if it names none."""
+    names = _read_authorization(authorization)
+    if names is not None:
+        return Claims(_split(names), are_proved=True)
     match = _CLAIM_RE.search(authorization)
-    return Claims(_split(match[1]) if match else names, are_proved=False)
+    return Claims(_split(match[1]) if match else otherwise, are_proved=False)
 
 
 def _read_parts(query: StoreQuery) -> dict[str, str]:
@@ -153,21 +152,16 @@ def is_known(name: str, query: StoreQuery) -> bool:
 
 
 def _is_whole(prefix: str, parts: Mapping[str, str]) -> bool:
-    algorithm, *others = map(parts.get, _PARTS_OF[prefix][:-1])
-    return algorithm in _ALGORITHMS and all(others)
+    """Whether a query holds a signature of version 4 with all its parts, whether or not it names headers."""
+    has_parts = parts.get(f"{prefix}credential") and parts.get(f"{prefix}signature")
+    return bool(has_parts) and parts.get(f"{prefix}algorithm") in _ALGORITHMS
 
 
 def _read_authorization(header: str) -> str | None:
     """The value of ``SignedHeaders`` in a well-formed ``Authorization`` of version 4; None in any other."""
-    algorithm, _, text = header.strip().partition(" ")
-    if algorithm not in _ALGORITHMS:
-        return None
-    pairs = [part.strip().partition("=") for part in text.split(",")]
-    parts = {name: value for name, _, value in pairs}
-    if len(pairs) != len(_PARTS) or parts.keys() != _PARTS.keys():
-        return None
-    return parts["SignedHeaders"] if all(shape.fullmatch(parts[name]) for name, shape in _PARTS.items()) else None
+    match = _AUTHORIZATION_RE.fullmatch(header.strip())
+    return match[2] if match and all(match.groups()) else None
 
 
 def _split(names: str) -> frozenset[str]:
-    return frozenset(name for name in names.lower().split(";") if name) - {"host"}
+    return frozenset(names.lower().split(";")) - _NOT_COVERED

@@ -11,7 +11,6 @@ from functools import cached_property
 from types import MappingProxyType
 
 from active_storage.errors import InvalidArgument
-from active_storage.grammar.query import StoreQuery
 from active_storage.model.origins import Origin
 from handler.stores.headers import FIELD_NAME, FIELD_VALUE
 from handler.stores.source import ObjectFacts
@@ -33,12 +32,14 @@ class StoreRequest:
         target: The request target: path and query.
         headers: The headers, ``Host`` among them; names in lower case.
         signed: The names of the headers that the caller's signature covers, without ``host``.
+        asks_for_part: Whether S3 sends a part of the object, a 206 without ``Range``, because the query has its number.
     """
 
     origin: Origin
     target: str
     headers: Mapping[str, str]
     signed: frozenset[str] = frozenset()
+    asks_for_part: bool = False
 
     @classmethod
     def unsigned(cls, origin: Origin, target: str) -> "StoreRequest":
@@ -52,12 +53,6 @@ class StoreRequest:
     def has_fixed_range(self) -> bool:
         """Whether a signature covers ``Range``: the request can ask for no other range."""
         return "range" in self.signed
-
-    @cached_property
-    def asks_for_part(self) -> bool:
-        """Whether the query asks for a part of the object by its number. The response is then a 206."""
-        _, _, query = self.target.partition("?")
-        return bool(query) and bool(StoreQuery.of(query).find_last("partNumber"))
 
     @property
     def takes_range(self) -> bool:

@@ -895,6 +895,12 @@ def test_a_part_is_known_by_its_name_however_it_is_written(query: str, asks_for_
     assert request.asks_for_part is asks_for_part
 
 
+def test_a_part_number_means_nothing_to_a_web_server() -> None:
+    request = StoreRequest.unsigned(Origin.parse("http://127.0.0.1"), "/file?partNumber=2")
+    assert request.takes_range
+    assert not request.asks_for_part
+
+
 @pytest.mark.parametrize(
     ("names", "headers"),
     [
