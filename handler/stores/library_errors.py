@@ -40,14 +40,14 @@ def translate(error: Exception, origin: Origin, scope: Scope, is_body: bool = Fa
         return cut_off(scope)
     # RemoteDisconnected is both, and means a broken connection.
     if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
-        return StoreProtocolError(f"what the store at {origin} sent is not well-formed HTTP/1.1")
+        return StoreProtocolError(f"the response of the store at {origin} is not well-formed HTTP/1.1")
     if isinstance(error, ssl.SSLError | urllib3.exceptions.SSLError):
-        return StoreUnreachable(f"no trusted TLS connection to the store at {origin}")
-    return StoreUnreachable(f"no connection to the store at {origin}, or it broke before an answer came")
+        return StoreUnreachable(f"a trusted TLS connection to the store at {origin} could not be made")
+    return StoreUnreachable(f"the connection to the store at {origin} failed before a response arrived")
 
 
 def cut_off(scope: Scope) -> ActiveStorageError:
     """The error for a body that ended early: the time was over, or the store cut it off."""
     if scope.is_over:
-        return StoreTimeout("the store had not sent everything when the time for this request was over")
-    return StoreCutOff("the store sent fewer bytes than it promised")
+        return StoreTimeout("the time for this request was over before the store had sent everything")
+    return StoreCutOff("the store sent fewer bytes than it announced")

@@ -98,7 +98,7 @@ class ObjectFacts:
             named = [
                 repr(each) if each in _REGISTERED_ENCODINGS else "that is not a registered one" for each in encodings
             ]
-            raise EncodedObject(f"the store delivers the object in Content-Encoding {', '.join(named)}")
+            raise EncodedObject(f"the store sends the object in Content-Encoding {', '.join(named)}")
         if is_client_encrypted(self.headers):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
 
