@@ -31,8 +31,8 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # One of the tuples that ``socket.getaddrinfo`` returns.
-Found = tuple[Any, Any, int, str, tuple[Any, ...]]
-Resolve = Callable[[str, int], Sequence[Found]]
+AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
+Resolve = Callable[[str, int], Sequence[AddressInfo]]
 
 
 class Kind(enum.Enum):
@@ -167,12 +167,12 @@ def ensure_reachable(origin: Origin, addresses: Sequence[str], reach: Reach) -> 
             raise OriginNotAllowed(f"{origin} resolves to {kind.value}, which this name must not resolve to")
 
 
-def ask_system(host: str, port: int) -> Sequence[Found]:
+def ask_system(host: str, port: int) -> Sequence[AddressInfo]:
     """The addresses of a host, from the system's resolver."""
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def read_address(origin: Origin) -> Sequence[Found]:
+def read_address(origin: Origin) -> Sequence[AddressInfo]:
     """The address in an origin, in the form that sockets take. No resolver is asked.
 
     Raises:
@@ -197,9 +197,9 @@ class Resolver:
         self._resolve = resolve
         self._free = threading.BoundedSemaphore(threads)
         self._lock = threading.Lock()
-        self._lookups: dict[tuple[str, int], Future[Sequence[Found]]] = {}
+        self._lookups: dict[tuple[str, int], Future[Sequence[AddressInfo]]] = {}
 
-    def find(self, host: str, port: int, seconds: float) -> Sequence[Found]:
+    def find(self, host: str, port: int, seconds: float) -> Sequence[AddressInfo]:
         """The addresses of a host.
 
         Raises:
@@ -215,7 +215,7 @@ class Resolver:
             lookup = self._begin(host, port)
         return lookup.result(max(0.0, ends_at - time.monotonic()))
 
-    def _begin(self, host: str, port: int) -> Future[Sequence[Found]]:
+    def _begin(self, host: str, port: int) -> Future[Sequence[AddressInfo]]:
         with self._lock:
             if lookup := self._lookups.get((host, port)):
                 # Another request has begun it meanwhile.
@@ -232,7 +232,7 @@ class Resolver:
             lookup.set_exception(OSError("no thread for the resolver"))
         return lookup
 
-    def _ask(self, host: str, port: int, lookup: Future[Sequence[Found]]) -> None:
+    def _ask(self, host: str, port: int, lookup: Future[Sequence[AddressInfo]]) -> None:
         try:
             found = self._resolve(host, port)
         except Exception as error:  # noqa: BLE001  # raised again in the threads that wait
@@ -261,7 +261,7 @@ class Addresses:
     def __init__(self, resolve: Resolve = ask_system) -> None:
         self._named, self._chosen = Resolver(resolve), Resolver(resolve)
 
-    def find(self, origin: Origin, reach: Reach, seconds: float) -> Sequence[Found]:
+    def find(self, origin: Origin, reach: Reach, seconds: float) -> Sequence[AddressInfo]:
         """The addresses of an origin, in the order of preference.
 
         Raises:

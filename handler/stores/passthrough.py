@@ -59,10 +59,10 @@ def build_request(  # noqa: PLR0913, PLR0917  # each is a fact of its own
         if name not in headers:
             what = shown_name(name) or "a header"
             raise InvalidArgument("SignedHeaders", f"the signature covers {what}, which was not sent")
-        if claims.are_proved and not (name in kept and _can_pass(name, headers[name])):
+        if claims.are_covered and not (name in kept and _can_pass(name, headers[name])):
             what = name if shown_name(name) else "a header"
             raise InvalidArgument("SignedHeaders", f"the signature covers {what}, which cannot be sent on")
-    signed = claims.names if claims.are_proved else frozenset[str]()
+    signed = claims.names if claims.are_covered else frozenset[str]()
     sent = own_headers(host)
     for name, value in kept.items():
         is_unsigned = name not in NEGOTIATED_HEADERS and name not in claims.others and goes_on(name)

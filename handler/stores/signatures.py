@@ -80,16 +80,16 @@ class Claims:
 
     Attributes:
         names: The names.
-        are_proved: Whether there is a well-formed signature.
+        are_covered: Whether a well-formed signature covers them.
         others: The headers of another signature, which is not for the store.
     """
 
     names: frozenset[str]
-    are_proved: bool
+    are_covered: bool
     others: frozenset[str] = frozenset()
 
 
-_NO_CLAIMS = Claims(frozenset(), are_proved=False)
+_NO_CLAIMS = Claims(frozenset(), are_covered=False)
 
 
 def find_claims(query: StoreQuery, authorization: str) -> Claims:
@@ -120,16 +120,16 @@ def find_claims(query: StoreQuery, authorization: str) -> Claims:
     others = _HEADERS_OF_ANOTHER
     if authorization:
         others |= {name for name in _split(_read_authorization(authorization) or "") if name.startswith("x-amz-")}
-    return Claims(names, are_proved=bool(whole), others=others - names if whole else others)
+    return Claims(names, are_covered=bool(whole), others=others - names if whole else others)
 
 
 def _read_header_claims(authorization: str, otherwise: frozenset[str]) -> Claims:
     """The headers that an ``Authorization`` covers; ``otherwise`` if it names none."""
     names = _read_authorization(authorization)
     if names is not None:
-        return Claims(_split(names), are_proved=True)
+        return Claims(_split(names), are_covered=True)
     match = _CLAIM_RE.search(authorization)
-    return Claims(_split(match[1]) if match else otherwise, are_proved=False)
+    return Claims(_split(match[1]) if match else otherwise, are_covered=False)
 
 
 def _read_parts(query: StoreQuery) -> dict[str, str]:

@@ -112,7 +112,7 @@ def _join_fields(headers: Mapping[str, str]) -> str:
 
 
 def _encode(text: str, lines: int) -> bytes:
-    """A part of a head as bytes, which holds so many lines and no character beyond Latin-1."""
+    """A part of a head as bytes, if it has exactly this number of lines, and only characters of Latin-1."""
     encoded = text.encode("latin-1", errors="ignore")
     _ensure(len(encoded) == len(text) and encoded.count(b"\n") == lines)
     return encoded

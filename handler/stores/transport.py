@@ -6,7 +6,7 @@ request is sent again (``tries.py``), for the bytes that are still missing (``st
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -27,8 +27,6 @@ from handler.stores.wire import WireAdapter
 
 # The number of judged origins that are remembered. Callers can name any number of origins.
 _MAX_ORIGINS = 1024
-
-_NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +133,7 @@ class Transport:
 
     def _ask(self, method: str, scope: Scope, request: StoreRequest, byte_range: ByteRange | None) -> Exchange:
         """An exchange whose response holds the object, or ``byte_range`` of it."""
-        extra = _NO_HEADERS
-        if byte_range is not None and not request.has_fixed_range:
-            extra = {"Range": format_range(byte_range)}
-        exchange = self._send(method, request, scope, extra)
+        exchange = self._send(method, request, scope, byte_range)
         try:
             exchange.take_facts(byte_range)
         except ActiveStorageError:
@@ -151,9 +146,7 @@ class Transport:
         matches = [pattern for pattern in self._allowed if pattern.matches(origin)]
         return self._trust.find_reach(origin, any(pattern.is_exact for pattern in matches)) if matches else None
 
-    def _send(
-        self, method: str, request: StoreRequest, scope: Scope, extra: Mapping[str, str] = _NO_HEADERS
-    ) -> Exchange:
+    def _send(self, method: str, request: StoreRequest, scope: Scope, byte_range: ByteRange | None = None) -> Exchange:
         """An exchange whose response is not judged yet."""
         origin = request.origin
         reach = self._find_reach(origin)
@@ -162,6 +155,7 @@ class Transport:
         left = scope.remaining_seconds
         if not left:
             raise StoreTimeout("the time for this request was over before the store was asked")
+        extra = {} if byte_range is None or request.has_fixed_range else {"Range": format_range(byte_range)}
         head = request.write_head(method, extra)
         timeouts = (min(self._limits.connect_seconds, left), min(self._limits.read_seconds, left))
         watch = self._watchdog.watch(scope)

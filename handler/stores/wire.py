@@ -1,10 +1,9 @@
 """HTTP/1.1 over the connections of requests and urllib3.
 
-requests and urllib3 keep the connections and do TLS. What goes over a connection is written and parsed here, for four
-reasons:
+requests and urllib3 keep the connections and do TLS. Their requests and responses are not used, for four reasons:
 
-- A target is sent unchanged, because a client's signature may cover it. The libraries would normalise it, and add
-  headers of their own.
+- The head of a request is sent as ``store_request.py`` writes it, because a signature may cover it. The libraries would
+  normalise the target, and add headers of their own.
 - A request can be broken off at any time (``watchdog.py``).
 - A response whose head is incomplete or malformed is refused as a whole.
 - A body is read into a given buffer.
@@ -25,12 +24,12 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from active_storage.model.origins import Origin
-from handler.stores.addresses import Found
+from handler.stores.addresses import AddressInfo
 from handler.stores.headers import FIELD_NAME, FIELD_VALUE
 from handler.stores.watchdog import Watch
 
 # Finds the addresses to connect to, in at most the given number of seconds.
-Locate = Callable[[float], Sequence[Found]]
+Locate = Callable[[float], Sequence[AddressInfo]]
 
 # How long to wait for a connection, and for the next bytes, in seconds.
 Timeouts = tuple[float, float]
