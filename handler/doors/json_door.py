@@ -23,9 +23,10 @@ from handler.doors.json_location import ObjectLocation
 from handler.doors.json_request import JsonQuestion
 from handler.doors.service import Service
 from handler.engine.engine import Reduction
-from handler.stores.signed import FallbackSource, SignedSource
 from handler.stores.signers import Credentials
 from handler.stores.source import Source
+from handler.stores.store_request import StoreRequest
+from handler.stores.store_source import FallbackSource, StoreSource
 
 METHODS = ("POST",)
 
@@ -86,7 +87,6 @@ def open_location(
         BadCredentials: The name in the credentials cannot be an S3 access key.
     """
     signer = find_signer(location, credentials, request, service)
-    sources = [
-        SignedSource(service.transport, location.origin, target, signer, request.scope) for target in location.targets
-    ]
+    requests = [StoreRequest.unsigned(location.origin, target) for target in location.targets]
+    sources = [StoreSource(service.transport, each, request.scope, signer) for each in requests]
     return sources[0] if len(sources) == 1 else FallbackSource(*sources)

@@ -7,9 +7,9 @@ from handler.doors.lambda_event import LambdaEvent
 from handler.doors.s3_door import parse_question, reply_with_object
 from handler.doors.service import Service
 from handler.scope import Scope
-from handler.stores.passthrough import PassthroughSource, SignedCall, build_request
-from handler.stores.presigned import replay
+from handler.stores.passthrough import build_link_request
 from handler.stores.store_request import StoreRequest
+from handler.stores.store_source import StoreSource
 
 
 def reduce_event(
@@ -27,21 +27,16 @@ def reduce_event(
     Raises:
         ActiveStorageError: There is no result.
     """
-    call = _replay(event)
-    question = parse_question(texts, event.headers, call.signed)
-    store_request = build_request(event.link.origin, event.link.origin, call, question.conditions)
-    source = PassthroughSource(service.transport, store_request, scope)
+    store_request = request_of(event)
+    question = parse_question(texts, event.headers, store_request.signed)
+    source = StoreSource(service.transport, store_request.with_headers(question.conditions), scope)
     return reply_with_object(question, source, service, scope, is_head)
 
 
 def request_of(event: LambdaEvent) -> StoreRequest:
-    """The request to the store for a document that is forwarded to the caller, such as a listing.
+    """The request of an event's link to the store.
 
     Raises:
         InvalidArgument: The link's signature covers a header that the client did not send.
     """
-    return build_request(event.link.origin, event.link.origin, _replay(event), conditions={})
-
-
-def _replay(event: LambdaEvent) -> SignedCall:
-    return replay(event.link.path or "/", event.query, event.headers)
+    return build_link_request(event.link.origin, event.link.path or "/", event.query, event.headers)

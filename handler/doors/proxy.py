@@ -11,7 +11,9 @@ from handler.doors.door import Reply, Request
 from handler.doors.error_replies import write_xml_error
 from handler.doors.s3_door import ensure_known, parse_question, reply_with_object
 from handler.doors.service import Service
-from handler.stores.passthrough import PassthroughSource, SignedCall, build_request
+from handler.stores.headers import drop_nominated
+from handler.stores.passthrough import build_request
+from handler.stores.store_source import StoreSource
 
 METHODS = ("GET", "HEAD")
 
@@ -28,8 +30,9 @@ def reply_to(request: Request, service: Service) -> Reply:
     query = split_query(request.query)
     ensure_known(query.rest)
     ensure_encoded(path.object_path, field="key")
-    call = SignedCall.of(path.object_path, query.rest, request.headers)
-    question = parse_question(merge(parse_path(path), query.parameters), call.headers, call.signed)
-    store_request = build_request(service.settings.store, service.settings.public_store, call, question.conditions)
-    source = PassthroughSource(service.transport, store_request, request.scope)
+    store, host = service.settings.store, service.settings.public_store.authority
+    store_request = build_request(store, host, path.object_path, query.rest, request.headers)
+    texts = merge(parse_path(path), query.parameters)
+    question = parse_question(texts, drop_nominated(request.headers), store_request.signed)
+    source = StoreSource(service.transport, store_request.with_headers(question.conditions), request.scope)
     return reply_with_object(question, source, service, request.scope, is_head=request.method == "HEAD")

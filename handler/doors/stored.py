@@ -14,8 +14,9 @@ from handler.doors.error_replies import write_xml_error
 from handler.doors.service import Service
 from handler.observe.record import Record
 from handler.stores.headers import drop_nominated
-from handler.stores.passthrough import PassthroughSource, SignedCall, build_request
+from handler.stores.passthrough import build_request
 from handler.stores.source import ObjectFacts, Stream
+from handler.stores.store_source import StoreSource
 
 METHODS = ("GET", "HEAD")
 
@@ -45,11 +46,12 @@ def reply_to(request: Request, service: Service) -> Reply:
     path = split_path(request.path)
     ensure_encoded(path.object_path, field="key")
     ensure_encoded(request.query, field="query")
-    call = SignedCall.of(path.object_path, StoreQuery.of(request.query), request.headers)
-    byte_range = parse_range(call.headers["range"]) if "range" in call.headers else None
-    conditions = {name: call.headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & call.headers.keys()}
-    store_request = build_request(service.settings.store, service.settings.public_store, call, conditions)
-    source = PassthroughSource(service.transport, store_request, request.scope)
+    store, host = service.settings.store, service.settings.public_store.authority
+    store_request = build_request(store, host, path.object_path, StoreQuery.of(request.query), request.headers)
+    headers = drop_nominated(request.headers)
+    byte_range = parse_range(headers["range"]) if "range" in headers else None
+    conditions = {name: headers[name] for name in (NEGOTIATED_HEADERS - {"range"}) & headers.keys()}
+    source = StoreSource(service.transport, store_request.with_headers(conditions), request.scope)
     if request.method == "HEAD":
         facts = source.head(byte_range)
         return Reply(facts.status, _object_headers(facts))

@@ -87,7 +87,7 @@ def open_run(tasks: Sequence[Task], buffers: Buffers) -> Iterator[BlockReader]:
     assert first is not None and last is not None  # noqa: S101, PT018  # whole walks are not read by fetchers
     start, stop = walk.span(range(first.start, last.stop))
     with (
-        origin.source.open(origin.byte_range(start, stop), same_as=origin.facts) as stream,
+        origin.source.open(origin.byte_range(start, stop), expected=origin.facts) as stream,
         closing(BlockReader(stream, origin.spec, start, stop, buffers)) as reader,
     ):
         yield reader

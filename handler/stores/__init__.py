@@ -1,5 +1,5 @@
-"""Where bytes come from. ``source.py`` is the interface; the rest of this folder is what stands behind it.
+"""Access to stores. ``source.py`` is the interface; the other modules implement it.
 
-Only this folder opens connections, knows the HTTP library and catches its errors. What leaves it is either exactly the
-bytes that were asked for, or one of the errors of ``active_storage.errors``.
+Only this folder opens connections, imports the HTTP libraries and catches their errors. A caller gets either exactly
+the bytes that it asked for, or one of the errors of ``active_storage.errors``.
 """

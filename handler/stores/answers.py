@@ -1,7 +1,7 @@
-"""What counts as an answer: from a store's status and headers to facts that can be trusted, or to an error.
+"""The answer of a store, read from the head of a response: facts that can be trusted, or an error.
 
-Pure functions: no connection is opened or read here. A status or a header that does not fit what was asked for is an
-error, because numbers reduced from such an answer could be other numbers.
+These are pure functions, which neither open nor read a connection. A status or a header that does not fit the request
+is an error, because the response could hold the bytes of something else.
 """
 
 import re
@@ -29,7 +29,7 @@ _UNSATISFIED_RANGE_RE = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
 _LENGTH_RE = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CODE_RE = re.compile(r"[A-Za-z][A-Za-z0-9.]{0,63}", re.ASCII)
 
-# Where a store sends no error document, as to HEAD.
+# The codes of refusals without an error document, such as those to HEAD.
 _CODES = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -38,8 +38,8 @@ _CODES = {
     412: "PreconditionFailed",
 }
 
-# S3's answers to a request for a bucket of another region (Amazon S3 API Reference, "Error responses"): redirects, and
-# refusals of a signature that is for another one.
+# The codes with which S3 answers a request for a bucket in another region (Amazon S3 API Reference, "Error responses"):
+# redirects, and refusals of a signature for the wrong region.
 _REDIRECT_CODES = {301: "PermanentRedirect", 307: "TemporaryRedirect"}
 _REGION_CODES = frozenset(
     {
@@ -52,62 +52,63 @@ _REGION_RE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 _MAX_MESSAGE_CHARACTERS = 300
 
-# Of one text in an error document; entities can make it long.
+# The part of one text in an error document that is read. Entities can make a text long.
 _MAX_TEXT_CHARACTERS = 4096
 
 
 def read_facts(
-    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, names_part: bool
+    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, asks_for_part: bool
 ) -> ObjectFacts:
-    """The facts of a successful answer.
+    """The facts in a successful response about an object.
 
     Args:
-        method: GET or HEAD. Some stores leave ``Range`` out of account for HEAD: then the span is worked out here.
-        status: The answer's; 200 or 206.
-        headers: The answer's, names in lower case.
-        byte_range: What was asked for, None for the whole object.
-        names_part: A part was asked for by its number: a 206 with any range is the answer.
+        method: GET or HEAD. Some stores ignore ``Range`` in a HEAD request. The range is then computed here.
+        status: The status of the response.
+        headers: The headers of the response, names in lower case.
+        byte_range: The range that was asked for; None for the whole object.
+        asks_for_part: Whether a part was asked for by its number. A 206 may then have any range.
 
     Raises:
-        StoreProtocolError: The answer is not one to what was asked.
+        StoreProtocolError: The response does not fit the request.
         InvalidRange: The range lies outside the object.
     """
     if status not in (200, 206):
-        raise StoreProtocolError(f"the store answered {status}, which is no answer to {method}")
+        raise StoreProtocolError(f"the store answered {method} with status {status} in place of 200 or 206")
     length = _read_length(headers)
-    wants_piece = byte_range is not None or names_part
+    wants_piece = byte_range is not None or asks_for_part
     if status == 206:
         if not wants_piece:
             raise StoreProtocolError("the store answered with a part of the object; the whole was asked for")
         start, stop, total = _read_content_range(headers, byte_range)
         if length != stop - start:
-            raise StoreProtocolError(f"the store says {length} bytes in one header and {stop - start} in another")
+            named = stop - start
+            raise StoreProtocolError(f"the store sends Content-Length {length} with a Content-Range of {named} bytes")
     else:
         if wants_piece and (method != "HEAD" or byte_range is None):
             raise StoreProtocolError("the store answered with the whole object; a part was asked for")
-        # It has no meaning here (RFC 9110, section 14.4), but one of a part says that the length is the part's, too.
+        # The header has no meaning with 200 (RFC 9110, section 14.4). But if it names a part, so may the length.
         if "content-range" in headers and headers["content-range"] != f"bytes 0-{length - 1}/{length}":
-            raise StoreProtocolError("the store answered with the whole object, and names a part of it")
+            raise StoreProtocolError("the store answered with the whole object, but with the Content-Range of a part")
         total = length
         start, stop = (0, total) if byte_range is None else byte_range.resolve(total)
     return ObjectFacts(status, start, stop, total, ETag.from_header(headers.get("etag")), headers)
 
 
 def ensure_conditions(facts: ObjectFacts, target: str, sent: Mapping[str, str]) -> None:
-    """Check that an answer is about the object that was asked for. Stores ignore conditions that they do not know.
+    """Pass if a response is about the object that was asked for. Stores ignore conditions that they do not know.
 
     Args:
-        facts: The facts of the answer.
+        facts: The facts of the response.
         target: The target of the request.
-        sent: The headers of the request, with names in lower case.
+        sent: The headers of the request, names in lower case.
 
     Raises:
-        PreconditionFailed: The object has another ETag than ``If-Match`` names.
-        NotModified: The object has an ETag that ``If-None-Match`` names.
-        StoreProtocolError: The answer is about another version.
+        PreconditionFailed: The object's ETag does not match ``If-Match``.
+        NotModified: The object's ETag matches ``If-None-Match``.
+        StoreProtocolError: The response is about another version.
     """
     if "if-match" in sent and not allows_match(sent["if-match"], facts.etag):
-        raise PreconditionFailed("If-Match names another object than the store has")
+        raise PreconditionFailed("If-Match: does not match the ETag of the object")
     if "if-none-match" in sent and not allows_none_match(sent["if-none-match"], facts.etag):
         raise NotModified(facts.etag)
     if "?" not in target:
@@ -120,44 +121,44 @@ def ensure_conditions(facts: ObjectFacts, target: str, sent: Mapping[str, str]) 
 
 
 def ensure_document(status: int, headers: Mapping[str, str]) -> None:
-    """Pass where an answer is a whole document, as it is written.
+    """Pass if a response holds a whole document without an encoding.
 
     Raises:
         StoreProtocolError: It is a part of one, or encoded.
     """
     if status != 200:
-        raise StoreProtocolError(f"the store answered {status}, which is no answer to GET")
+        raise StoreProtocolError(f"the store answered GET with status {status} in place of 200")
     if headers.get("transfer-encoding", "chunked").lower() != "chunked" or read_encodings(headers):
-        raise StoreProtocolError("the store sends a document in a coding that was not asked for")
+        raise StoreProtocolError("the store sends the document in an encoding that was not asked for")
 
 
 def read_failure(
-    status: int, headers: Mapping[str, str], body: bytes, secrets: str, is_conditional: bool
+    status: int, headers: Mapping[str, str], body: bytes, sent: str, is_conditional: bool
 ) -> ActiveStorageError:
-    """The error that a refusal stands for: the store's own, or ours where following it would be wrong.
+    """The error for a refusal: the store's own, or one of the service if the store's would mislead the caller.
 
     Args:
-        status: The answer's; 300 or above.
-        headers: The answer's, names in lower case.
-        body: S3's error document, or whatever there is.
-        secrets: What was sent, the target and ``name=value`` of each header: nothing secret in it will be in the
-            error, in whatever case or encoding.
-        is_conditional: What was sent allows 304 for an answer.
+        status: The status of the response, 300 or above.
+        headers: The headers of the response, names in lower case.
+        body: S3's error document, or any other body.
+        sent: The target and ``name=value`` of each header of the request, separated by spaces. No secret in it gets
+            into the error, in any case or encoding.
+        is_conditional: Whether the request has a condition that 304 answers.
     """
     if status == 304 and is_conditional:
         return NotModified(ETag.from_header(headers.get("etag")))
     if status == 304 or status > 599:
-        return StoreProtocolError(f"the store answered {status}, which is no answer to what it was asked")
+        return StoreProtocolError(f"the store answered with status {status}, which does not fit the request")
     texts = _read_document(body)
     region = headers.get("x-amz-bucket-region") or texts.get("Region", "")
     said = (texts.get("Code", ""), texts.get("Message", ""), region)
-    hidden = Secrets.of(secrets, *said)
+    hidden = Secrets.of(sent, *said)
     code, message, region = map(hidden.hide, said)
     code = code if _CODE_RE.fullmatch(code) else ""
     if error := _read_redirection(status, code, region):
         return error
     if status < 400:
-        return StoreProtocolError(f"the store redirects ({status}); redirects are not followed")
+        return StoreProtocolError(f"the store answered with a redirect ({status}), which is not followed")
     if status == 416 and (match := _UNSATISFIED_RANGE_RE.fullmatch(headers.get("content-range", ""))):
         return InvalidRange(f"the range selects no byte of an object of {match[1]} bytes", length=int(match[1]))
     message = message[:_MAX_MESSAGE_CHARACTERS] or f"the store answered {status}"
@@ -165,9 +166,9 @@ def read_failure(
 
 
 def _read_redirection(status: int, code: str, region: str) -> WrongRegion | None:
-    """The error for an answer by which S3 says that a bucket lies in another region; None where it says nothing of it.
+    """The error for an answer of S3 that a bucket is in another region; None for any other answer.
 
-    The answer to HEAD has no document: then it is one if it names the region and nothing else could be meant by it.
+    The response to HEAD has no document. It is such an answer if it names a region and its status has no other meaning.
     """
     is_known = _REGION_RE.fullmatch(region) is not None
     if not code and is_known:
@@ -179,24 +180,24 @@ def _read_redirection(status: int, code: str, region: str) -> WrongRegion | None
 
 def _read_length(headers: Mapping[str, str]) -> int:
     if "transfer-encoding" in headers:
-        # RFC 9112, section 6.1: beside it, a length is not to be trusted.
-        raise StoreProtocolError("the store sends the object in a transfer coding, so that its length is not known")
+        # RFC 9112, section 6.1: a Content-Length beside it cannot be trusted.
+        raise StoreProtocolError("the store sends the object with a Transfer-Encoding, so that its length is not known")
     text = headers.get("content-length", "")
     if not _LENGTH_RE.fullmatch(text):
-        raise StoreProtocolError("the store does not say how many bytes it sends")
+        raise StoreProtocolError("the store sends no well-formed Content-Length")
     return int(text)
 
 
 def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None) -> tuple[int, int, int]:
     if headers.get("content-type", "").strip().lower().startswith("multipart/byteranges"):
-        # RFC 9110, section 14.6: each range is wrapped in a part with headers of its own.
+        # RFC 9110, section 14.6: each part of the document has headers of its own before the bytes of a range.
         raise StoreProtocolError("the store sends the range as a multipart document")
     match = _CONTENT_RANGE_RE.fullmatch(headers.get("content-range", ""))
     if match is None:
-        raise StoreProtocolError("the store does not say which bytes it sends")
+        raise StoreProtocolError("the store sends no well-formed Content-Range")
     first, last, total = (int(group) for group in match.groups())
     if not first <= last < total:
-        raise StoreProtocolError("the store names a range of bytes that cannot be")
+        raise StoreProtocolError("the store sends a Content-Range that is impossible")
     try:
         expected = (first, last + 1) if byte_range is None else byte_range.resolve(total)
     except InvalidRange:
@@ -207,12 +208,12 @@ def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None
 
 
 def _read_document(body: bytes) -> dict[str, str]:
-    """The texts of an error document, by the names of their elements, each in one line."""
+    """The texts of an error document, each on one line, by the names of their elements."""
     try:
-        # Expat bounds what entities may grow to (since 2.4.1), and the caller how much of a body is read.
+        # Expat limits the growth of entities (since 2.4.1), and the caller limits the size of the body.
         document = ET.fromstring(body)  # noqa: S314
     except (ET.ParseError, LookupError, ValueError):
-        # The last two: its encoding is unknown, or not one of those that expat takes.
+        # LookupError and ValueError: the encoding is unknown, or one that expat does not support.
         return {}
     return {
         element.tag.rpartition("}")[2]: " ".join((element.text or "")[:_MAX_TEXT_CHARACTERS].split())

@@ -1,6 +1,6 @@
-"""Sources and a store in memory, with which everything above the seam runs without a network.
+"""Sources and a store in memory, so that the engine and the doors can be tested without a network.
 
-A test that needs trouble subclasses it in a few lines.
+A test of a failure subclasses them in a few lines.
 """
 
 from collections.abc import Mapping
@@ -40,10 +40,10 @@ class FakeSource(Source):
     """An object in memory.
 
     Args:
-        data: Its bytes.
-        etag: Its ``ETag`` header.
-        read_bytes: The largest piece that one read gives, so that a test can cut the data anywhere.
-        headers: What the store says beside.
+        data: The bytes of the object.
+        etag: The ``ETag`` header; None for no header.
+        read_bytes: The largest number of bytes in one read, so that a test can cut the data anywhere.
+        headers: The other headers of a response, names in lower case.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class FakeSource(Source):
 
 
 class FakeStore(Transport):
-    """A store in memory, in the place of the one behind the network.
+    """A store in memory, in place of a ``Transport``.
 
     Args:
-        objects: Bytes by path, "/bucket/key" as it is sent.
+        objects: The bytes of each object, by the raw path "/bucket/key".
 
     Attributes:
-        requests: What was asked for, in order.
-        sources: The objects, which count what is open and what was read.
+        requests: The requests so far, in order.
+        sources: The objects, which count their open streams and the bytes read.
     """
 
     def __init__(self, objects: Mapping[str, bytes]) -> None:

@@ -1,19 +1,23 @@
-"""Which headers never go from one side to the other: those of one connection, and those that a store could believe.
+"""Which headers of a caller may go on to a store, and the grammar of header fields.
 
-A store cannot tell this service's own words from what it passes on. Behind the service, an address in ``X-Real-IP`` is
-believed (MinIO compares it with ``aws:SourceIp``), and a method in ``X-HTTP-Method-Override`` obeyed. A signature is no
-licence: a store that ignores it, as for an object that anybody may read, would still believe the header. So what a
-signature may carry along is what the stores' own documents name and SDKs sign, and nothing else.
+Two kinds never go on: the headers of one connection, and headers that a store could trust. A store cannot tell this
+service's own headers from those that it forwards. It would trust an address in ``X-Real-IP`` (MinIO compares it with
+``aws:SourceIp``), and obey a method in ``X-HTTP-Method-Override``. A signature does not make such a header safe: a
+store that ignores the signature, as for a public object, would still trust the header. So a signed header goes on only
+if the documents of the stores name it and SDKs sign it.
 
-Sources: RFC 9110, section 7.6.1 (connections); RFC 7239, and what proxies, CDNs and frameworks use instead of it.
+Sources: RFC 9110, section 7.6.1 (connections); RFC 7239, and the headers that proxies, CDNs and frameworks use instead.
 """
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-# What the SDKs sign beside their store's own headers: boto3 and the AWS CLI, Java 1 and 2, Go 1 and 2, JavaScript 2 and
-# 3, Rust, .NET, MinIO's, s3cmd, rclone. ``Content-Length`` is looked at where it stands.
+# RFC 9110, sections 5.1, 5.5 and 5.6.2: a field name is a token, and a field value holds no control characters.
+FIELD_NAME, FIELD_VALUE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+", rb"[\t\x20-\x7e\x80-\xff]*"
+
+# The headers that SDKs sign besides the stores' own: boto3 and the AWS CLI, Java 1 and 2, Go 1 and 2, JavaScript 2 and
+# 3, Rust, .NET, MinIO's, s3cmd, rclone. ``passthrough.py`` decides on ``Content-Length`` by its value.
 _SIGNABLE = frozenset(
     {
         *("accept", "accept-encoding", "accept-language", "cache-control", "content-md5", "content-type", "date"),
@@ -22,18 +26,18 @@ _SIGNABLE = frozenset(
     }
 )
 
-# Where the stores' own headers begin.
+# The prefixes of the stores' own headers.
 _STORES_PREFIXES = ("x-amz-", "x-goog-", "x-ms-")
 
-# Of these, what a store, or what stands before it, could believe; each pattern is for whole names in lower case.
-_BELIEVED_RE = re.compile(
+# Those of the stores' own headers that a store, or a gateway before it, could trust. Whole names in lower case.
+_TRUSTED_RE = re.compile(
     r"""
-    # Whose request it is, by address.
+    # The caller's address.
     .*(?:forward|client|real|remote|source|peer|connecting|connection|originating|socket|user|external|original)
       -?(?:ip|addr|address|for|host|port|proto)(?:-.*)?
-    # Whose request it is, by what a proxy has verified: certificates, single sign-on.
+    # The caller's identity, as a proxy has verified it: certificates, single sign-on.
     | x-goog-(?:iap|authenticated)-.* | x-ms-client-principal.* | x-ms-token-.* | .*-(?:client-cert|clientcert).*
-    # Another method, host or path than the request line's.
+    # A method, host or path in place of the request line's.
     | .*-override | .*-(?:original|rewrite|forwarded)(?:-.*)?
     """,
     re.VERBOSE,
@@ -41,7 +45,7 @@ _BELIEVED_RE = re.compile(
 
 
 def drop_nominated(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers without those that ``Connection`` says are for this connection only; names in lower case."""
+    """The headers without those that ``Connection`` names, which are for this connection only; names in lower case."""
     if "connection" not in headers:
         return headers
     nominated = split_connection(headers["connection"])
@@ -49,15 +53,15 @@ def drop_nominated(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def split_connection(value: str) -> frozenset[str]:
-    """The names that the value of a ``Connection`` header lists, in lower case.
+    """The names in the value of a ``Connection`` header, in lower case.
 
-    But for ``Content-Length``, without which nobody would know where a message ends.
+    ``Content-Length`` is left out, because the end of the body could not be found without it.
     """
     return frozenset(name.strip().lower() for name in value.split(",")) - {"content-length", ""}
 
 
-# Callers choose the names, but most choose the same.
+# Callers choose the names, and most choose the same ones.
 @lru_cache(maxsize=1024)
 def is_passable(name: str) -> bool:
-    """Whether a header of a caller's, its name in lower case, may go on to a store at all."""
-    return name in _SIGNABLE or (name.startswith(_STORES_PREFIXES) and not _BELIEVED_RE.fullmatch(name))
+    """Whether a caller's header may go on to a store, signed or not; the name is in lower case."""
+    return name in _SIGNABLE or (name.startswith(_STORES_PREFIXES) and not _TRUSTED_RE.fullmatch(name))

@@ -1,9 +1,9 @@
-"""Takes what a request holds in confidence out of what a store says of that request.
+"""Removes the secrets of a request from the error message of a store.
 
-A store repeats what it was sent: whole, cut off after some characters, in another case, encoded once more or decoded.
-So what is looked for is not a secret but each run of so many characters of one. The time for that grows with the length
-of both texts, and both are bounded: a request of more than ``_MAX_SENT_CHARACTERS`` is not searched, and nothing that
-the store says of it is shown.
+Stores repeat parts of a request in their messages: whole, shortened, in another case, encoded once more or decoded. So
+the search is not for a whole secret but for each run of its characters of a fixed length. The time grows with the
+length of both texts, so that both are limited. A request of more than ``_MAX_SENT_CHARACTERS`` is not searched, and the
+message is then dropped.
 """
 
 import base64
@@ -14,25 +14,26 @@ from urllib.parse import unquote
 
 from handler.stores.signatures import SECRET_NAMES
 
-# A presigned link with a session token has some 2,000 characters, headers with one as many.
+# A presigned link with a session token has some 2,000 characters, and so have headers with one.
 _MAX_SENT_CHARACTERS = 64 * 1024
 
-# Of what a store says; what is shown is less.
+# The part of a store's text that is searched. A smaller part is shown.
 _MAX_SAID_CHARACTERS = 4096
 
-# How long a run in common is that is hidden: of what is secret by its name; of a long word; of one in a path.
+# The lengths of common runs that are hidden: of a value that is secret by its name, of a long word, of a long word in a
+# path.
 _SECRET_RUN, _WORD_RUN, _PATH_RUN = 8, 12, 20
 
-# A password may be shorter than a run: then it is hidden where it stands whole. Shorter ones are letters of words.
+# A secret that is shorter than a run is hidden where it occurs as a whole. Secrets shorter than this occur in words.
 _MIN_SECRET = 4
 
-# What stands beside a word in what was sent. Between them are names, "=" and values.
+# What separates the words of a request. A word is a name, "=" and a value.
 _SEPARATOR_RE = re.compile(r"[\s&,?;]+", re.ASCII)
 
-# A slash may be a letter of base64 or stand between two words, as in a path.
+# A slash can be a character of base64, or separate two words of a path.
 _LONG_WORD_RES = (re.compile(r"[A-Za-z0-9+/_%-]{20,}", re.ASCII), re.compile(r"[A-Za-z0-9+_%-]{20,}", re.ASCII))
 
-# Values that name no secret, whatever their length, by their names in lower case.
+# The names, in lower case, of values that are never secret.
 _PLAIN_NAMES = frozenset(
     {
         *("host", "user-agent", "accept", "accept-encoding", "content-type", "range", "date", "x-amz-date"),
@@ -41,27 +42,27 @@ _PLAIN_NAMES = frozenset(
     }
 )
 
-# "Authorization: Basic ...": what follows one of these proves who asks.
+# The schemes of ``Authorization``. The word after one is secret.
 _SCHEMES = frozenset({"basic", "bearer", "aws", "goog1", "sharedkey", "sharedkeylite", "negotiate", "digest"})
 
 _CREDENTIALS = frozenset({"credential", "x-amz-credential", "x-goog-credential"})
 
-# A character, or the escapes that may stand for it: however often it was encoded, %252F is a slash.
+# A character, or its escape, which may be encoded more than once: %252F is a slash.
 _CHARACTER_RE = re.compile(r"%(?:25)*([0-9A-Fa-f]{2})|.", re.DOTALL)
 
-# The two alphabets of base64 (RFC 4648, sections 4 and 5), and what a form's decoding makes of a plus.
+# The second alphabet of base64 (RFC 4648, section 5) as the first. A space, which forms make of a plus, as a plus.
 _SAME_CHARACTERS = str.maketrans("-_ ", "+/+")
 
-# Of a longer text, all is looked at in full.
+# A longer text is always searched in full.
 _MAX_QUICK_CHARACTERS = 512
 
 
 class Secrets:
-    """What was sent in confidence, as the runs of characters that are looked for, by their lengths.
+    """The secrets of a request, as runs of characters.
 
     Args:
-        runs: Those.
-        hides_all: Too much was sent to be searched: nothing that a store says is shown.
+        runs: The runs, by their length.
+        hides_all: Whether the request is too long to be searched. No text of the store is then shown.
     """
 
     def __init__(self, runs: dict[int, set[str]], hides_all: bool = False) -> None:
@@ -70,11 +71,11 @@ class Secrets:
 
     @classmethod
     def of(cls, sent: str, *said: str) -> Self:
-        """The secrets in what was sent, as far as ``said`` could repeat one.
+        """The secrets of a request that some texts of the store may repeat.
 
         Args:
-            sent: The target, and each header as ``name=value``, with white space between them.
-            said: The texts that are to be shown.
+            sent: The target, and each header as ``name=value``, separated by white space.
+            said: The texts of the store.
         """
         if len(sent) > _MAX_SENT_CHARACTERS:
             return cls({}, hides_all=True)
@@ -91,7 +92,7 @@ class Secrets:
         return cls(runs)
 
     def hide(self, text: str) -> str:
-        """The beginning of a text without what is secret in it, in whatever case or encoding it stands there."""
+        """The beginning of a text, in which ``***`` replaces each secret, in any case or encoding."""
         if self._hides_all:
             return ""
         text = text[:_MAX_SAID_CHARACTERS]
@@ -117,7 +118,7 @@ class Secrets:
 
 
 def _read_secrets(sent: str) -> Iterator[tuple[str, int]]:
-    """What is secret in what was sent, and how long a run of it is hidden."""
+    """The secrets in a request, each with the length of the runs that are hidden."""
     before = ""
     for token in _SEPARATOR_RE.split(sent):
         name, equals, value = token.partition("=")
@@ -125,7 +126,7 @@ def _read_secrets(sent: str) -> Iterator[tuple[str, int]]:
         if before in _SCHEMES:
             yield from _read_proof(before, token)
         elif equals and name in _CREDENTIALS:
-            # The key is the first part, and known by itself; the others are a date and a region.
+            # The access key is the first part. The others are a date and a region.
             yield unquote(value).partition("/")[0], _SECRET_RUN
         elif equals and name in SECRET_NAMES:
             yield value, _SECRET_RUN
@@ -150,9 +151,9 @@ def _read_proof(scheme: str, token: str) -> Iterator[tuple[str, int]]:
 
 
 def _may_repeat(secrets: list[str], said: tuple[str, ...]) -> bool:
-    """Whether a text has a few characters in common with a secret, or may have some in escapes.
+    """Whether a text may repeat a part of a secret: a quick test, which is wrong in one direction only.
 
-    Most have not. To read each secret in full would be half of the time that such an answer takes.
+    Most texts repeat nothing, and the search in full would be half of the time of an error.
     """
     if any("%" in text or len(text) > _MAX_QUICK_CHARACTERS for text in said):
         return True
@@ -161,7 +162,8 @@ def _may_repeat(secrets: list[str], said: tuple[str, ...]) -> bool:
         return True
     decoded = unquote(joined)
     sent = f"{joined}\n{decoded}".translate(_SAME_CHARACTERS).lower()
-    # A run of eight holds four that begin at a multiple of four, one of four holds three that begin at one of two.
+    # Each run of eight characters holds four that begin at a multiple of four, and each run of four holds three that
+    # begin at a multiple of two. So it is enough to look for the pieces of a text at these places.
     has_short = any(len(secret.rstrip("=")) < _SECRET_RUN for secret in decoded.split("\n"))
     size, step = (3, 2) if has_short else (4, 4)
     for text in said:
@@ -172,9 +174,9 @@ def _may_repeat(secrets: list[str], said: tuple[str, ...]) -> bool:
 
 
 def _read_plainly(text: str) -> tuple[list[str], list[int]]:
-    """The characters of a text with their escapes undone, in lower case and in one alphabet, and where each ends.
+    """The decoded characters of a text, in lower case and in one alphabet of base64, and the offset where each ends.
 
-    An escape of "=", which fills up base64, counts as a part of the character before it.
+    An escaped "=", the padding of base64, counts as a part of the character before it.
     """
     characters: list[str] = []
     ends: list[int] = []
@@ -183,7 +185,7 @@ def _read_plainly(text: str) -> tuple[list[str], list[int]]:
         if match[1] and character == "=" and ends:
             ends[-1] = match.end()
             continue
-        # Lower case can be two characters, of which none is in a secret.
+        # The lower case of a character can be two characters. Neither occurs in a secret.
         characters.append(character.translate(_SAME_CHARACTERS).lower()[0])
         ends.append(match.end())
     return characters, ends

@@ -1,32 +1,32 @@
-"""Which facts of an answer decide what its bytes are, read from its headers.
+"""The facts in the headers of a response that decide what its bytes are: the version of the object, and its form.
 
-An object is often read by more than one request: the rest after a cut, ranges side by side, the same once more. The
-bytes of two answers make one object only where the store says the same of both. ``ObjectFacts.ensure_same`` compares
-what is read here.
+An object is often read by several requests: for the rest after a cut, for parallel ranges, for the same range again.
+The bytes of two responses belong together only if these facts are the same in both. ``ObjectFacts.ensure_same``
+compares them.
 
-What is left out: encryption by the server with its own keys (its answers are decrypted), ``Content-Type`` and other
+Left out are encryption by the server with its own keys (it decrypts what it sends), ``Content-Type`` and other
 metadata, and ``x-amz-checksum-*``, which some stores compute for the range that they send.
 """
 
 from collections.abc import Mapping
 
-# RFC 9110, section 8.4.1.3: what a recipient takes for the same. "aws-chunked" describes how an upload was signed; some
-# stores keep it, and the bytes are as they should be.
+# RFC 9110, section 8.4.1.3: a recipient treats these names as equal. "aws-chunked" describes how an upload was signed.
+# Some stores keep the name, although they store the plain bytes.
 _SAME_ENCODINGS = {"x-gzip": "gzip", "x-compress": "compress"}
 _HARMLESS_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
 
-# What the S3 encryption clients leave in an object's metadata, and by which each format is known.
+# The metadata that S3 encryption clients leave with an object. Each of these names marks one format.
 # Source: AWS Encryption SDK specification, "S3 Encryption Client: Content Metadata", format versions 1, 2 and 3.
 _ENCRYPTION_PREFIX = "x-amz-meta-x-amz-"
-# Azure's clients leave all that they say in one member ("Client-side encryption for blobs", Azure Storage).
+# Azure's clients write one header for all of it ("Client-side encryption for blobs", Azure Storage).
 _AZURE_ENCRYPTION = "x-ms-meta-encryptiondata"
 _ENCRYPTION_MARKS = frozenset({*(_ENCRYPTION_PREFIX + name for name in ("key", "key-v2", "c")), _AZURE_ENCRYPTION})
 
-# The headers that name a version, beside the ETag, each with the name by which a query asks for one: S3's, Google's,
-# Azure's.
+# The headers that name a version, besides the ETag, each with the name in a query that asks for one: of S3, Google and
+# Azure.
 VERSIONS = (("x-amz-version-id", "versionId"), ("x-goog-generation", "generation"), ("x-ms-version-id", "versionid"))
 
-# What Google says of how the bytes are stored, and by which key of the caller's a store decrypts.
+# The encoding in which Google stores the bytes, and the caller's key with which a store decrypts them.
 _STORED_ENCODING = "x-goog-stored-content-encoding"
 _KEY_NAMES = (
     "x-amz-server-side-encryption-customer-key-md5",
@@ -36,7 +36,7 @@ _KEY_NAMES = (
 
 
 def read_encodings(headers: Mapping[str, str]) -> tuple[str, ...]:
-    """The codings of ``Content-Encoding``, in the order they were applied, without those that change nothing."""
+    """The codings of ``Content-Encoding`` in the order they were applied, without those that change nothing."""
     text = headers.get("content-encoding")
     if text is None:
         return ()
@@ -50,7 +50,7 @@ def is_client_encrypted(headers: Mapping[str, str]) -> bool:
 
 
 def read_client_encryption(headers: Mapping[str, str]) -> dict[str, str]:
-    """All that an encryption client says of the object: key, initialisation vector, algorithm."""
+    """The metadata of an encryption client: key, initialisation vector, algorithm."""
     return {
         name: value
         for name, value in headers.items()
@@ -59,21 +59,21 @@ def read_client_encryption(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_versions(headers: Mapping[str, str]) -> tuple[str | None, ...]:
-    """Which version of the object it is, in the words of each cloud."""
+    """The version of the object, from the header of each cloud."""
     return tuple(headers.get(name) for name, _ in VERSIONS)
 
 
 def read_stored_encoding(headers: Mapping[str, str]) -> str | None:
-    """In which coding the bytes are stored; a store undoes one when it likes."""
+    """The coding in which the bytes are stored. The store may or may not undo it before it sends them."""
     return headers.get(_STORED_ENCODING)
 
 
 def read_customer_keys(headers: Mapping[str, str]) -> tuple[str | None, ...]:
-    """The digests of the caller's own key by which the bytes were decrypted."""
+    """The digests of the caller's key with which the bytes were decrypted."""
     return tuple(headers.get(name) for name in _KEY_NAMES)
 
 
 def have_same_date(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    """Whether ``Last-Modified`` is the same, where both have it."""
+    """Whether ``Last-Modified`` is the same, or absent from one of the two."""
     dates = {headers["last-modified"] for headers in (one, other) if "last-modified" in headers}
     return len(dates) < 2

@@ -1,4 +1,4 @@
-"""Which region a bucket lies in: its store alone knows, and says so when it refuses another one."""
+"""The regions of buckets. Only the store knows them, and names the right one when it refuses a wrong one."""
 
 import threading
 from collections import OrderedDict
@@ -7,16 +7,16 @@ from active_storage.model.origins import Origin
 
 DEFAULT_REGION = "us-east-1"
 
-# One for each bucket outside the region that is set; a hundred bytes each.
+# An entry of a hundred bytes for each bucket outside the default region.
 _MAX_REGIONS = 1024
 
 
 class Regions:
-    """Which region a bucket lies in, as far as stores have said. Threads can share it; the oldest entry goes first.
+    """The regions of buckets that stores have named. Thread-safe. The oldest entry is dropped first.
 
     Args:
-        default: Of every other bucket.
-        limit: How many are kept.
+        default: The region of every other bucket.
+        limit: The largest number of entries.
     """
 
     def __init__(self, default: str = DEFAULT_REGION, limit: int = _MAX_REGIONS) -> None:
@@ -29,11 +29,11 @@ class Regions:
         return f"<Regions {len(self._learned)} of at most {self._limit}, else {self._default}>"
 
     def find(self, origin: Origin, target: str) -> str:
-        """The region of the bucket that a target is in, by its path: ``/bucket/key``."""
+        """The region of the bucket in a target, whose path is ``/bucket/key``."""
         return self._learned.get(_name_bucket(origin, target), self._default)
 
     def learn(self, origin: Origin, target: str, region: str) -> None:
-        """Keep what a store says of the bucket that a target is in."""
+        """Remember the region that a store named for the bucket in a target."""
         name = _name_bucket(origin, target)
         with self._lock:
             self._learned[name] = region

@@ -1,7 +1,7 @@
-"""How callers sign for a store: the names that a signature has in a query or a header, and what it covers.
+"""The signatures of callers: their parts in a query or a header, and the headers that they cover.
 
-A table for each cloud whose stores can be behind this service. Nothing is verified here, which only the store can do;
-but what is not even of the form of a signature covers nothing, whatever it claims.
+There is a table of names for each cloud whose stores can be behind this service. Nothing is verified here, because only
+the store knows the key. But a signature that is malformed covers no header, whatever it names.
 
 Sources: "Authenticating Requests" (Amazon S3 API Reference, signature versions 2 and 4), "V4 signing process" and
 "V2 signing process" (Google Cloud Storage), "Use signed URLs" (Amazon CloudFront Developer Guide), "Create a service
@@ -11,13 +11,12 @@ SAS", "an account SAS" and "a user delegation SAS" (Azure Storage REST API).
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from urllib.parse import unquote
 
 from active_storage.errors import InvalidArgument, shown_name
 from active_storage.grammar.query import StoreQuery
 
-# What stands in the queries of links of signature version 2.
+# The names in links of signature version 2.
 _S3_V2_NAMES = frozenset({"AWSAccessKeyId", "Expires", "Signature"})
 _GOOGLE_V2_NAMES = frozenset({"GoogleAccessId", "Expires", "Signature"})
 _CLOUDFRONT_NAMES = frozenset({"Expires", "Policy", "Signature", "Key-Pair-Id", "Hash-Algorithm"})
@@ -28,15 +27,16 @@ _AZURE_NAMES = frozenset(
         *("rscc", "rscd", "rsce", "rscl", "rsct"),
     }
 )
-# Of Azure too, but a slip of S3's ``versionId`` is too near: another version would be read in silence.
+# Azure has these names as well. Without a signature of Azure's they are refused: a misspelt ``versionId`` of S3's would
+# silently read another version.
 _AZURE_VERSION_NAMES = frozenset({"snapshot", "versionid"})
 
 QUERY_NAMES = _S3_V2_NAMES | _GOOGLE_V2_NAMES | _CLOUDFRONT_NAMES | _AZURE_NAMES
 
-# Signature version 4, of which there is more with every extension. In any case of letters, as some stores read it.
+# The names of signature version 4 begin so, and extensions add more of them. Some stores ignore the case of letters.
 QUERY_PREFIXES = ("x-amz-", "x-goog-")
 
-# The values that say who signed, or prove it, by their names in lower case; as parts of ``Authorization`` too.
+# The names, in lower case, of values that name or prove the signer. Some are parts of ``Authorization``.
 SECRET_NAMES = frozenset(
     {
         *("x-amz-signature", "x-amz-credential", "x-amz-security-token", "awsaccesskeyid", "signature", "credential"),
@@ -48,84 +48,88 @@ SECRET_NAMES = frozenset(
 )
 
 
-# The parts of a signature of version 4 in a query, of which the last names what it covers.
-_PREFIXES = QUERY_PREFIXES
-_PART_NAMES = ("algorithm", "credential", "signature", "signedheaders")
-_PARTS_OF = MappingProxyType({prefix: tuple(f"{prefix}{name}" for name in _PART_NAMES) for prefix in _PREFIXES})
-
-# The names that say which kind of signature a query holds, in lower case: version 4 of S3 and of Google, version 2 of
-# both, CloudFront, Azure. Those of version 2 and CloudFront's have ``Signature`` in common.
+# The names, in lower case, that tell the kind of signature in a query: version 4 of S3 and of Google, version 2 of
+# both, CloudFront, Azure. Version 2 and CloudFront share ``Signature``, and differ in the name of the signer.
 _PROOFS = frozenset({"x-amz-signature", "x-goog-signature", "signature", "sig"})
 _SIGNERS = frozenset({"awsaccesskeyid", "googleaccessid", "key-pair-id"})
 
-# The parts of all of them, in lower case, as some stores read them.
+# The names of all parts in lower case: some stores ignore the case of letters.
 _QUERY_PARTS = frozenset(name.lower() for name in QUERY_NAMES)
 
 _ALGORITHMS = frozenset({"AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256", "GOOG4-HMAC-SHA256", "GOOG4-RSA-SHA256"})
 
-# In a header: "Credential=..., SignedHeaders=..., Signature=...", in any order, commas with or without white space.
-_PARTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
-    {
-        "Credential": re.compile(r"[^\s,/]+/[^\s,]+"),
-        "SignedHeaders": re.compile(r"[^\s,]+"),
-        "Signature": re.compile(r"[0-9A-Fa-f]+"),
-    }
+# A well-formed ``Authorization`` of version 4: each of the three parts once, in any order.
+_AUTHORIZATION_RE = re.compile(
+    rf"(?:{'|'.join(sorted(_ALGORITHMS))}) "
+    r"(?:\s*(?:Credential=([^\s,/]+/[^\s,]+)|SignedHeaders=([^\s,]+)|Signature=([0-9A-Fa-f]+))\s*(?:,(?!\Z)|\Z)){3}"
 )
+
+# The names that any other ``Authorization`` claims to cover.
 _CLAIM_RE = re.compile(r"SignedHeaders=([^,\s]+)")
 
-# Of a session: it belongs to one signature, and the one of a link has it in the query.
-_SESSION_HEADER = "x-amz-security-token"
+# The token of a session belongs to one signature. A link has it in the query, not in this header.
+_HEADERS_OF_ANOTHER = frozenset({"authorization", "x-amz-security-token"})
+
+# What a list of signed headers can hold besides names that are compared: the host, and nothing between two separators.
+_NOT_COVERED = frozenset({"host", ""})
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a caller says of the headers that are signed, without ``host``, in lower case.
+    """The headers that a caller names as signed: lower case, without ``host``.
 
     Attributes:
-        names: All that are named.
-        are_proved: Whether there is a signature, as far as can be told without its key.
+        names: The names.
+        are_covered: Whether a well-formed signature covers them.
         others: The headers of another signature, which is not for the store.
     """
 
     names: frozenset[str]
-    are_proved: bool
+    are_covered: bool
     others: frozenset[str] = frozenset()
 
 
-_NO_CLAIMS = Claims(frozenset(), are_proved=False)
+_NO_CLAIMS = Claims(frozenset(), are_covered=False)
 
 
 def find_claims(query: StoreQuery, authorization: str) -> Claims:
-    """What the signature of a request says that it covers.
+    """The headers that the signature of a request covers.
 
-    A link's signature is the store's, whatever its kind. An ``Authorization`` beside it is for what stands before this
-    service, such as a Function URL that wants AWS_IAM: a store takes one signature only. Of its kind, a link of version
-    4 alone covers headers.
+    A signature in the query is for the store. An ``Authorization`` beside it is for a gateway before this service, such
+    as a Function URL with AWS_IAM, because a store accepts one signature only. In a query, only a signature of version
+    4 covers headers.
+
+    Args:
+        query: The query for the store.
+        authorization: The ``Authorization`` header; empty if there is none.
 
     Raises:
-        InvalidArgument: There are two signatures in the query, or a part of one stands there twice: this service and
-            the store could each read another one.
+        InvalidArgument: The query holds two signatures, or a part of one twice. This service and the store could each
+            read another one.
     """
     parts = _read_parts(query)
-    if not parts and not authorization:
-        return _NO_CLAIMS
+    if not parts:
+        return _read_header_claims(authorization, frozenset()) if authorization else _NO_CLAIMS
     proofs, signers = _PROOFS & parts.keys(), _SIGNERS & parts.keys()
     if len(proofs) > 1 or len(signers) > 1 or (signers and proofs - {"signature"}):
         raise InvalidArgument("query", "holds two signatures, or parts of two; a store takes one")
-    signed = [prefix for prefix in _PREFIXES if _is_whole(prefix, parts)]
-    in_header = _read_authorization(authorization)
-    claimed = [unquote(parts.get(_PARTS_OF[prefix][-1], "")) for prefix in signed or _PREFIXES]
-    is_link = bool(signed or parts.get("sig") or (any(map(parts.get, signers)) and parts.get("signature")))
-    names = _split(";".join(claimed)) if is_link or parts else frozenset()
-    if is_link:
-        covered = names if signed else frozenset()
-        in_headers = (name for name in _split(in_header or "") if name.startswith("x-amz-"))
-        others = {"authorization", _SESSION_HEADER, *in_headers}
-        return Claims(names, are_proved=bool(signed), others=frozenset(others - covered))
-    if in_header is not None:
-        return Claims(_split(in_header), are_proved=True)
+    whole = [prefix for prefix in QUERY_PREFIXES if _is_whole(prefix, parts)]
+    names = _split(";".join([unquote(parts.get(f"{prefix}signedheaders", "")) for prefix in whole or QUERY_PREFIXES]))
+    if not (whole or parts.get("sig") or (any(map(parts.get, signers)) and parts.get("signature"))):
+        return _read_header_claims(authorization, names)
+    others = _HEADERS_OF_ANOTHER
+    if authorization:
+        others |= {name for name in _split(_read_authorization(authorization) or "") if name.startswith("x-amz-")}
+    return Claims(names, are_covered=bool(whole), others=others - names if whole else others)
+
+
+def _read_header_claims(authorization: str, otherwise: frozenset[str]) -> Claims:
+    """The headers that an ``Authorization`` covers; ``otherwise`` if it names none."""
+    names = _read_authorization(authorization)
+    if names is not None:
+        return Claims(_split(names), are_covered=True)
     match = _CLAIM_RE.search(authorization)
-    return Claims(_split(match[1]) if match else names, are_proved=False)
+    return Claims(_split(match[1]) if match else otherwise, are_covered=False)
 
 
 def _read_parts(query: StoreQuery) -> dict[str, str]:
@@ -141,28 +145,23 @@ def _read_parts(query: StoreQuery) -> dict[str, str]:
 
 
 def is_known(name: str, query: StoreQuery) -> bool:
-    """Whether a name of a query is a part of some signature."""
+    """Whether a name in a query is a part of a signature."""
     if name in _AZURE_VERSION_NAMES:
         return bool(query.find("sig"))
     return name in QUERY_NAMES or name.lower().startswith(QUERY_PREFIXES)
 
 
 def _is_whole(prefix: str, parts: Mapping[str, str]) -> bool:
-    algorithm, *others = map(parts.get, _PARTS_OF[prefix][:-1])
-    return algorithm in _ALGORITHMS and all(others)
+    """Whether a query holds a signature of version 4 with all its parts, whether or not it names headers."""
+    has_parts = parts.get(f"{prefix}credential") and parts.get(f"{prefix}signature")
+    return bool(has_parts) and parts.get(f"{prefix}algorithm") in _ALGORITHMS
 
 
 def _read_authorization(header: str) -> str | None:
-    """The names of the headers that a well-formed ``Authorization`` of version 4 covers; None for every other one."""
-    algorithm, _, text = header.strip().partition(" ")
-    if algorithm not in _ALGORITHMS:
-        return None
-    pairs = [part.strip().partition("=") for part in text.split(",")]
-    parts = {name: value for name, _, value in pairs}
-    if len(pairs) != len(_PARTS) or parts.keys() != _PARTS.keys():
-        return None
-    return parts["SignedHeaders"] if all(shape.fullmatch(parts[name]) for name, shape in _PARTS.items()) else None
+    """The value of ``SignedHeaders`` in a well-formed ``Authorization`` of version 4; None in any other."""
+    match = _AUTHORIZATION_RE.fullmatch(header.strip())
+    return match[2] if match and all(match.groups()) else None
 
 
 def _split(names: str) -> frozenset[str]:
-    return frozenset(name for name in names.lower().split(";") if name) - {"host"}
+    return frozenset(names.lower().split(";")) - _NOT_COVERED

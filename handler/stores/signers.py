@@ -1,10 +1,10 @@
-"""What makes a request the caller's own: a signature for an S3 store, or Basic for a web server.
+"""Requests in the caller's name: signed for an S3 store, or with Basic authentication for a web server.
 
-The caller hands over a name and a secret, as the JSON doors do. ``Range`` stays out of the signature: a stream that
-breaks off asks for the rest under the same one.
+The caller of a JSON door hands over a name and a secret. ``Range`` is not signed, so that a stream can ask for the rest
+after a cut with the same signature.
 
 Source: "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)", Amazon S3 API Reference.
-The names below are its: canonical request, string to sign, credential scope, signing key.
+Its terms are used below: canonical request, string to sign, credential scope, signing key.
 """
 
 import base64
@@ -28,7 +28,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
-# One for each secret that is in use today; some two hundred bytes each.
+# An entry of some two hundred bytes for each secret that is in use today.
 _MAX_KEYS = 1024
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -36,12 +36,12 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who asks, as they were given: an S3 key and its secret, or a user and a password of a web server's.
+    """The caller's credentials: an S3 access key and its secret, or a user and a password for a web server.
 
     Attributes:
-        user: The key or the user.
-        secret: The secret or the password.
-        token: Of a session, for S3 only: temporary keys are worth nothing without it. Empty for keys that last.
+        user: The access key, or the user.
+        secret: The secret, or the password.
+        token: The token of a session, which S3 requires with temporary keys; empty for long-lived keys.
     """
 
     user: bytes = field(repr=False)
@@ -50,21 +50,20 @@ class Credentials:
 
 
 class Signer(Protocol):
-    """What makes a request the caller's own."""
+    """Makes the headers that say in whose name a request is sent."""
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:
-        """The headers to send with it, names in lower case."""
+        """The headers to add to a request, names in lower case."""
 
 
 class SigningKeys:
-    """The signing keys of the secrets in use, so that they are not derived again for every request.
+    """A cache of signing keys, which take time to derive. Thread-safe. The least recently used entry is dropped first.
 
-    A key is good for one secret, day and region. It is found by a digest of these, keyed with a number that dies with
-    the process: no secret is kept, and none can be tried out on what is. Threads can share it; the oldest entry goes
-    first.
+    A key is valid for one secret, day and region. The name of an entry is a digest of these, keyed with a random number
+    of this process. So no secret is kept, and none can be guessed from the entries.
 
     Args:
-        limit: How many are kept.
+        limit: The largest number of entries.
     """
 
     def __init__(self, limit: int = _MAX_KEYS) -> None:
@@ -92,17 +91,17 @@ class SigningKeys:
 
 
 class S3Signer:
-    """Signs for an S3 store.
+    """Signs requests for an S3 store.
 
     Args:
-        credentials: The caller's.
-        keys: What keeps signing keys.
-        region: The store's, or what knows that of each bucket.
+        credentials: The caller's credentials.
+        keys: The cache of signing keys.
+        region: The region of the store, or the regions of its buckets.
         clock: Tells the time, in UTC.
-        headers: What else the caller says to the store, names in lower case: it is signed as well.
+        headers: Further headers of the caller, names in lower case. They are signed as well.
 
     Attributes:
-        regions: What knows the region that a request is signed for.
+        regions: The regions that requests are signed for.
     """
 
     def __init__(
@@ -122,7 +121,10 @@ class S3Signer:
             self._headers["x-amz-security-token"] = credentials.token
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:
-        """The date, the hash of no body, the caller's headers, and the signature over them, the host and the target."""
+        """The headers of a signed request: its date, the hash of the empty body, the caller's headers, the signature.
+
+        The signature covers the method, the target, ``Host`` and these headers.
+        """
         moment = f"{self._clock():%Y%m%dT%H%M%SZ}"
         headers = {"x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment, **self._headers}
         region = self.regions.find(origin, target)
@@ -140,32 +142,32 @@ class S3Signer:
 
 
 class Unsigned:
-    """Says to an S3 store what a caller without keys says to it.
+    """Adds the headers of a caller without credentials, such as the one that says who pays.
 
     Args:
-        headers: That, names in lower case.
+        headers: The headers, names in lower case.
     """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = dict(headers)
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:  # noqa: ARG002  # a Signer's
-        """The same, whatever is asked for."""
+        """The headers, which are the same for all requests."""
         return dict(self._headers)
 
 
 class BasicSigner:
-    """Says to a web server who asks (RFC 7617).
+    """Adds Basic authentication for a web server (RFC 7617).
 
     Args:
-        credentials: The caller's.
+        credentials: The caller's credentials.
     """
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:  # noqa: ARG002  # a Signer's
-        """User and password, whatever is asked for."""
+        """The header with user and password, which is the same for all requests."""
         pair = b":".join((self._credentials.user, self._credentials.secret))
         return {"authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
 
@@ -177,8 +179,8 @@ def compute_signature(key: bytes, scope: str, method: str, target: str, headers:
         key: The signing key.
         scope: The credential scope: day, region, service and ``aws4_request``.
         method: GET or HEAD.
-        target: The path and query; the path as it is sent, which S3 does not encode a second time.
-        headers: All that are signed, names in lower case, ``x-amz-date`` and ``x-amz-content-sha256`` among them.
+        target: The path and the query. S3, unlike other services, does not encode the path a second time.
+        headers: The signed headers, names in lower case, ``x-amz-date`` and ``x-amz-content-sha256`` among them.
     """
     path, _, query = target.partition("?")
     canonical_request = "\n".join(
@@ -207,6 +209,6 @@ def derive_key(secret: bytes, day: str, region: str) -> bytes:
 
 def _canonical_query(query: str) -> str:
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
-    # A slash is encoded here, unlike in a path.
+    # Unlike in a path, a slash is encoded.
     encoded = sorted((encode(unquote(name), safe=""), encode(unquote(value), safe="")) for name, _, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded)

@@ -1,6 +1,6 @@
-"""The interface between bytes and numbers: a source is opened for a range and gives a stream.
+"""The interface between stores and the engine: a source is opened for a range, and gives a stream of bytes.
 
-The pipeline is given a source and never makes one; ``fake.py`` is one without a network.
+The engine is given a source and never makes one. ``fake.py`` has sources without a network.
 """
 
 from abc import ABC, abstractmethod
@@ -22,8 +22,8 @@ from handler.stores.identity import (
     read_versions,
 )
 
-# What a store says to more of an object that is no longer the one that was begun: a condition does not hold (RFC 9110,
-# sections 15.4.5 and 15.5.13), a range that was there is gone (15.5.17).
+# The answers of a store to a later request if the object was replaced: a condition does not hold (RFC 9110, sections
+# 15.4.5 and 15.5.13), or the range lies outside the new object (section 15.5.17).
 _CHANGED_STATUSES = frozenset({304, 412, 416})
 
 # The IANA HTTP Content Coding Registry.
@@ -34,15 +34,15 @@ _REGISTERED_ENCODINGS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """What the store says of an object, or of the range of it that was asked for.
+    """The facts of a response about an object, or about a range of it.
 
     Attributes:
-        status: The store's own, 200 or 206.
-        start: The first byte that the body holds.
-        stop: The first byte that it no longer holds.
-        total: The object's size, in bytes.
-        etag: The object's; None where the store sends none.
-        headers: The store's, names in lower case.
+        status: The status of the response, 200 or 206.
+        start: The offset of the first byte in the body.
+        stop: The offset after the last byte in the body.
+        total: The size of the object, in bytes.
+        etag: The ETag of the object; None if the store sends none.
+        headers: The headers of the response, names in lower case.
     """
 
     status: int
@@ -54,26 +54,26 @@ class ObjectFacts:
 
     @property
     def length(self) -> int:
-        """How many bytes the body holds."""
+        """The number of bytes in the body."""
         return self.stop - self.start
 
     @property
     def strong_etag(self) -> ETag | None:
-        """The ETag where equal ones mean equal bytes (RFC 9110, section 8.8.1), so that ranges can be put together.
+        """The ETag, if equal ones mean equal bytes (RFC 9110, section 8.8.1), so that ranges can be joined.
 
-        None where it is weak, missing or malformed.
+        None if it is weak, absent or malformed.
         """
         return self.etag if self.etag is not None and self.etag.is_strong else None
 
     def ensure_same(self, other: Self) -> None:
-        """Pass where two answers hold bytes of one object: every fact that decides what they are is the same.
+        """Pass if two responses hold bytes of the same object in the same form. Their ranges may differ.
 
-        The spans of the two may differ. The rules are read in ``identity.py``.
+        ``identity.py`` reads the facts that are compared.
 
         Raises:
-            ObjectChanged: The object was replaced between them.
-            StoreProtocolError: The store says that it was not, and sends its bytes in another form. A strong ETag names
-                one form only (RFC 9110, section 8.8.3.3).
+            ObjectChanged: The object was replaced between the two.
+            StoreProtocolError: The version is the same, but the bytes come in another form. A strong ETag names one
+                form only (RFC 9110, section 8.8.3.3).
         """
         version, other_version = ((facts.etag, facts.total, read_versions(facts.headers)) for facts in (self, other))
         if version != other_version or not have_same_date(self.headers, other.headers):
@@ -83,27 +83,27 @@ class ObjectFacts:
                 raise StoreProtocolError(f"the store sends the same object in another {form} than before")
 
     def ensure_plain(self, compression: str | None = None) -> None:
-        """Pass where the bytes are the object's own, neither encoded nor encrypted on the way in.
+        """Pass if the bytes are the plain object, neither encoded nor encrypted by the client that wrote it.
 
         Args:
-            compression: A codec that the caller knows of: an encoding of that name is no surprise.
+            compression: A codec that the service undoes itself. A Content-Encoding of that name passes.
 
         Raises:
-            EncodedObject: They come in a Content-Encoding.
-            EncryptedObject: The client that wrote them encrypted them.
+            EncodedObject: The bytes come in another Content-Encoding.
+            EncryptedObject: The client that wrote the object encrypted it.
         """
         encodings = read_encodings(self.headers)
         if encodings and encodings != (compression,):
-            # The header is whatever the object's writer put there.
+            # The writer of the object chose the header. It may hold anything, so that only known names are shown.
             named = [
                 repr(each) if each in _REGISTERED_ENCODINGS else "that is not a registered one" for each in encodings
             ]
-            raise EncodedObject(f"the store delivers the object in Content-Encoding {', '.join(named)}")
+            raise EncodedObject(f"the store sends the object in Content-Encoding {', '.join(named)}")
         if is_client_encrypted(self.headers):
             raise EncryptedObject("the object was encrypted by the client that wrote it: its bytes are ciphertext")
 
 
-# What form the bytes of an object come in, beside its version.
+# The facts, besides the version, that decide in which form the bytes of an object come.
 _FORMS: tuple[tuple[Callable[[Mapping[str, str]], object], str], ...] = (
     (read_encodings, "Content-Encoding"),
     (read_client_encryption, "client-side encryption"),
@@ -112,50 +112,52 @@ _FORMS: tuple[tuple[Callable[[Mapping[str, str]], object], str], ...] = (
 )
 
 
-class _HasFacts(Protocol):
+class _Bytes(Protocol):
+    """The bytes of a response, and its facts: an exchange or a stream."""
+
     facts: ObjectFacts
 
     def close(self) -> None:
-        """Let go of the answer."""
+        """Release the connection."""
 
 
-_Answer = TypeVar("_Answer", bound=_HasFacts)
+_BytesT = TypeVar("_BytesT", bound=_Bytes)
 
 
-def ask_again(ask: Callable[[], _Answer], facts: ObjectFacts) -> _Answer:
-    """A later answer about an object, of which ``facts`` are known: its rest, another range, or the same once more.
+def ask_again(ask: Callable[[], _BytesT], expected: ObjectFacts) -> _BytesT:
+    """More bytes of an object that was asked for before: the rest, another range, or the same range again.
 
-    Every answer but the first comes through here, so that bytes of two objects are never put together.
+    Every request for an object but the first goes through this function, so that bytes of two objects are never joined.
 
     Args:
         ask: Asks the store.
-        facts: Of the first answer.
+        expected: The facts of the first response.
 
     Raises:
         ObjectChanged: The object was replaced since.
-        StoreProtocolError: The answer contradicts the first one.
-        ActiveStorageError: There is no answer.
+        StoreProtocolError: The response contradicts the first one.
+        ActiveStorageError: The store does not send the bytes.
     """
     try:
-        answer = ask()
+        found = ask()
     except ActiveStorageError as error:
         if error.status in _CHANGED_STATUSES:
             raise ObjectChanged from None
         raise
     try:
-        facts.ensure_same(answer.facts)
+        expected.ensure_same(found.facts)
     except ActiveStorageError:
-        answer.close()
+        found.close()
         raise
-    return answer
+    return found
 
 
 class Stream(ABC):
-    """The bytes of one range, in order, once. A context manager: leaving it closes it.
+    """The bytes of one range, which can be read once and in order. A context manager that closes the stream.
 
     Attributes:
-        facts: What the store says of them.
-        bytes_read: How many of them were read so far.
+        facts: The facts of the first response.
+        bytes_read: The number of bytes read so far.
     """
 
     facts: ObjectFacts
@@ -163,15 +165,18 @@ class Stream(ABC):
 
     @abstractmethod
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill some of ``buffer``; how many bytes, 0 only after the last byte of the range.
+        """Fill a part of ``buffer`` with the next bytes.
+
+        Returns:
+            The number of bytes; 0 only after the last byte of the range.
 
         Raises:
-            ActiveStorageError: The rest of the bytes cannot be had; those so far must not become a result.
+            ActiveStorageError: The store does not send the rest. The bytes so far must not become a result.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the stream holds. Twice is once."""
+        """Release the connection. Idempotent."""
 
     def __enter__(self) -> Self:
         return self
@@ -183,10 +188,10 @@ class Stream(ABC):
 
 
 class Source(ABC):
-    """An object that can be opened. Its ``repr`` shows where it lies, and nothing that was signed.
+    """An object that can be opened. Its ``repr`` shows origin and path, and never a signature.
 
     Attributes:
-        takes_range: Whether any range can be asked for; otherwise only the one that the caller named, if any.
+        takes_range: Whether any range can be opened; otherwise only the range of the caller's request, if it has one.
     """
 
     takes_range: bool = True
@@ -196,42 +201,45 @@ class Source(ABC):
 
     @property
     def bytes_read(self) -> int:
-        """What has been read from it so far, over all its streams, of which several may be read at a time."""
+        """The number of bytes read so far, by all streams together. Several may be read at a time."""
         return sum(stream.bytes_read for stream in self._opened)
 
-    def open(self, byte_range: ByteRange | None, same_as: ObjectFacts | None = None) -> Stream:
+    def open(self, byte_range: ByteRange | None, expected: ObjectFacts | None = None) -> Stream:
         """The bytes of ``byte_range``, or of the whole object.
 
         Args:
-            byte_range: The range, None for the whole object.
-            same_as: What an earlier answer said: the bytes are of the same object.
+            byte_range: The range; None for the whole object.
+            expected: The facts of an earlier response, which must be of the same object; None for the first request.
 
         Raises:
-            ObjectChanged: They would not be.
-            ActiveStorageError: They cannot be had.
+            ObjectChanged: The object was replaced since.
+            ActiveStorageError: The store does not send the bytes.
         """
-        if same_as is None:
+        if expected is None:
             stream = self._open(byte_range)
         else:
-            stream = ask_again(lambda: self._open_more(byte_range, same_as), same_as)
+            stream = ask_again(lambda: self._open_more(byte_range, expected), expected)
         self._opened.append(stream)
         return stream
 
     @abstractmethod
     def _open(self, byte_range: ByteRange | None) -> Stream:
-        """The same, for ``open`` to keep."""
+        """A stream for the first request. ``open`` keeps it."""
 
-    def _open_more(self, byte_range: ByteRange | None, same_as: ObjectFacts) -> Stream:  # noqa: ARG002  # for others
-        """The same of an object that was asked for before, for ``open`` to compare.
+    def _open_more(self, byte_range: ByteRange | None, expected: ObjectFacts) -> Stream:  # noqa: ARG002  # for others
+        """A stream for a later request. ``open`` compares its facts with the expected ones.
 
-        A source that asks a store sends ``If-Match``, so that another object does not even begin to come.
+        A source in a store sends ``If-Match``, so that a store does not even begin to send another object.
         """
         return self._open(byte_range)
 
     @abstractmethod
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
-        """What ``open`` would find, without its bytes.
+        """The facts that ``open`` would find, without the bytes.
+
+        Args:
+            byte_range: The range; None for the whole object.
 
         Raises:
-            ActiveStorageError: It cannot be had.
+            ActiveStorageError: The store does not send them.
         """

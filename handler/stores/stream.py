@@ -1,13 +1,12 @@
-"""The bytes of one range, resumed where they break off.
+"""The stream of a range over HTTP, which is resumed after a cut.
 
-Each later answer is compared with the first one (``ask_again`` in ``source.py``) before a byte of it is used.
+Each later response is compared with the first one (``ask_again`` in ``source.py``) before a byte of it is used.
 """
 
 from collections.abc import Callable
 
 from active_storage.errors import ActiveStorageError, StoreCutOff, StoreProtocolError
 from active_storage.model.ranges import ByteRange
-from handler.scope import Scope
 from handler.stores.exchange import Exchange
 from handler.stores.source import Stream, ask_again
 from handler.stores.store_request import StoreRequest
@@ -15,30 +14,30 @@ from handler.stores.tries import Tries
 
 
 class HttpStream(Stream):
-    """The bytes of one range, resumed where they break off.
+    """The bytes of one range, resumed after a cut.
 
     Args:
-        exchange: Asks for a range.
-        request: What is asked for.
-        byte_range: The range, None for the whole object.
-        tries: How often it may be asked for.
-        scope: What bounds the work.
+        ask: Sends a request for a range.
+        request: The request.
+        byte_range: The range; None for the whole object.
+        tries: The tries to get the range.
+
+    Raises:
+        ActiveStorageError: The store does not send the range.
     """
 
     def __init__(
         self,
-        exchange: Callable[[StoreRequest, ByteRange | None], Exchange],
+        ask: Callable[[StoreRequest, ByteRange | None], Exchange],
         request: StoreRequest,
         byte_range: ByteRange | None,
-        tries: "Tries",
-        scope: Scope,
+        tries: Tries,
     ) -> None:
-        self._ask = exchange
+        self._ask = ask
         self._request = request
         self._byte_range = byte_range
         self._tries = tries
-        self._scope = scope
-        self._exchange = tries.make(lambda: exchange(request, byte_range))
+        self._exchange = tries.run(lambda: ask(request, byte_range))
         self.facts = self._exchange.facts
 
     def readinto(self, buffer: memoryview, /) -> int:
@@ -48,9 +47,9 @@ class HttpStream(Stream):
         try:
             read = self._exchange.readinto(window)
         except ActiveStorageError as error:
-            self._tries.fail(error)
+            self._tries.count_failure(error)
             self._exchange.close()
-            self._exchange = self._tries.make(self._resume)
+            self._exchange = self._tries.run(self._resume)
             return self.readinto(buffer)
         self.bytes_read += read
         return read
@@ -61,16 +60,16 @@ class HttpStream(Stream):
     def _resume(self) -> Exchange:
         done = self.bytes_read
         if done and self.facts.strong_etag is None:
-            raise StoreCutOff("the store cut the object off, and gives no strong ETag by which to go on with the same")
-        whole_again = not self._request.takes_range
-        rest = self._byte_range if whole_again else ByteRange(self.facts.start + done, self.facts.stop - 1)
+            raise StoreCutOff("the store cut the object off, and sent no strong ETag to resume the same object by")
+        from_start = not self._request.takes_range
+        rest = self._byte_range if from_start else ByteRange(self.facts.start + done, self.facts.stop - 1)
         exchange = ask_again(lambda: self._ask(self._request.pinned_to(self.facts), rest), self.facts)
         try:
-            expected = (self.facts.start + (0 if whole_again else done), self.facts.stop)
+            expected = (self.facts.start + (0 if from_start else done), self.facts.stop)
             if (exchange.facts.start, exchange.facts.stop) != expected:
-                # A part that is asked for by its number can be any range.
+                # A store may send any range as the part of a number.
                 raise StoreProtocolError("the store sends another part of the object than before")
-            if whole_again:
+            if from_start:
                 exchange.skip(done)
         except ActiveStorageError:
             exchange.close()

@@ -1,12 +1,12 @@
-"""The one place that connects: what may be fetched, and by which connection.
+"""The one place that connects to stores, and decides where a request may go.
 
-The origin is looked up on the allow-list before a socket is opened, and what its name resolves to is judged
-(``addresses.py``); redirects are refused, the environment's proxies and netrc are not asked. A try that fails in
-passing is made again (``tries.py``), from where the bytes broke off (``stream.py``).
+Before a socket is opened, the origin is looked up on the allow-list, and the addresses of its name are judged
+(``addresses.py``). Redirects are refused. The environment's proxies and netrc are not used. After a transient failure a
+request is sent again (``tries.py``), for the bytes that are still missing (``stream.py``).
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -16,22 +16,29 @@ from active_storage.model.origins import Origin, OriginPattern
 from active_storage.model.ranges import ByteRange
 from handler.scope import CLOCK, Clock, Scope
 from handler.stores.addresses import Addresses, Reach, Trust
-from handler.stores.exchange import Exchange, Leash
+from handler.stores.exchange import Exchange
 from handler.stores.library_errors import LIBRARY_ERRORS, translate
 from handler.stores.source import ObjectFacts, Stream
-from handler.stores.store_request import StoreRequest, own_headers
+from handler.stores.store_request import StoreRequest
 from handler.stores.stream import HttpStream
 from handler.stores.tries import Tries
 from handler.stores.watchdog import Watchdog
-from handler.stores.wire import WireAdapter, WireRequest
+from handler.stores.wire import WireAdapter
 
-# Callers can name as many origins as they like; few of them are allowed.
+# The number of judged origins that are remembered. Callers can name any number of origins.
 _MAX_ORIGINS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
-    """How long and how often: ``tries`` for one range, times in seconds, ``connections`` kept to one origin."""
+    """The limits of requests to stores.
+
+    Attributes:
+        connect_seconds: The longest wait for a connection.
+        read_seconds: The longest wait for the next bytes.
+        tries: The largest number of tries for one range.
+        connections: The number of connections to one origin that are kept.
+    """
 
     connect_seconds: float
     read_seconds: float
@@ -40,15 +47,15 @@ class TransportLimits:
 
 
 class Transport:
-    """Connections to stores, shared by all requests of a process.
+    """The connections to stores, which all requests of a process share.
 
     Args:
-        allowed: The origins that may be fetched from.
-        limits: How long and how often.
-        pause: Waits so many seconds between tries.
-        trust: What their names may resolve to.
-        addresses: Finds what they resolve to.
-        clock: Tells the time of the requests.
+        allowed: The origins that may be asked.
+        limits: The limits of requests.
+        pause: Waits for a number of seconds between tries.
+        trust: Which addresses the names of origins may have.
+        addresses: Finds the addresses of a name.
+        clock: Tells the time of requests.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  # tests give most of them
@@ -70,66 +77,63 @@ class Transport:
         self._watchdog = Watchdog(clock)
 
     def open(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> Stream:
-        """The bytes of ``byte_range``, or of the whole object, resumed where they break off.
+        """The bytes of ``byte_range``, or of the whole object, resumed after a cut.
 
         Raises:
-            ActiveStorageError: They cannot be had.
+            ActiveStorageError: The store does not send them.
         """
-        exchange = partial(self._exchange, "GET", scope)
-        return HttpStream(exchange, request, byte_range, self._tries(scope), scope)
+        return HttpStream(partial(self._ask, "GET", scope), request, byte_range, self._tries(scope))
 
     def head(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> ObjectFacts:
-        """What ``open`` would find, without its bytes.
+        """The facts that ``open`` would find, without the bytes.
 
         Raises:
-            ActiveStorageError: It cannot be had.
+            ActiveStorageError: The store does not send them.
         """
-        exchange = self._tries(scope).make(lambda: self._exchange("HEAD", scope, request, byte_range))
+        exchange = self._tries(scope).run(lambda: self._ask("HEAD", scope, request, byte_range))
         exchange.close()
         return exchange.facts
 
-    def read_document(self, request: StoreRequest, scope: Scope, most: int) -> bytes:
-        """The whole of what a store says of something else than an object, such as a listing.
+    def read_document(self, request: StoreRequest, scope: Scope, limit_bytes: int) -> bytes:
+        """The whole of a document that is not an object, such as a listing.
 
         Args:
-            request: What to ask for.
-            scope: What bounds the work.
-            most: How many bytes it may have.
+            request: The request.
+            scope: The scope of the caller's request.
+            limit_bytes: The largest size of the document.
 
         Raises:
-            EntityTooLarge: It has more.
-            ActiveStorageError: It cannot be had.
+            EntityTooLarge: The document is larger.
+            ActiveStorageError: The store does not send it.
         """
-        return self._tries(scope).make(lambda: self._read_document(request, scope, most))
+        return self._tries(scope).run(lambda: self._read_document(request, scope, limit_bytes))
 
     def ensure_answers(self, origin: Origin, scope: Scope) -> None:
-        """Pass where something at ``origin`` speaks HTTP, whatever it says.
+        """Pass if a server at ``origin`` sends any HTTP response.
 
         Raises:
-            ActiveStorageError: Nothing does.
+            ActiveStorageError: There is none.
         """
-        self._send("HEAD", StoreRequest(origin, "/", own_headers(origin.authority)), scope, {}).close()
+        self._send("HEAD", StoreRequest.unsigned(origin, "/"), scope).close()
 
     def close(self) -> None:
-        """Close the connections that are kept, and end the thread that watches over deadlines."""
+        """Close the connections that are kept, and end the thread of the watchdog."""
         self._adapter.close()
         self._watchdog.close()
 
-    def _read_document(self, request: StoreRequest, scope: Scope, most: int) -> bytes:
-        exchange = self._send("GET", request, scope, {})
+    def _tries(self, scope: Scope) -> Tries:
+        return Tries(self._limits.tries, scope, self._pause)
+
+    def _read_document(self, request: StoreRequest, scope: Scope, limit_bytes: int) -> bytes:
+        exchange = self._send("GET", request, scope)
         try:
-            return exchange.read_document(most)
+            return exchange.read_document(limit_bytes)
         finally:
             exchange.close()
 
-    def _tries(self, scope: Scope) -> "Tries":
-        return Tries(self._limits.tries, scope, self._pause)
-
-    def _exchange(self, method: str, scope: Scope, request: StoreRequest, byte_range: ByteRange | None) -> "Exchange":
-        extra = {}
-        if byte_range is not None and not request.has_fixed_range:
-            extra["Range"] = format_range(byte_range)
-        exchange = self._send(method, request, scope, extra)
+    def _ask(self, method: str, scope: Scope, request: StoreRequest, byte_range: ByteRange | None) -> Exchange:
+        """An exchange whose response holds the object, or ``byte_range`` of it."""
+        exchange = self._send(method, request, scope, byte_range)
         try:
             exchange.take_facts(byte_range)
         except ActiveStorageError:
@@ -138,30 +142,29 @@ class Transport:
         return exchange
 
     def _judge(self, origin: Origin) -> Reach | None:
-        """How far an origin is trusted; None where nothing may be fetched from it."""
+        """How far an origin is trusted; None if it may not be asked."""
         matches = [pattern for pattern in self._allowed if pattern.matches(origin)]
         return self._trust.find_reach(origin, any(pattern.is_exact for pattern in matches)) if matches else None
 
-    def _send(self, method: str, request: StoreRequest, scope: Scope, extra: Mapping[str, str]) -> "Exchange":
-        reach = self._find_reach(request.origin)
+    def _send(self, method: str, request: StoreRequest, scope: Scope, byte_range: ByteRange | None = None) -> Exchange:
+        """An exchange whose response is not judged yet."""
+        origin = request.origin
+        reach = self._find_reach(origin)
         if reach is None:
-            raise OriginNotAllowed(f"{request.origin} is not one of the origins that may be fetched from")
-        if scope.is_over:
-            raise StoreTimeout("the time for this request was over before the store was asked")
+            raise OriginNotAllowed(f"{origin} is not one of the origins that may be fetched from")
         left = scope.remaining_seconds
-        leash = Leash(self._watchdog, scope)
-        wired = WireRequest(method, request.origin, request.target, {**request.headers, **extra}, on_send=leash.fasten)
-        wired.locate = partial(self._addresses.find, request.origin, reach)
+        if not left:
+            raise StoreTimeout("the time for this request was over before the store was asked")
+        extra = {} if byte_range is None or request.has_fixed_range else {"Range": format_range(byte_range)}
+        head = request.write_head(method, extra)
+        timeouts = (min(self._limits.connect_seconds, left), min(self._limits.read_seconds, left))
+        watch = self._watchdog.watch(scope)
         try:
-            response = self._adapter.send(
-                wired,
-                timeout=(min(self._limits.connect_seconds, left), min(self._limits.read_seconds, left)),
-                stream=True,
-            )
-        except OriginNotAllowed:
-            leash.release()
-            raise
+            response = self._adapter.send(head, origin, partial(self._addresses.find, origin, reach), watch, timeouts)
         except LIBRARY_ERRORS as error:
-            leash.release()
-            raise translate(error, request.origin, scope) from None
-        return Exchange(method, request, response, scope, leash)
+            watch.release()
+            raise translate(error, origin, scope) from None
+        except BaseException:
+            watch.release()
+            raise
+        return Exchange(request, response, scope)

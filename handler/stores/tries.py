@@ -1,4 +1,4 @@
-"""How often one range is asked for, and which failures are worth another try."""
+"""How many times one range is asked for, and which failures are worth another try."""
 
 import random
 from collections.abc import Callable
@@ -7,21 +7,21 @@ from typing import TypeVar
 from active_storage.errors import ActiveStorageError, StoreCutOff, StoreError, StoreTimeout, StoreUnreachable
 from handler.scope import Scope
 
-_PASSING_STATUSES = frozenset({500, 502, 503, 504})
+_TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 
-# The first pause is short, since most breaks are of one connection; each one after is twice as long.
+# The first pause is short, because most failures concern one connection. Each further pause is twice as long.
 _FIRST_PAUSE_SECONDS = 0.05
 
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
 
 
 class Tries:
-    """How often one range is asked for, all in all.
+    """The tries to get one range, among them those that resume it.
 
     Args:
-        limit: The number of tries.
-        scope: What bounds the work.
-        pause: Waits so many seconds.
+        limit: The largest number of tries.
+        scope: The scope of the caller's request.
+        pause: Waits for a number of seconds.
     """
 
     def __init__(self, limit: int, scope: Scope, pause: Callable[[float], None]) -> None:
@@ -30,8 +30,8 @@ class Tries:
         self._pause = pause
         self._failed = 0
 
-    def make(self, attempt: Callable[[], _Made]) -> _Made:
-        """What ``attempt`` gives, tried again while it fails in passing.
+    def run(self, attempt: Callable[[], _Result]) -> _Result:
+        """The result of ``attempt``, which is called again after a transient failure.
 
         Raises:
             ActiveStorageError: The last failure.
@@ -40,25 +40,25 @@ class Tries:
             try:
                 return attempt()
             except ActiveStorageError as error:
-                self.fail(error)
+                self.count_failure(error)
 
-    def fail(self, error: ActiveStorageError) -> None:
-        """Count a failure and wait before the next try.
+    def count_failure(self, error: ActiveStorageError) -> None:
+        """Count a failed try, and wait before the next one.
 
         Raises:
-            ActiveStorageError: ``error``, where another try makes no sense or is not left.
+            ActiveStorageError: ``error``, if it is not transient or no try is left.
         """
         self._failed += 1
-        # Full jitter, so that the many that one break hits do not come back together.
+        # Full jitter: the requests that fail together must not come back together.
         longest_seconds = _FIRST_PAUSE_SECONDS * 2 ** (self._failed - 1)
         pause_seconds = random.uniform(0, longest_seconds)  # noqa: S311  # spreads load, hides nothing
         is_last = self._failed >= self._limit or self._scope.remaining_seconds <= longest_seconds
-        if is_last or not _is_passing(error):
+        if is_last or not _is_transient(error):
             raise error
         self._pause(pause_seconds)
 
 
-def _is_passing(error: ActiveStorageError) -> bool:
+def _is_transient(error: ActiveStorageError) -> bool:
     if isinstance(error, StoreError):
-        return error.status in _PASSING_STATUSES
+        return error.status in _TRANSIENT_STATUSES
     return isinstance(error, StoreUnreachable | StoreCutOff | StoreTimeout)

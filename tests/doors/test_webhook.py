@@ -319,7 +319,7 @@ def test_a_link_to_other_bytes_than_requested_is_refused(
 def test_a_link_to_the_same_part_is_followed(app: flask.Flask, store: FakeStore) -> None:
     event = make_event(f"{STORE}/bucket/key?partNumber=1&{LINK_QUERY}", asking("partNumber=%31&versionId="))
     check_result(post(app, SUM, event))
-    assert store.requests[-1].names_part
+    assert store.requests[-1].asks_for_part
 
 
 def test_names_of_s3_in_the_query_are_accepted_and_unknown_ones_refused(app: flask.Flask) -> None:

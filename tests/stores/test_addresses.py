@@ -18,7 +18,7 @@ from handler.doors.service import Service
 from handler.scope import Scope
 from handler.stores.addresses import (
     Addresses,
-    Found,
+    AddressInfo,
     Kind,
     Reach,
     Resolver,
@@ -116,7 +116,7 @@ def test_localhost_is_what_it_says_where_it_is_named() -> None:
 # Over real sockets
 
 
-def leads_to(*hosts: str) -> Callable[[str, int], Sequence[Found]]:
+def leads_to(*hosts: str) -> Callable[[str, int], Sequence[AddressInfo]]:
     """A resolver that says the same of every name."""
     return lambda _, port: [found for host in hosts for found in read_address(Origin("http", host, port))]
 
@@ -181,7 +181,7 @@ def test_a_name_is_resolved_once_for_each_connection(store: FaultyStore) -> None
     """What was judged is what is connected to, whatever the resolver says the next time (DNS rebinding)."""
     asked: list[str] = []
 
-    def resolve(host: str, port: int) -> Sequence[Found]:
+    def resolve(host: str, port: int) -> Sequence[AddressInfo]:
         asked.append(host)
         return leads_to("127.0.0.1" if len(asked) == 1 else "169.254.169.254")(host, port)
 
@@ -217,7 +217,7 @@ class Hanging:
         self.asked: list[str] = []
         self.go = threading.Event()
 
-    def __call__(self, host: str, port: int) -> Sequence[Found]:
+    def __call__(self, host: str, port: int) -> Sequence[AddressInfo]:
         self.asked.append(host)
         if not host.startswith("good"):
             self.go.wait(PATIENCE_SECONDS)
@@ -272,7 +272,7 @@ def test_names_that_callers_choose_do_not_hold_up_the_operators(hanging: Hanging
 
 @pytest.mark.parametrize("fault", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
 def test_a_name_that_there_is_not_is_a_store_that_is_not_there(store: FaultyStore, fault: Exception) -> None:
-    def resolve(_: str, __: int) -> Sequence[Found]:
+    def resolve(_: str, __: int) -> Sequence[AddressInfo]:
         raise fault
 
     with pytest.raises(StoreUnreachable):
@@ -283,14 +283,14 @@ def test_many_threads_can_ask_for_the_same() -> None:
     asked: list[str] = []
     release, begun = threading.Event(), threading.Event()
 
-    def resolve(host: str, port: int) -> Sequence[Found]:
+    def resolve(host: str, port: int) -> Sequence[AddressInfo]:
         asked.append(host)
         begun.set()
         release.wait(PATIENCE_SECONDS)
         return leads_to("127.0.0.1")(host, port)
 
     resolver = Resolver(resolve, threads=1)
-    found: list[Sequence[Found]] = []
+    found: list[Sequence[AddressInfo]] = []
     threads = [
         threading.Thread(target=lambda: found.append(resolver.find("store.test", 80, PATIENCE_SECONDS)))
         for _ in range(8)

@@ -21,9 +21,11 @@ import pytest
 from active_storage.errors import StoreError, StoreProtocolError
 from active_storage.model.origins import Origin, OriginPattern
 from handler.scope import Scope
+from handler.stores.addresses import read_address
 from handler.stores.store_request import StoreRequest
 from handler.stores.transport import Transport, TransportLimits
-from handler.stores.wire import WireAdapter, WireRequest
+from handler.stores.watchdog import Watchdog
+from handler.stores.wire import Response, WireAdapter
 from tests.faulty_store import (
     ETAG,
     Answer,
@@ -185,6 +187,13 @@ def transport(store: FaultyStore) -> Iterator[Transport]:
         yield transport
 
 
+def send_get(adapter: WireAdapter, origin: Origin) -> Response:
+    """The response to a request for the object, of which nothing is read yet."""
+    head = StoreRequest.unsigned(origin, "/bucket/key").write_head("GET")
+    with closing(Watchdog()) as watchdog:
+        return adapter.send(head, origin, lambda _: read_address(origin), watchdog.watch(Scope.after(60)), (5, 60))
+
+
 def request_to(store: FaultyStore) -> StoreRequest:
     return StoreRequest(Origin.parse(store.url), "/bucket/key", {"host": "store"})
 
@@ -255,16 +264,15 @@ def test_an_answer_is_let_go_of_at_any_time_without_waiting(store: FaultyStore) 
         call.fall_silent()
 
     for count in (0, 1, 5):
-        for end in ("close", "release_conn"):
+        for end in ("close", "release"):
             with closing(WireAdapter(1)) as adapter:
                 store.order(stalls)
-                request = WireRequest("GET", Origin.parse(store.url), "/bucket/key", {"host": "a"}, lambda _: None)
-                answer = adapter.send(request, (5, 60))
-                assert answer.readinto(memoryview(bytearray(count))) == count
+                response = send_get(adapter, Origin.parse(store.url))
+                assert response.readinto(memoryview(bytearray(count))) == count
                 for _ in range(2):
-                    getattr(answer, end)()
+                    getattr(response, end)()
                 store.order(holds_eight)
-                with contextlib.closing(adapter.send(request, (5, 60))) as again:
+                with contextlib.closing(send_get(adapter, Origin.parse(store.url))) as again:
                     assert again.readinto(memoryview(bytearray(9))) == 8
 
 
@@ -314,14 +322,13 @@ def test_what_follows_an_answer_in_the_tls_layer_is_not_the_next_one(secure_stor
         adapter._pool_options["ca_certs"] = str(certificate)
         origin = Origin.parse(f"https://127.0.0.1:{secure_store}")
         for _ in range(2):
-            request = WireRequest("GET", origin, "/bucket/key", {"host": "store"}, lambda _: None)
-            answer = adapter.send(request, (5, 60))
+            response = send_get(adapter, origin)
             body = memoryview(bytearray(len(EIGHT) * 2048))
-            assert answer.readinto(body) == len(body)
+            assert response.readinto(body) == len(body)
             assert body == EIGHT * 2048
-            wire = answer._wire
+            wire = response._wire
             assert wire is not None
-            answer.release_conn()
+            response.release()
             was_closed = wire.is_closed
             wire.close()
             assert was_closed

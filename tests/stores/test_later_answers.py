@@ -22,10 +22,9 @@ from handler.kernels.sizes import Sizes
 from handler.kernels.walk import Walk
 from handler.scope import Scope
 from handler.stores.fake import FakeSource
-from handler.stores.passthrough import PassthroughSource
-from handler.stores.signed import FallbackSource, SignedSource
 from handler.stores.source import ObjectFacts, Source, Stream, ask_again
 from handler.stores.store_request import StoreRequest
+from handler.stores.store_source import FallbackSource, StoreSource
 from handler.stores.transport import Transport
 from tests.faulty_store import (
     CUT,
@@ -85,7 +84,7 @@ assert 4 * SMALL.task_bytes < OBJECT_BYTES
 
 
 def source_at(store: FaultyStore, transport: Transport) -> Source:
-    return SignedSource(transport, Origin.parse(store.url), "/bucket/key", None, Scope.after(60))
+    return StoreSource(transport, StoreRequest.unsigned(Origin.parse(store.url), "/bucket/key"), Scope.after(60))
 
 
 def reduce(source: Source, fetchers: Fetchers | None = None, sizes: Sizes = SMALL) -> tuple[str, bytes]:
@@ -212,7 +211,7 @@ def test_an_answer_that_says_that_a_condition_does_not_hold_is_of_another_object
 def test_an_answer_of_another_object_is_closed() -> None:
     source = FakeSource(OBJECT, etag='"2"')
     with pytest.raises(ObjectChanged):
-        source.open(ByteRange(0, 3), same_as=facts_of(total=OBJECT_BYTES))
+        source.open(ByteRange(0, 3), expected=facts_of(total=OBJECT_BYTES))
     assert source.open_streams == 0
 
 
@@ -343,7 +342,7 @@ def test_helpers_ask_for_the_same_object_only(store: FaultyStore, transport: Tra
 def test_helpers_leave_the_condition_of_the_caller_as_it_is(store: FaultyStore, transport: Transport) -> None:
     """A signature may cover it."""
     request = StoreRequest(Origin.parse(store.url), "/bucket/key", {"host": "store", "if-match": "*"})
-    reduce_source(SUM, PassthroughSource(transport, request, Scope.after(60)), make_engine(Prompt(), SMALL))
+    reduce_source(SUM, StoreSource(transport, request, Scope.after(60)), make_engine(Prompt(), SMALL))
     assert len(store.heads) > 1
     assert [head.lower().count(b"if-match:") for head in store.heads] == [1] * len(store.heads)
     assert {read_headers(head)["if-match"] for head in store.heads} == {"*"}
@@ -358,7 +357,8 @@ def test_helpers_read_the_name_that_the_object_was_found_under(store: FaultyStor
 
     store.order(behave)
     origin, scope = Origin.parse(store.url), Scope.after(60)
-    sources = [SignedSource(transport, origin, f"/bucket/{name}", None, scope) for name in ("first", "second")]
+    requests = [StoreRequest.unsigned(origin, f"/bucket/{name}") for name in ("first", "second")]
+    sources = [StoreSource(transport, request, scope) for request in requests]
     reduce_source(SUM, FallbackSource(*sources), make_engine(Prompt(), SMALL))
     targets = [head.split(b" ")[1] for head in store.heads]
     assert targets == [b"/bucket/first", *[b"/bucket/second"] * (len(targets) - 1)]

@@ -16,11 +16,11 @@ from active_storage.model.ranges import ByteRange
 from handler.scope import Scope
 from handler.stores.fake import FakeSource, FakeStore
 from handler.stores.regions import Regions
-from handler.stores.signed import FallbackSource, SignedSource
 from handler.stores.signers import (
     BasicSigner,
     Credentials,
     S3Signer,
+    Signer,
     SigningKeys,
     Unsigned,
     compute_signature,
@@ -28,6 +28,7 @@ from handler.stores.signers import (
 )
 from handler.stores.source import ObjectFacts, Stream
 from handler.stores.store_request import StoreRequest
+from handler.stores.store_source import FallbackSource, StoreSource
 
 MOMENT = dt.datetime(2026, 11, 23, 1, 2, 3, tzinfo=dt.UTC)
 ORIGIN = Origin.parse("http://store.test:9000")
@@ -40,6 +41,10 @@ AWS_HEADERS = {
     "x-amz-content-sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     "x-amz-date": "20130524T000000Z",
 }
+
+
+def source_in(store: FakeStore, target: str, signer: Signer | None = None) -> StoreSource:
+    return StoreSource(store, StoreRequest.unsigned(ORIGIN, target), Scope.after(60), signer)
 
 
 def signer(credentials: Credentials = CREDENTIALS, region: str = "us-east-1") -> S3Signer:
@@ -113,9 +118,7 @@ def test_the_token_of_a_session_and_who_pays_are_signed_as_botocore_signs_them(
 
 def test_who_pays_is_said_without_keys_too() -> None:
     store = FakeStore({"/bucket/key": bytes(8)})
-    SignedSource(store, ORIGIN, "/bucket/key", Unsigned({"x-amz-request-payer": "requester"}), Scope.after(60)).head(
-        None
-    )
+    source_in(store, "/bucket/key", Unsigned({"x-amz-request-payer": "requester"})).head(None)
     assert store.requests[0].headers["x-amz-request-payer"] == "requester"
     assert "authorization" not in store.requests[0].headers
 
@@ -143,9 +146,9 @@ class Regional(FakeStore):
         return found
 
 
-def ask_for(store: FakeStore, bucket: str, regions: Regions, keys: SigningKeys | None = None) -> SignedSource:
+def ask_for(store: FakeStore, bucket: str, regions: Regions, keys: SigningKeys | None = None) -> StoreSource:
     s3 = S3Signer(CREDENTIALS, keys or SigningKeys(), regions, clock=lambda: MOMENT)
-    return SignedSource(store, ORIGIN, f"/{bucket}/key", s3, Scope.after(60))
+    return source_in(store, f"/{bucket}/key", s3)
 
 
 @pytest.mark.parametrize("by", ["open", "head"])
@@ -177,7 +180,7 @@ def test_who_does_not_sign_is_not_asked_again() -> None:
     for nobody in (None, Unsigned({}), BasicSigner(CREDENTIALS)):
         store = Redirecting({"/bucket/key": b""})
         with pytest.raises(WrongRegion):
-            SignedSource(store, ORIGIN, "/bucket/key", nobody, Scope.after(60)).open(None)
+            source_in(store, "/bucket/key", nobody).open(None)
         assert len(store.requests) == 1
 
 
@@ -200,7 +203,7 @@ def test_each_request_is_signed_when_it_is_made() -> None:
     store = FakeStore({"/bucket/key": bytes(8)})
     moments = iter((MOMENT, MOMENT + dt.timedelta(days=1)))
     clocked = S3Signer(CREDENTIALS, SigningKeys(), clock=lambda: next(moments))
-    source = SignedSource(store, ORIGIN, "/bucket/key", clocked, Scope.after(60))
+    source = source_in(store, "/bucket/key", clocked)
     for byte_range in (None, ByteRange(0, 3)):
         source.open(byte_range).close()
     assert [request.headers["x-amz-date"] for request in store.requests] == ["20261123T010203Z", "20261124T010203Z"]
@@ -210,7 +213,7 @@ def test_each_request_is_signed_when_it_is_made() -> None:
 
 def test_nobody_signs_nothing() -> None:
     store = FakeStore({"/bucket/key": bytes(8)})
-    SignedSource(store, ORIGIN, "/bucket/key", None, Scope.after(60)).head(None)
+    source_in(store, "/bucket/key").head(None)
     assert store.requests[0].headers == {
         "host": "store.test:9000", "user-agent": "s3-active-storage", "accept-encoding": "identity"
     }  # fmt: skip
@@ -222,7 +225,7 @@ def test_a_web_server_is_told_user_and_password_as_they_came() -> None:
 
 
 def test_what_is_read_is_counted() -> None:
-    source = SignedSource(FakeStore({"/bucket/key": bytes(8)}), ORIGIN, "/bucket/key", None, Scope.after(60))
+    source = source_in(FakeStore({"/bucket/key": bytes(8)}), "/bucket/key")
     with source.open(None) as stream:
         stream.readinto(memoryview(bytearray(100)))
     assert source.bytes_read == 8
@@ -275,11 +278,11 @@ def test_no_secret_is_shown_or_kept() -> None:
     keys = SigningKeys()
     s3 = S3Signer(CREDENTIALS, keys)
     s3.sign("GET", ORIGIN, "/bucket/key")
-    source = SignedSource(FakeStore({}), ORIGIN, "/bucket/key?versionId=canary", s3, Scope.after(60))
+    source = source_in(FakeStore({}), "/bucket/key?versionId=canary", s3)
     shown = repr([CREDENTIALS, keys, s3, BasicSigner(CREDENTIALS), source, FallbackSource(source, source)])
     for word in ("anary", "AKID", "Signature"):
         assert word not in shown
-    assert "<SignedSource http://store.test:9000/bucket/key>" in shown
+    assert "<StoreSource <StoreRequest http://store.test:9000/bucket/key>>" in shown
     assert b"anary" not in b"".join(keys._keys)
 
 

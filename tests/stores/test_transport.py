@@ -9,7 +9,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from typing import Any
@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import flask
 import pytest
-import responses
 import urllib3.exceptions
 
 from active_storage.errors import (
@@ -39,18 +38,19 @@ from active_storage.model.etag import ETag
 from active_storage.model.origins import Origin, OriginPattern
 from active_storage.model.ranges import ByteRange
 from handler.scope import Scope
-from handler.stores.addresses import Addresses, Trust
+from handler.stores.addresses import Addresses, Trust, read_address
 from handler.stores.answers import read_facts, read_failure
-from handler.stores.passthrough import SignedCall, build_request
+from handler.stores.passthrough import build_request
 from handler.stores.store_request import StoreRequest
 from handler.stores.transport import Transport, TransportLimits
-from handler.stores.watchdog import Watchdog
-from handler.stores.wire import _RECEIVE_BYTES, WireAdapter, WireRequest, _Breaker
-from tests.faulty_store import FaultyStore, holds, plain, says, service, spoils, well
+from handler.stores.watchdog import Watch, Watchdog
+from handler.stores.wire import _RECEIVE_BYTES, Response, WireAdapter
+from tests.faulty_store import FaultyStore, first, holds, plain, read_headers, says, service, spoils, well
 from tests.helpers import FakeClock, ask, read_error
 
 # Far more than anything here takes, so that only what never happens runs into it.
 PATIENCE_SECONDS = 30.0
+TIMEOUTS = (PATIENCE_SECONDS, PATIENCE_SECONDS)
 
 SIGNATURE = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261123/us-east-1/s3/aws4_request, SignedHeaders={}, Signature=0"
 SIGNED_QUERY = (
@@ -219,98 +219,153 @@ def watchdog() -> Iterator[Watchdog]:
         yield watchdog
 
 
+@pytest.fixture
+def watch(watchdog: Watchdog) -> Watch:
+    return watchdog.watch(Scope.after(PATIENCE_SECONDS))
+
+
+def attach_socket(watch: Watch, sockets: ExitStack) -> socket.socket:
+    """Give a watch a socket; the other end of it."""
+    here, there = socket.socketpair()
+    sockets.enter_context(here)
+    watch.attach(here)
+    return sockets.enter_context(there)
+
+
+def is_shut(there: socket.socket, patience_seconds: float = 0.01) -> bool:
+    """Whether the other end of a socket is shut down in so many seconds."""
+    there.settimeout(patience_seconds)
+    try:
+        return there.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
+def send(adapter: WireAdapter, request: StoreRequest, watchdog: Watchdog) -> Response:
+    """The response to a request, which is watched for as long as a test is patient."""
+    watch = watchdog.watch(Scope.after(PATIENCE_SECONDS))
+    origin = request.origin
+    return adapter.send(request.write_head("GET"), origin, lambda _: read_address(origin), watch, TIMEOUTS)
+
+
 def test_the_watchdog_breaks_off_what_is_overdue_and_nothing_else() -> None:
     """A deadline that comes nearer than all before it wakes the thread, which waits for the others."""
-    calls: list[str] = []
-    rang, clock = threading.Event(), FakeClock()
-    with closing(Watchdog(clock)) as watchdog:
-        watchdog.watch(Scope.after(50, clock=clock), lambda: calls.append("far"))
-        released = watchdog.watch(Scope.after(1, clock=clock), lambda: calls.append("released"))
-        watchdog.release(released)
-        watchdog.release(released)
-        watchdog.watch(Scope.after(2, clock=clock), rang.set)
+    clock = FakeClock()
+    with closing(Watchdog(clock)) as watchdog, ExitStack() as sockets:
+        far, released, due = (watchdog.watch(Scope.after(seconds, clock=clock)) for seconds in (50, 1, 2))
+        there = {watch: attach_socket(watch, sockets) for watch in (far, due)}
+        released.release()
+        released.release()
         clock.advance(1.9)
-        assert not rang.wait(0.01)
+        assert not is_shut(there[due])
         clock.advance(0.1)
-        assert rang.wait(PATIENCE_SECONDS)
-        assert calls == []
+        assert is_shut(there[due], PATIENCE_SECONDS)
+        assert not is_shut(there[far])
+        assert [watch.is_broken_off for watch in (far, released, due)] == [False, False, True]
 
 
-def test_the_watchdog_holds_no_lock_while_it_breaks_off(watchdog: Watchdog) -> None:
-    """Whoever takes the blow may well be the one that releases its watch."""
-    done = threading.Event()
+def test_a_watch_can_be_shortened_but_not_lengthened() -> None:
+    clock = FakeClock()
+    with closing(Watchdog(clock)) as watchdog, ExitStack() as sockets:
+        watches = [watchdog.watch(Scope.after(seconds, clock=clock)) for seconds in (50, 2, 50)]
+        there = [attach_socket(watch, sockets) for watch in watches]
+        for watch in watches:
+            watch.shorten(10)
+        watches[2].release()
+        watches[2].shorten(1)
+        clock.advance(2)
+        assert is_shut(there[1], PATIENCE_SECONDS)
+        assert not is_shut(there[0])
+        clock.advance(8)
+        assert is_shut(there[0], PATIENCE_SECONDS)
+        assert not is_shut(there[2])
+        assert watchdog._watches == set()
 
-    def release_elsewhere() -> None:
-        thread = threading.Thread(target=lambda: watchdog.release(other))
-        thread.start()
-        thread.join(PATIENCE_SECONDS)
-        if not thread.is_alive():
-            done.set()
 
-    other = watchdog.watch(Scope.after(PATIENCE_SECONDS), lambda: None)
-    watchdog.watch(Scope.after(0), release_elsewhere)
-    assert done.wait(PATIENCE_SECONDS)
+def test_the_watchdog_holds_no_lock_while_it_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread whose request is broken off may release its watch at the same time."""
+    done, clock = threading.Event(), FakeClock()
+    with closing(Watchdog(clock)) as watchdog:
+        due, other = (watchdog.watch(Scope.after(seconds, clock=clock)) for seconds in (1, 2))
+
+        def release_elsewhere() -> None:
+            thread = threading.Thread(target=other.release)
+            thread.start()
+            thread.join(PATIENCE_SECONDS)
+            if not thread.is_alive():
+                done.set()
+
+        monkeypatch.setattr(due, "break_off", release_elsewhere)
+        clock.advance(1)
+        assert done.wait(PATIENCE_SECONDS)
 
 
 def test_a_closed_watchdog_has_no_thread() -> None:
     before = threading.active_count()
     watchdog = Watchdog()
     watchdog.close()
-    watchdog.watch(Scope.after(PATIENCE_SECONDS), lambda: None)
+    watchdog.watch(Scope.after(PATIENCE_SECONDS))
     watchdog.close()
     assert threading.active_count() == before
 
 
-def test_a_request_is_broken_off_though_it_had_no_socket_yet() -> None:
+def test_a_request_is_broken_off_though_it_had_no_socket_yet(watch: Watch) -> None:
     here, there = socket.socketpair()
     with here, there:
-        breaker = _Breaker(None)
-        breaker.pull()
-        breaker.attach(here)
+        watch.break_off()
+        watch.attach(here)
         assert there.recv(1) == b""
 
 
-def test_a_request_that_gave_its_socket_back_does_not_break_off_the_next() -> None:
+def test_a_request_that_gave_its_socket_back_does_not_break_off_the_next(watch: Watch) -> None:
     here, there = socket.socketpair()
     with here, there:
-        breaker = _Breaker(None)
-        breaker.attach(here)
-        breaker.detach()
-        breaker.pull()
+        watch.attach(here)
+        watch.release()
+        watch.break_off()
         there.sendall(b"next")
         assert here.recv(4) == b"next"
 
 
-def test_a_watch_that_bites_late_leaves_a_kept_connection_alone(store: FaultyStore) -> None:
+def test_a_watch_that_is_late_leaves_a_kept_connection_alone(store: FaultyStore, watchdog: Watchdog) -> None:
     """The watchdog may have taken it off its list just before the last byte came."""
-    aborts: list[Callable[[], None]] = []
     with closing(WireAdapter(1)) as adapter:
         for _ in range(2):
-            request = WireRequest("GET", Origin.parse(store.url), "/bucket/key", {"host": "store"}, aborts.append)
-            answer = adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))
-            wire = answer._wire
+            response = send(adapter, StoreRequest.unsigned(Origin.parse(store.url), "/bucket/key"), watchdog)
+            wire = response._wire
             assert wire is not None
-            while answer.readinto(memoryview(bytearray(65536))):
+            while response.readinto(memoryview(bytearray(65536))):
                 pass
-            answer.release_conn()
-            aborts[-1]()
+            response.release()
+            response.watch.break_off()
             assert not wire.is_closed
             assert wire.is_connected
 
 
-def test_a_handshake_can_be_broken_off() -> None:
+def test_a_connection_that_was_broken_off_is_not_kept(store: FaultyStore, watchdog: Watchdog) -> None:
+    with closing(WireAdapter(1)) as adapter:
+        response = send(adapter, StoreRequest.unsigned(Origin.parse(store.url), "/bucket/key"), watchdog)
+        wire = response._wire
+        assert wire is not None
+        while response.readinto(memoryview(bytearray(65536))):
+            pass
+        response.watch.break_off()
+        response.release()
+        assert wire.is_closed
+
+
+def test_a_handshake_can_be_broken_off(watch: Watch) -> None:
     """TLS takes the socket over while the store, or what pretends to be one, says a byte now and then."""
-    aborts: list[Callable[[], None]] = []
     with socket.create_server(("127.0.0.1", 0)) as server, closing(WireAdapter(1)) as adapter:
         origin = Origin.parse(f"https://127.0.0.1:{server.getsockname()[1]}")
-        request = WireRequest("GET", origin, "/bucket/key", {"host": "store"}, aborts.append)
+        head = StoreRequest.unsigned(origin, "/bucket/key").write_head("GET")
         asking = ThreadPoolExecutor(1)
-        sent = asking.submit(adapter.send, request, (PATIENCE_SECONDS, PATIENCE_SECONDS))
+        sent = asking.submit(adapter.send, head, origin, lambda _: read_address(origin), watch, TIMEOUTS)
         there, _ = server.accept()
         with there, asking:
             # As much of the greeting as there is; the rest of it need not come.
             assert there.recv(5)
-            aborts[0]()
+            watch.break_off()
             there.settimeout(PATIENCE_SECONDS / 3)
             while there.recv(65536):
                 pass
@@ -318,13 +373,14 @@ def test_a_handshake_can_be_broken_off() -> None:
                 sent.result()
 
 
-def test_breaking_off_tls_leaves_no_ciphertext_to_be_read() -> None:
+def test_breaking_off_tls_leaves_no_ciphertext_to_be_read(watch: Watch) -> None:
     """``SSLSocket.shutdown`` would: what had come so far was read as numbers, if it was long enough."""
     context = ssl.create_default_context()
     plain_here, there = socket.socketpair()
     with there, context.wrap_socket(plain_here, server_hostname="store", do_handshake_on_connect=False) as here:
         there.sendall(b"ciphertext")
-        _Breaker(here).pull()
+        watch.attach(here)
+        watch.break_off()
         # Python 3.13 finds a broken pipe instead, trying to say why it ends.
         with suppress(OSError):
             assert here.recv(10) == b""
@@ -333,12 +389,15 @@ def test_breaking_off_tls_leaves_no_ciphertext_to_be_read() -> None:
 # What counts as an answer
 
 
+# The first byte, the one after the last, and the size of the object.
+Span = tuple[int, int, int]
+
 FACTS: Mapping[str, str] = {"content-length": "8", "etag": '"1"'}
 PART: Mapping[str, str] = {"content-length": "4", "content-range": "bytes 4-7/8", "etag": '"1"'}
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "headers", "byte_range", "names_part", "span"),
+    ("method", "status", "headers", "byte_range", "asks_for_part", "span"),
     [
         ("GET", 200, FACTS, None, False, (0, 8, 8)),
         ("HEAD", 200, FACTS, None, False, (0, 8, 8)),
@@ -354,15 +413,15 @@ PART: Mapping[str, str] = {"content-length": "4", "content-range": "bytes 4-7/8"
     ],
 )
 def test_facts_are_read_from_an_answer_that_fits(
-    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange, names_part: bool, span: tuple[int, ...]
+    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange, asks_for_part: bool, span: Span
 ) -> None:
-    facts = read_facts(method, status, headers, byte_range, names_part)
+    facts = read_facts(method, status, headers, byte_range, asks_for_part)
     assert (facts.start, facts.stop, facts.total) == span
     assert (facts.status, facts.etag, facts.headers) == (status, ETag.from_header(headers.get("etag")), headers)
 
 
 @pytest.mark.parametrize(
-    ("method", "status", "headers", "byte_range", "names_part"),
+    ("method", "status", "headers", "byte_range", "asks_for_part"),
     [
         ("GET", 200, {}, None, False),
         *(("GET", 200, {"content-length": text}, None, False) for text in ("", "-1", "+1", "1_0", "8.0", "8, 8")),
@@ -390,15 +449,15 @@ def test_facts_are_read_from_an_answer_that_fits(
     ],
 )  # fmt: skip
 def test_any_other_answer_is_none(
-    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, names_part: bool
+    method: str, status: int, headers: Mapping[str, str], byte_range: ByteRange | None, asks_for_part: bool
 ) -> None:
     with pytest.raises(StoreProtocolError):
-        read_facts(method, status, headers, byte_range, names_part)
+        read_facts(method, status, headers, byte_range, asks_for_part)
 
 
 def test_a_range_outside_the_object_is_the_callers_fault_by_head_too() -> None:
     with pytest.raises(InvalidRange) as refused:
-        read_facts("HEAD", 200, FACTS, ByteRange(8, None), names_part=False)
+        read_facts("HEAD", 200, FACTS, ByteRange(8, None), asks_for_part=False)
     assert refused.value.length == 8
 
 
@@ -568,36 +627,25 @@ def open_key(transport: Transport, origin: Origin = STORE) -> Any:
     return transport.open(request, None, Scope.after(PATIENCE_SECONDS))
 
 
-@pytest.fixture
-def http_double() -> Iterator[responses.RequestsMock]:
-    """requests' own double, in the place of our adapter's ``send``."""
-    with responses.RequestsMock(target="handler.stores.wire.WireAdapter.send") as double:
-        yield double
+def test_a_range_is_asked_for_and_compared() -> None:
+    parts = [
+        says(plain("206 Partial Content", b"5678", {"Content-Range": content_range}))
+        for content_range in ("bytes 4-7/12", "bytes 0-3/12")
+    ]
+    with (
+        FaultyStore(first(*parts)) as store,
+        closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport,
+    ):
+        request = StoreRequest(Origin.parse(store.url), SECRET_TARGET, {"host": "store"})
+        scope = Scope.after(PATIENCE_SECONDS)
+        with transport.open(request, ByteRange(4, 7), scope) as stream:
+            assert (stream.facts.start, stream.facts.stop, stream.facts.total) == (4, 8, 12)
+        with pytest.raises(StoreProtocolError, match="bytes 0 to 3, which were not asked for"):
+            transport.open(request, ByteRange(4, 7), scope)
+        assert [read_headers(head)["range"] for head in store.heads] == ["bytes=4-7"] * 2
 
 
-def test_a_whole_answer_is_read_to_its_end(transport: Transport, http_double: responses.RequestsMock) -> None:
-    headers = {"ETag": '"1"'}
-    http_double.get(f"{STORE}/bucket/key", body=b"12345678", headers=headers, auto_calculate_content_length=True)
-    with open_key(transport) as stream:
-        buffer = memoryview(bytearray(6))
-        assert [bytes(buffer[: stream.readinto(buffer)]) for _ in range(3)] == [b"123456", b"78", b""]
-        assert stream.facts.etag == ETag("1")
-
-
-def test_a_range_is_asked_for_and_compared(transport: Transport, http_double: responses.RequestsMock) -> None:
-    asked = responses.matchers.header_matcher({"Range": "bytes=4-7"})
-    for content_range in ("bytes 4-7/12", "bytes 0-3/12"):
-        headers = {"Content-Range": content_range, "Content-Length": "4"}
-        http_double.get(f"{STORE}/bucket/key", b"5678", status=206, headers=headers, match=[asked])
-    request = StoreRequest(STORE, SECRET_TARGET, {"host": "store"})
-    scope = Scope.after(PATIENCE_SECONDS)
-    with transport.open(request, ByteRange(4, 7), scope) as stream:
-        assert (stream.facts.start, stream.facts.stop, stream.facts.total) == (4, 8, 12)
-    with pytest.raises(StoreProtocolError, match="bytes 0 to 3, which were not asked for"):
-        transport.open(request, ByteRange(4, 7), scope)
-
-
-def test_a_whole_answer_comes_over_a_socket() -> None:
+def test_a_whole_answer_is_read_to_its_end() -> None:
     with (
         FaultyStore(holds(b"12345678", etag='"1"')) as store,
         closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport,
@@ -628,12 +676,16 @@ def test_a_whole_answer_comes_over_a_socket() -> None:
     ],
 )
 def test_an_error_of_the_libraries_becomes_one_of_ours_in_our_words(
-    transport: Transport, http_double: responses.RequestsMock, raised: type[Exception], error: type[ActiveStorageError]
+    transport: Transport, monkeypatch: pytest.MonkeyPatch, raised: type[Exception], error: type[ActiveStorageError]
 ) -> None:
     """Their text may hold the whole URL, with its signature: it is neither passed on nor kept as a cause."""
     fault = raised.__new__(raised)
     fault.args = (f"failed: {STORE}{SECRET_TARGET}",)
-    http_double.get(f"{STORE}/bucket/key", body=fault)
+
+    def fail(*_: object) -> Response:
+        raise fault
+
+    monkeypatch.setattr(WireAdapter, "send", fail)
     with pytest.raises(error) as caught:
         open_key(transport)
     assert "Signature" not in caught.value.message
@@ -661,12 +713,6 @@ def test_the_deadline_is_for_all_addresses_of_a_host() -> None:
         assert store.heads == []
 
 
-def test_what_goes_to_the_socket_shows_no_secret() -> None:
-    request = WireRequest("GET", STORE, SECRET_TARGET, {"authorization": "canary"}, lambda _: None)
-    assert "Signature" not in repr(request)
-    assert "canary" not in repr(request)
-
-
 @pytest.mark.parametrize(
     ("target", "headers"),
     [
@@ -684,11 +730,22 @@ def test_what_goes_to_the_socket_shows_no_secret() -> None:
     ],
 )
 def test_nothing_that_is_more_than_one_request_is_sent(target: str, headers: dict[str, str]) -> None:
-    with FaultyStore(well) as store, closing(WireAdapter(1)) as adapter:
-        request = WireRequest("GET", Origin.parse(store.url), target, {"host": "store", **headers}, lambda _: None)
+    with FaultyStore(well) as store, closing(Transport((OriginPattern.parse(store.url),), LIMITS)) as transport:
+        request = StoreRequest(Origin.parse(store.url), target, {"host": "store", **headers})
         with pytest.raises(InvalidArgument, match="cannot be sent on"):
-            adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))
-        assert store.heads == []
+            transport.head(request, None, Scope.after(PATIENCE_SECONDS))
+        assert (store.connections, transport._watchdog._watches) == (0, set())
+
+
+def test_what_is_added_to_a_request_is_checked_as_well() -> None:
+    request = StoreRequest(STORE, "/bucket/key", {"host": "store"})
+    assert request.write_head("GET", {"Range": "bytes=0-3"}) == (
+        b"GET /bucket/key HTTP/1.1\r\nhost: store\r\nRange: bytes=0-3\r\n\r\n"
+    )
+    assert request.write_head("HEAD") == b"HEAD /bucket/key HTTP/1.1\r\nhost: store\r\n\r\n"
+    for name, value in (("Range", "1\r\nx-more: 1"), ("Range", "1\n"), ("x one", "1"), ("Range", "\u20ac")):
+        with pytest.raises(InvalidArgument, match="cannot be sent on"):
+            request.write_head("GET", {name: value})
 
 
 def test_an_origin_that_is_not_allowed_is_not_connected_to(transport: Transport) -> None:
@@ -702,7 +759,8 @@ def test_no_connection_is_made_when_the_time_is_over(transport: Transport) -> No
 
 
 def test_a_request_shows_no_secret() -> None:
-    request = StoreRequest(STORE, SECRET_TARGET, {"authorization": "secret"})
+    request = StoreRequest(STORE, SECRET_TARGET, {"authorization": "secret"}, frozenset({"canary"}))
+    request.write_head("GET")
     assert repr(request) == "<StoreRequest http://store.test:9000/bucket/key>"
 
 
@@ -822,7 +880,7 @@ def test_a_presigned_request_goes_on_with_the_headers_that_it_names(store: Fault
 
 
 @pytest.mark.parametrize(
-    ("query", "names_part"),
+    ("query", "asks_for_part"),
     [
         ("", False),
         ("partNumber=2", True),
@@ -831,10 +889,16 @@ def test_a_presigned_request_goes_on_with_the_headers_that_it_names(store: Fault
         ("versionId=partNumber", False),
     ],
 )
-def test_a_part_is_known_by_its_name_however_it_is_written(query: str, names_part: bool) -> None:
+def test_a_part_is_known_by_its_name_however_it_is_written(query: str, asks_for_part: bool) -> None:
     origin = Origin.parse("http://127.0.0.1:9000")
-    call = SignedCall.of("/bucket/key", StoreQuery.of(query), {})
-    assert build_request(origin, origin, call, {}).names_part is names_part
+    request = build_request(origin, origin.authority, "/bucket/key", StoreQuery.of(query), {})
+    assert request.asks_for_part is asks_for_part
+
+
+def test_a_part_number_means_nothing_to_a_web_server() -> None:
+    request = StoreRequest.unsigned(Origin.parse("http://127.0.0.1"), "/file?partNumber=2")
+    assert request.takes_range
+    assert not request.asks_for_part
 
 
 @pytest.mark.parametrize(
@@ -894,11 +958,11 @@ def test_a_connection_that_the_store_will_close_is_not_kept() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the receive buffer is set on Linux only")
-def test_a_connection_begins_with_a_large_buffer_and_no_low_water_mark() -> None:
+def test_a_connection_begins_with_a_large_buffer_and_no_low_water_mark(watchdog: Watchdog) -> None:
     with FaultyStore(holds(b"12345678")) as store, closing(WireAdapter(1)) as adapter:
-        request = WireRequest("GET", Origin.parse(store.url), "/bucket/key", {"host": "store"}, lambda _: None)
-        with closing(adapter.send(request, (PATIENCE_SECONDS, PATIENCE_SECONDS))) as answer:
-            assert answer._wire is not None
-            connected = answer._wire.sock
+        request = StoreRequest.unsigned(Origin.parse(store.url), "/bucket/key")
+        with closing(send(adapter, request, watchdog)) as response:
+            assert response._wire is not None
+            connected = response._wire.sock
             assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= _RECEIVE_BYTES
             assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
