@@ -308,7 +308,7 @@ def test_two_services_cannot_share_an_address(live_store: Store, tmp_path: Path)
         )  # fmt: skip
     assert second.returncode != 0
     assert f"127.0.0.1:{port}: Address already in use" in second.stderr
-    assert f"listens on 127.0.0.1:{port} and asks {live_store.endpoint}" in log.read_text()
+    assert f"listens on 127.0.0.1:{port}; the store is {live_store.endpoint}" in log.read_text()
     assert "listens on" not in second.stderr
 
 

@@ -206,7 +206,7 @@ def test_a_deadline_that_is_over_leaves_nothing() -> None:
 
 def test_work_is_wanted_until_the_deadline_is_over_or_the_caller_gone() -> None:
     Scope.after(PATIENCE_SECONDS).check()
-    with pytest.raises(DeadlineExceeded, match="over before all the data was reduced") as exceeded:
+    with pytest.raises(DeadlineExceeded, match="passed before all the data was reduced") as exceeded:
         Scope(time.monotonic() - 1).check()
     assert exceeded.value.status == 504
     with pytest.raises(CallerGone):
