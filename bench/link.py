@@ -9,15 +9,16 @@ import asyncio
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import Connection
 from urllib.parse import urlsplit
 
-from bench.cases import KIB, MIB
-from bench.contenders import CLIENT, PROXY, Contender, WrongReply
-from bench.scene import Scene
+from bench.rounds import KIB, MIB, Row, format_size, run_rounds
+from bench.scene import Scene, StoredObject
+from bench.turns import CLIENT, PROXY, Fetch
 from deploy.local.processes import LOOPBACK
 from deploy.local.store import Store
 
@@ -37,36 +38,35 @@ _INITIAL_WINDOW_BYTES = 10 * 1460
 _IDLE_SECONDS = 0.2 + ROUND_TRIP_SECONDS
 
 
-@dataclass(frozen=True)
-class Crossing:
-    """What was measured of one size: seconds of every round, by the contender's name."""
-
-    size: int
-    seconds: dict[str, list[float]]
-
-
-def measure(scene: Scene, sizes: Sequence[int], rounds: int) -> list[Crossing]:
-    """How long the sums of objects of these sizes take across the link, by the service and by a download.
+def measure(scene: Scene, sizes: Sequence[int], rounds: int, tell: Callable[[str], None]) -> list[Row]:
+    """How fast the sums of objects of these sizes come across the link, by the service and by a download.
 
     Raises:
         WrongReply: A sum is not numpy's.
     """
-    crossings = [Crossing(size, {PROXY.name: [], CLIENT.name: []}) for size in sizes]
-    with _linked(scene) as far, PROXY.open(far) as push, CLIENT.open(far) as download:
-        turns: Sequence[tuple[Contender, object]] = ((PROXY, push), (CLIENT, download))
-        for number in range(rounds + 1):
-            for crossing in crossings:
-                stored = scene.objects[crossing.size]
-                for contender, fetch in turns if number % 2 else turns[::-1]:
-                    started = time.perf_counter()
-                    fetched = fetch(stored)  # type: ignore[operator]  # a Fetch
-                    elapsed = time.perf_counter() - started
-                    if fetched.total != stored.total:
-                        raise WrongReply(f"the sum of {stored.key} by the {contender.name} is wrong")
-                    # The first round opens the connections.
-                    if number:
-                        crossing.seconds[contender.name].append(elapsed)
-    return crossings
+    with ExitStack() as held:
+        far = held.enter_context(_linked(scene))
+        fetches = {way.name: held.enter_context(way.open(far)) for way in (PROXY, CLIENT)}
+        # The first requests open the connections.
+        for fetch in fetches.values():
+            fetch(scene.smallest)
+        rows = [
+            Row(
+                format_size(size),
+                {name: partial(_time, fetch, scene.objects[size]) for name, fetch in fetches.items()},
+                rounds=rounds,
+                target=TARGET if size == max(SIZES) else None,
+            )
+            for size in sizes
+        ]
+        run_rounds(rows, tell)
+    return rows
+
+
+def _time(fetch: Fetch, stored: StoredObject) -> float:
+    started = time.perf_counter()
+    fetch(stored)
+    return 1 / (time.perf_counter() - started)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ class _Way:
         """Hand on what comes, later, until there is no more."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(arriving, writer))
-        clock, window = asyncio.get_running_loop().time, _Window()
+        clock, window = asyncio.get_running_loop().time, Window()
         while piece := await reader.read(_PIECE_BYTES):
             while piece:
                 wait_seconds, room = window.find_room(clock())
@@ -143,7 +143,7 @@ class _Way:
             await writer.drain()
 
 
-class _Window:
+class Window:
     """How much of a connection may be on its way: TCP's congestion window where nothing is lost (RFC 5681, 3.1)."""
 
     def __init__(self) -> None:
