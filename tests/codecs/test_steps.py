@@ -27,6 +27,7 @@ from active_storage.model.steps import Step
 from handler.codecs.base import Budget
 from tests.codecs.chunks import Array, decode_chunk, read_chunk, spec_of, write_chunk
 from tests.codecs.codec_exam import UNDO, limit_to, tell, undo
+from tests.helpers import examples
 
 # Around nothing, the eights of bits, a block of szip and of bitshuffle.
 COUNTS = [1, 2, 7, 8, 9, 100, 1001, 50_000]
@@ -100,9 +101,9 @@ def test_scaleoffset_of_all_bits_is_what_was_written() -> None:
 
 
 @pytest.mark.parametrize(("bits", "below"), [(8, 0), (9, 0), (11, 3), (15, 1), (16, 0), (10, 6)])
-@pytest.mark.parametrize("standard", [h5py.h5t.STD_I16LE, h5py.h5t.STD_U16BE, h5py.h5t.STD_U16LE], ids=str)
-def test_nbit_gives_the_numbers_that_hdf5_reads(standard: Any, bits: int, below: int) -> None:
-    check_nbit(standard, bits, below)
+@pytest.mark.parametrize("name", ["STD_I16LE", "STD_U16BE", "STD_U16LE"])
+def test_nbit_gives_the_numbers_that_hdf5_reads(name: str, bits: int, below: int) -> None:
+    check_nbit(getattr(h5py.h5t, name), bits, below)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_fletcher32_of_old_files_has_its_halves_swapped_and_hdf5_reads_it() -> N
 
 
 @given(plain=st.binary(min_size=1, max_size=100), times=st.integers(1, 2000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_fletcher32_is_hdf5s_of_any_bytes(plain: bytes, times: int) -> None:
     assert undo("fletcher32", bytes(Fletcher32().encode(plain * times))) == plain * times
 
@@ -179,7 +180,7 @@ def encode(codec: Any, array: Array) -> bytes:
 
 @pytest.mark.parametrize("location", [None, "start", "end"])
 @pytest.mark.parametrize("name", ["crc32", "adler32", "crc32c"])
-@pytest.mark.parametrize("size", [0, 1, 4, 101, 3_000_001])
+@pytest.mark.parametrize("size", [0, 1, 4, 101, (1 << 20) + 1])
 def test_checksums_are_verified_where_numcodecs_puts_them(name: str, location: str | None, size: int) -> None:
     parameters = {} if location is None else {"location": location}
     plain = np.random.default_rng(size).bytes(size)
@@ -287,7 +288,7 @@ def test_scale_offset_of_integers_is_exact_or_refused(parameters: dict[str, Any]
         undo(step("scale_offset", **parameters), bytes([101, 3]), "int8")
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 1000, 3 << 20, (3 << 20) + 1])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 1000, 3 << 18, (3 << 18) + 1])
 def test_base64_is_decoded(size: int) -> None:
     plain = np.random.default_rng(size).bytes(size)
     stored = encode(numcodecs.Base64(), np.frombuffer(plain, "u1"))
@@ -553,7 +554,7 @@ def test_damaged_data_is_refused_or_gives_the_same_bytes_each_time(
 
 @each_sample
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_any_mutation_is_refused_or_gives_the_same_bytes_each_time(
     name: str, only: Step, stored: bytes, plain: bytes, data: st.DataObject
 ) -> None:
