@@ -1,75 +1,113 @@
-# Every target works in .venv/, which it makes. `make` alone prints this help.
+# Every target works in .venv/, which it makes, and to which it adds what it needs: `make demo` installs the service and
+# a store, `make test` adds what the tests need, and so on. requirements.txt has the pins of the service, requirements/
+# those that each other layer adds. `make` alone prints the targets.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/installed
+LAYERS := $(VENV)/layers
+PINS := $(patsubst %,-c %,requirements.txt $(wildcard requirements/*.txt))
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python
+
+# A process for each core, eight at most: each of them starts a store and a service of its own.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal --durations 10
+TESTS ?=
 BENCH ?=
 ARCH ?= x86_64
 UPGRADE ?= --upgrade
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test test-minio check format bench bench-kernels bench-peers faults lambda-zip lambda-cold lock clean
+.PHONY: help install demo serve store test coverage test-long test-minio check format bench bench-kernels bench-peers faults \
+  docs dist lambda-zip lambda-cold lock clean
 
 help: ## Print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
-$(INSTALLED): requirements-dev.txt pyproject.toml handler/pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./handler
+# The layers of .venv/: a file in $(LAYERS) says that one is installed.
+
+$(LAYERS)/uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@echo "Making $(VENV)/ with $$($(PYTHON) --version), and uv to install the rest"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@mkdir -p $(LAYERS) && touch $@
+
+$(LAYERS)/demo: $(LAYERS)/uv requirements.txt requirements/demo.txt requirements/build.txt pyproject.toml handler/pyproject.toml
+	@echo "Installing the service and a store: requirements.txt, requirements/demo.txt"
+	@$(INSTALL) --require-hashes -r requirements.txt -r requirements/demo.txt
+	@$(INSTALL) --quiet --no-deps --build-constraints requirements/build.txt -e . -e ./handler
 	@touch $@
 
-install: $(INSTALLED) ## Make .venv/ with everything in it
+$(LAYERS)/test $(LAYERS)/bench $(LAYERS)/check $(LAYERS)/docs: $(LAYERS)/%: $(LAYERS)/demo requirements/%.txt
+	@echo "Adding what $* needs: requirements/$*.txt"
+	@$(INSTALL) --require-hashes -r requirements/$*.txt $(PINS)
+	@touch $@
 
-demo: $(INSTALLED) ## Reduce sample data on a store of its own, compare with numpy, stop
-	$(BIN)/python -m deploy.local.demo
+$(LAYERS)/check: $(LAYERS)/test $(LAYERS)/bench
 
-serve: $(INSTALLED) ## The same store and service, kept running, with what to try next
-	$(BIN)/python -m deploy.local.demo --serve
+install: $(LAYERS)/check $(LAYERS)/docs ## Make .venv/ with everything in it
 
-store: $(INSTALLED) ## Only the store, kept running on port 9000
-	bin/store-run
+# What a user runs
 
-test: $(INSTALLED) ## Run the tests
-	$(BIN)/pytest
+demo: $(LAYERS)/demo ## Reduce sample data on a store of its own, compare with numpy, stop
+	@echo "Starting a store and the service, and reducing sample data"
+	@$(BIN)/python -m deploy.local.demo
 
-test-minio: $(INSTALLED) ## The live tests against the MinIO program that MINIO=path names: all clients, and its object lambda
+serve: $(LAYERS)/demo ## The same store and service, kept running, with what to try next
+	@$(BIN)/python -m deploy.local.demo --serve
+
+store: $(LAYERS)/demo ## Only the store, kept running on port 9000
+	@bin/store-run
+
+# What a developer runs
+
+test: $(LAYERS)/test ## Run the tests, a process a core; TESTS="tests/doors -k webhook" for some of them
+	$(PYTEST) $(TESTS)
+
+coverage: $(LAYERS)/test ## The same, with the branches that they cover, which must not become fewer
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
+
+test-long: $(LAYERS)/test ## The tests of drawn cases, with four times as many of them
+	$(PYTEST) -m hypothesis --hypothesis-profile long $(TESTS)
+
+test-minio: $(LAYERS)/test ## The live tests against the MinIO program that MINIO=path names: all clients, and its object lambda
 	@test -n "$(MINIO)" || { echo "say which MinIO: make test-minio MINIO=path/to/minio" >&2; exit 2; }
 	MINIO="$(MINIO)" $(BIN)/pytest tests/live -k minio
 
-check: $(INSTALLED) ## Lint, formatting, import laws, types; changes nothing
+check: $(LAYERS)/check ## Lint, formatting, import laws, types; changes nothing
 	bin/check
 
-format: $(INSTALLED) ## Format the code
+format: $(LAYERS)/check ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(INSTALLED) ## Measure, and write docs/performance.md; BENCH="--quick" for a short run that writes nothing
-	$(BIN)/python -m bench $(BENCH)
+docs: $(LAYERS)/docs ## Write the client's API documentation to build/docs/
+	$(BIN)/pdoc active_storage --docformat google --output-directory build/docs
 
-bench-kernels: $(INSTALLED) ## Time each kernel; BENCH=--benchmark-autosave, and after a change BENCH=--benchmark-compare
-	$(BIN)/python -m pytest bench/kernels_here.py $(BENCH)
+bench: $(LAYERS)/bench ## Measure, and write docs/performance.md; BENCH="--quick" for a short run that writes nothing
+	$(BIN)/python -m bench performance $(BENCH)
 
-bench-peers: $(INSTALLED) ## Measure beside Reductionist, write docs/peers.md; says what is missing
-	$(BIN)/python -m bench.peers $(BENCH)
+bench-kernels: $(LAYERS)/bench ## Measure the arithmetic alone, and write docs/kernels.md
+	$(BIN)/python -m bench kernels $(BENCH)
 
-faults: $(INSTALLED) ## Ask for every fault there is a test for, and write docs/faults.md
+bench-peers: $(LAYERS)/bench ## Measure beside Reductionist, and write docs/peers.md; says which programs are missing
+	$(BIN)/python -m bench peers $(BENCH)
+
+faults: $(LAYERS)/test ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page
 
-lambda-zip: $(INSTALLED) ## Build build/lambda.zip, the AWS function; ARCH=arm64 for Graviton
+lambda-zip: $(LAYERS)/demo ## Build build/lambda.zip, the AWS function; ARCH=arm64 for Graviton
 	$(BIN)/python -m deploy.aws.package --arch $(ARCH)
 
-lambda-cold: $(INSTALLED) ## Measure what importing the function costs, from its zip, in fresh processes
+lambda-cold: $(LAYERS)/demo ## Measure what importing the function costs, from its zip, in fresh processes
 	$(BIN)/python -m deploy.aws.cold
 
-lock: $(INSTALLED) ## Pin what both pyproject.toml name, anew; with UPGRADE= the pins stay, and only what they lack is added
-	$(COMPILE) --group dev $(UPGRADE) --no-emit-package s3-active-storage --no-emit-package s3-active-storage-service \
-	  -o requirements-dev.txt
-	$(COMPILE) handler/pyproject.toml --extra server --no-emit-package s3-active-storage -c requirements-dev.txt -o requirements.txt
-	$(COMPILE) --group lambda-image -c requirements-dev.txt -o requirements-lambda.txt
+dist: $(LAYERS)/demo ## Build both distributions in dist/, with pinned build tools
+	@rm -rf dist
+	$(BIN)/uv build --python $(BIN)/python --all-packages --require-hashes --build-constraints requirements/build.txt --out-dir dist
+
+lock: $(LAYERS)/uv ## Pin the newest of what both pyproject.toml name; with UPGRADE= the pins stay, and what they lack is added
+	bin/lock $(UPGRADE)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) build dist .benchmarks .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

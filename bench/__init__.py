@@ -1,14 +1,13 @@
-"""How fast, in how much memory, how exact: measured side by side in one run, and written down as a page.
+"""How fast, in how much memory, how exact: measured side by side in one run, and written down as pages.
 
-A benchmark is no test: it passes or fails nothing but itself, and only for a reply that is wrong or missing. What is
-compared are *contenders* (``contenders.py``), each on the same *cases* (``cases.py``: so many bytes, so many clients at
-a time), in a *scene* (``scene.py``: a store, its objects, the service). Both are tables: the speed of a new row is
-measured, charted and explained without a line elsewhere.
+Each page is a module with a function ``measure(run) -> Page`` and a row in ``__main__.py``: ``performance.py``,
+``kernels.py``, ``peers.py``. What they share: ``rounds.py`` (rows, ratios, targets, tables), ``scene.py`` (the stored
+objects, the store, the service), ``turns.py`` (ways to ask, and how long they take), ``machine.py`` (what it ran on,
+memory), ``programs.py`` (nginx, wrk and the peer), ``link.py`` (a slow network).
 
-- Rounds are interleaved: in each, every contender has its turn at a case before the next case comes, and the order
-  changes from round to round. What else the machine does then hits all of them.
-- A number is the ratio of two times of one round; the page shows medians with their quartiles, never a time.
-- Every reply is compared with what numpy says of the same bytes.
-- The page, its charts and its data come from one run (``page.py``), and nobody types a number into them.
+- Rounds are interleaved: in each round every contender has its turn at a case before the next case comes, and the
+  order changes from round to round. What else the machine does then affects all of them.
+- A number is the ratio of two turns of one round. Pages show medians with their quartiles, never a time.
+- Every reply is compared with what numpy says of the same bytes. A wrong or missing reply ends the run without a page.
 - Nothing here is imported by the service or its client.
 """

@@ -1,27 +1,49 @@
-"""``python -m bench``: measure, and write the page; ``--quick`` to see in seconds that all of it works."""
+"""``python -m bench PAGE``: measure, and write the page; ``--quick`` checks in seconds that all of it works."""
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 
-from bench import command, kernels
-from bench.page import render, render_summary
-from bench.run import PLAN, QUICK_PLAN, run
+from bench import kernels, machine, peers, performance
+from bench.rounds import Page, Run
+from bench.turns import WrongReply
+from deploy.local.processes import ending_in_order
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+PAGES: Mapping[str, Callable[[Run], Page]] = MappingProxyType(
+    {"performance": performance.measure, "kernels": kernels.measure, "peers": peers.measure}
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
-    parser = command.make_parser(
-        "python -m bench", "Measure speed, memory and accuracy.", quick="small objects, two rounds"
-    )
-    return command.run(_measure, parser.parse_args(arguments))
-
-
-def _measure(options: argparse.Namespace, tell: command.Tell) -> tuple[str, Mapping[str, bytes]]:
-    results = run(QUICK_PLAN if options.quick else PLAN, tell)
-    tell("kernels")
-    seconds = kernels.measure(kernels.QUICK_ROUNDS if options.quick else kernels.ROUNDS)
-    return render_summary(results), {**render(results), "kernels.md": kernels.render(seconds).encode()}
+    """Measure, and write the page; the exit code, 1 where a reply is wrong or where something does not start."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and write a page of docs/.")
+    parser.add_argument("page", choices=PAGES)
+    parser.add_argument("--quick", action="store_true", help="a few small cases, once; writes nothing")
+    parser.add_argument("--output", type=Path, default=DOCS, help="the folder to write to (default: docs)")
+    options = parser.parse_args(arguments)
+    run = Run(options.quick, started=time.monotonic())
+    try:
+        machine.isolate()
+        with ending_in_order(), machine.watching_others() as others:
+            page = PAGES[options.page](run)
+    except KeyboardInterrupt:
+        return 130
+    except (WrongReply, RuntimeError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    # A quick run makes the page as well, so that all of it is seen to work.
+    text = page.render(machine.describe(others))
+    print(page.summary)
+    if not options.quick:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / f"{options.page}.md").write_text(text)
+        run.tell(f"written: {options.page}.md")
+    return 0
 
 
 if __name__ == "__main__":

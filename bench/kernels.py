@@ -1,4 +1,4 @@
-"""What the arithmetic itself costs, without any network.
+"""docs/kernels.md: what the arithmetic itself costs, without any network.
 
 Every case reduces the same 4 MiB from memory, block by block, through the reader and the reducer that the service uses.
 Cases take turns in rounds; what is reported are ratios to the plain sum of the same round, never a time alone.
@@ -7,6 +7,7 @@ Cases take turns in rounds; what is reported are ratios to the plain sum of the 
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -16,8 +17,7 @@ from active_storage.model.missing import Missing
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
-from bench.machine import describe
-from bench.tables import Spread, Target, format_spread, format_targets, table
+from bench.rounds import Page, Row, Run, Spread, Target, run_rounds, table
 from handler.codecs.readable import MemoryReader
 from handler.engine.blocks import BlockReader, Buffers
 from handler.kernels.reducer import Reducer
@@ -25,8 +25,10 @@ from handler.kernels.sizes import Sizes
 from handler.kernels.walk import Walk
 
 ELEMENTS = 1 << 20
-ROUNDS, QUICK_ROUNDS = 41, 2
 FILL = -1e20
+
+_ROUNDS, _QUICK_ROUNDS = 41, 2
+_PLAIN = "sum"
 
 # What was promised, by case: what the page calls it, and so many times the plain sum's time at most. With a tenth
 # missing, 2 GB/s on a core that sums plainly at 8: as a ratio, since the core that this is measured on may be another.
@@ -34,20 +36,6 @@ _TARGETS = (
     ("sum, a rule, nothing missing", "a rule, nothing missing", 1.3),
     ("sum, 10 % missing", "10 % missing at random", 8 / 2),
 )
-
-_PAGE = """\
-# Kernels
-
-`make bench` wrote this page. 4 MiB of float32 in memory, reduced block by block by the code that the service
-uses, reader and copy into its buffer included. Each number is the case's time divided by that of the plain
-sum in the same round: median of {rounds} rounds, quartiles beside it. Lower is better.
-
-{targets}
-
-{ratios}
-
-{machine}
-"""
 
 
 def _sample(missing_share: float) -> bytes:
@@ -63,7 +51,7 @@ def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
     plain, tenth = _sample(0), _sample(0.1)
     rule = Missing((FILL,))
     shape = (64, 128, 128)
-    cases = {"sum": (ReductionSpec("sum", "float32"), plain)}
+    cases = {_PLAIN: (ReductionSpec("sum", "float32"), plain)}
     cases |= {name: (ReductionSpec(name, "float32"), plain) for name in REDUCERS if name not in ("sum", "select")}
     cases["sum, a rule, nothing missing"] = (ReductionSpec("sum", "float32", missing=rule), plain)
     cases["sum, 10 % missing"] = (ReductionSpec("sum", "float32", missing=rule), tenth)
@@ -78,47 +66,47 @@ def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
     return cases
 
 
-def make_run(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
+def make_reduction(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
     """What reduces a case once, from its bytes to its result."""
     sizes = Sizes()
     walk, buffers = Walk.of(spec, spec.shape or (ELEMENTS,), sizes), Buffers(sizes.block_bytes)
 
-    def run() -> Reduced:
+    def reduce() -> Reduced:
         reader = BlockReader(MemoryReader(memoryview(data)), spec, 0, ELEMENTS, buffers)
         reducer = Reducer(make_algebra(spec), spec.missing, walk)
         reducer.consume(reader.read, walk.stops(), lambda: None)
         reader.close()
         return reducer.result()
 
-    return run
+    return reduce
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
-    """Seconds of every case, one of every round."""
-    runs = {name: make_run(*case) for name, case in make_cases().items()}
-    for run in runs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
-    return seconds
+def _time(reduce: Callable[[], Reduced]) -> float:
+    started = time.perf_counter()
+    reduce()
+    return 1 / (time.perf_counter() - started)
 
 
-def render(seconds: dict[str, list[float]]) -> str:
-    """The page that says what was measured."""
-    plain = seconds["sum"]
-    ratios = {name: Spread.of_ratios(times, plain) for name, times in seconds.items()}
-    return _PAGE.format(
-        rounds=len(plain),
-        targets=format_targets(
-            Target(what, f"at most {most:g} plain sums", f"{ratios[name].median:.2f}", ratios[name].median <= most)
-            for name, what, most in _TARGETS
-        ),
-        ratios=table(
-            ("case", "time beside the plain sum"), ((name, format_spread(ratio)) for name, ratio in ratios.items())
-        ),
-        machine="\n".join(f"- {name}: {fact}" for name, fact in describe().items()),
+def measure(run: Run) -> Page:
+    """Every case beside the plain sum."""
+    reductions = {name: make_reduction(*case) for name, case in make_cases().items()}
+    for reduce in reductions.values():
+        reduce()
+    row = Row(
+        "4 MiB",
+        {name: partial(_time, reduce) for name, reduce in reductions.items()},
+        rounds=_QUICK_ROUNDS if run.is_quick else _ROUNDS,
     )
+    run_rounds([row], run.tell)
+    return render(row)
+
+
+def render(row: Row) -> Page:
+    """The page of what was measured: a row whose contenders are the cases."""
+    costs = {name: Spread.of_ratios(row.rates[_PLAIN], rates) for name, rates in row.rates.items()}
+    targets = [
+        Target(what, f"at most {most:g} plain sums", f"{costs[name].median:.2f}", costs[name].median <= most)
+        for name, what, most in _TARGETS
+    ]
+    ratios = table(("case", "time beside the plain sum"), costs.items())
+    return Page("kernels", targets, {"rounds": str(len(row.rates[_PLAIN])), "ratios": ratios})

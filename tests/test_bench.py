@@ -1,91 +1,94 @@
-"""The benchmarks, without the programs of others: how they evaluate and print measurements."""
+"""The benchmarks, as far as they go without the programs of others: what they make of what was measured."""
 
-import json
+import math
 
 import pytest
 
-from bench import kernels
-from bench.peers import cases, link, profile
-from bench.peers.measure import (
-    ANONYMOUS,
-    DOWNLOAD,
-    NGINX,
-    PRESIGNED,
-    SEAWEEDFS,
-    SERVICE,
-    SIGNED,
-    STORE,
-    Findings,
-    Flood,
-    Row,
-)
-from bench.peers.page import find_targets, render
-from bench.peers.programs import PEER, tell_missing
-from bench.peers.turns import Ask, _to_lua, ask_json
-from bench.tables import rotated
+from bench import kernels, link, peers
+from bench.peers import ANONYMOUS, DOWNLOAD, NGINX, PRESIGNED, SEAWEEDFS, SERVICE, SIGNED, STORE, Findings, Flood
+from bench.programs import PEER, tell_missing
+from bench.rounds import Row, Spread, rotated, run_rounds, table
+from bench.turns import CLIENT, PROXY, Ask, ask_json, to_lua
 
 
 def make_findings(rate: float) -> Findings:
-    """Three measurements of every case, in which the service is ``rate`` times as fast as the others."""
-    findings = Findings(
-        rows=[Row(case, {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3}) for case in cases.FULL.cases],
+    """Every case measured thrice, the service as many times as fast as the others as ``rate`` says."""
+    measured = {SERVICE: [rate] * 3, PEER: [1.0] * 3, STORE: [2.0] * 3, DOWNLOAD: [1.0] * 3}
+    rows = [
+        Row(case.name, {}, clients, target=target, rates=measured)
+        for case in peers.CASES
+        for clients, target in zip(peers.CLIENTS, case.targets, strict=True)
+    ]
+    doors = {name: [1.0] for name in peers._DOORS for name in peers._DOORS[name]} | {SIGNED: [rate], PRESIGNED: [rate]}
+    crossings = [
+        Row(str(size), {}, target=link.TARGET if size == max(link.SIZES) else None, rates=rates)
+        for size in link.SIZES
+        for rates in [{PROXY.name: [rate * 10], CLIENT.name: [1.0]}]
+    ]
+    return Findings(
+        rows=rows,
         errors={"64 KiB": {SERVICE: 1e-9, PEER: 1e-3}},
-        floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20, 1.0), Flood(PEER, 2, 4 << 30, 1.0)],
-        large=Row(cases.LARGE, {SERVICE: [rate], DOWNLOAD: [1.0], STORE: [2.0]}),
+        floods=[Flood(SERVICE, 0 if rate > 1 else 1, 100 << 20), Flood(PEER, 2, 4 << 30)],
+        large=Row("1 GiB", {}, target=1.1, rates=measured),
         large_growth=1 << 20,
-        shared=Row(cases.SHARED, {SERVICE: [rate], STORE: [1.0]}),
-        links={
-            store: [link.Crossing(size, {"proxy": [1.0], "client": [rate * 10]}) for size in link.SIZES]
-            for store in (NGINX, SEAWEEDFS)
-        },
-        shares={"numpy": 1.0},
+        shared=Row("1 GiB", {}, rates=measured),
+        doors=[Row("64 KiB", {}, 8, target=0.9, rates=doors)],
+        links={NGINX: crossings, SEAWEEDFS: crossings},
     )
-    door = cases.Case("64 KiB", "65536", 8, target=0.9)
-    findings.doors = [Row(door, {SIGNED: [rate], PRESIGNED: [rate], ANONYMOUS: [1.0]})]
-    return findings
 
 
 @pytest.mark.parametrize(("rate", "is_met"), [(100.0, True), (0.01, False)])
-def test_the_targets_are_compared_with_the_measurements(rate: float, is_met: bool) -> None:
-    targets = [target for target in find_targets(make_findings(rate)) if "grow" not in target.what]
-    judged = [target.is_met for target in targets if "resident" not in target.what]
+def test_the_page_of_the_peers_judges_what_was_measured(rate: float, is_met: bool) -> None:
+    page = peers.render(make_findings(rate))
+    judged = [target.is_met for target in page.targets if "grow" not in target.what and "resident" not in target.what]
     assert judged == [is_met] * len(judged)
-    # All cases except the two of 64 KiB in sequence, which have no target; and 1 GiB, the flood, two doors, the link.
-    assert len(judged) == len([case for case in cases.FULL.cases if case.target]) + 5
+    # All cases but 64 KiB one at a time, for which there is no target; 1 GiB, the flood, two doors, the link.
+    assert len(judged) == len(peers.CASES) * len(peers.CLIENTS) - 1 + 5
 
 
-def test_the_page_is_made_from_the_measurements() -> None:
-    files = render(make_findings(3.0), {"cores": "2"})
-    assert set(files) == {"peers.md", "peers.json", "peers-rates.svg", "peers-link.svg"}
-    assert "| 154 MiB | 32 | 3 | 3.00 (3.00 to 3.00) |" in files["peers.md"].decode()
-    assert json.loads(files["peers.json"])["machine"] == {"cores": "2"}
-    assert render(make_findings(3.0), {"cores": "2"}) == files
+def test_the_page_of_the_peers_has_every_case_and_the_machine() -> None:
+    text = peers.render(make_findings(3.0)).render({"cores": "2"})
+    assert "| 154 MiB | 32 | 3 | 3.00 (3.00 to 3.00) |" in text
+    assert f"| 64 KiB | {3.0:.2f} | {3.0:.2f} | 1.00 | 1.00 |" in text
+    assert "| cores | 2 |" in text
+    assert ANONYMOUS in text
 
 
-def test_the_page_of_the_kernels_has_quartiles_and_comparisons() -> None:
-    """Inclusive quartiles: the exclusive ones of 1 to 5 would be 1.5 and 4.5."""
+def test_the_page_of_the_kernels_has_the_quartiles_and_the_judgement_of_the_others() -> None:
+    """Quartiles with both ends included: by the other method 1 to 5 would have those of 1.5 and 4.5."""
     names = ("sum", "max", "sum, a rule, nothing missing", "sum, 10 % missing")
-    page = kernels.render({name: [1.0] * 5 if name == "sum" else [1.0, 2.0, 3.0, 4.0, 5.0] for name in names})
-    assert "| max | 3.00 (2.00 to 4.00) |" in page
-    assert "| a rule, nothing missing | at most 1.3 plain sums | 3.00 | **no** |" in page
-    assert "| 10 % missing at random | at most 4 plain sums | 3.00 | yes |" in page
+    spread = [1 / seconds for seconds in (1.0, 2.0, 3.0, 4.0, 5.0)]
+    rates = {name: [1.0] * 5 if name == "sum" else spread for name in names}
+    text = kernels.render(Row("", {}, rates=rates)).render({})
+    assert "| max | 3.00 (2.00 to 4.00) |" in text
+    assert "| a rule, nothing missing | at most 1.3 plain sums | 3.00 | **no** |" in text
+    assert "| 10 % missing at random | at most 4 plain sums | 3.00 | yes |" in text
+    assert "**1 of 2 targets were missed in this run.**" in text
 
 
-def test_each_contender_begins_a_round_in_turn() -> None:
+def test_everyone_begins_a_round_in_turn() -> None:
     assert [rotated("abc", number) for number in range(4)] == [[*"abc"], [*"bca"], [*"cab"], [*"abc"]]
 
 
-def test_a_sample_counts_for_the_innermost_layer() -> None:
-    stacks = (
-        "run (x/gunicorn/workers/gthread.py:1);run (handler/engine/engine.py:2);read (handler/stores/wire.py:3) 3\n"
-        "run (x/gunicorn/workers/gthread.py:1);run (handler/engine/engine.py:2);recv (x/socket.py:3) 1\n"
-        "run (x/gunicorn/workers/gthread.py:1);_worker (concurrent/futures/thread.py:81) 90\n"
-    )
-    assert profile.count_layers(stacks) == {"the upstream call: request out, head in": 0.75, "the pipeline": 0.25}
+def test_everyone_has_a_turn_in_each_round_and_rows_have_their_own_number_of_rounds() -> None:
+    turns: list[str] = []
+    rows = [
+        Row(name, {who: lambda turn=f"{name}{who}": turns.append(turn) or 1.0 for who in "ab"}, rounds=rounds)  # type: ignore[misc, func-returns-value]
+        for name, rounds in (("x", 2), ("y", 1))
+    ]
+    run_rounds(rows, lambda _: None)
+    assert turns == ["xa", "xb", "yb", "ya", "xb", "xa"]
+    assert rows[0].beside("a", "b") == Spread(1, 1, 1, 2)
+    run_rounds(rows, lambda _: None, ends_at=-math.inf)
+    assert [len(row.rates["a"]) for row in rows] == [3, 2]
 
 
-def test_a_missing_program_is_reported_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.peers.programs.shutil.which", lambda *_, **__: None)
+def test_what_was_not_measured_is_a_dash() -> None:
+    assert table(("a", "b"), [(Row("x", {}).beside("a", "b"), 1)]) == "| a | b |\n| --- | --- |\n| - | 1 |"
+
+
+def test_what_is_missing_is_said_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.programs.shutil.which", lambda *_, **__: None)
     for name in ("NGINX", "WRK", "REDUCTIONIST"):
         monkeypatch.delenv(name, raising=False)
     assert {"nginx", "wrk", "reductionist"} <= {line.partition(":")[0].strip() for line in tell_missing().splitlines()}
@@ -95,19 +98,19 @@ def test_a_missing_program_is_reported_with_how_to_install_it(monkeypatch: pytes
     assert tell_missing() == ""
 
 
-def test_wrk_gets_a_lua_script() -> None:
+def test_wrk_is_told_in_lua() -> None:
     ask = ask_json("http://service", "sum", {"dtype": "float32"})
     assert ask == Ask("http://service/v2/sum/", "POST", {"Content-Type": "application/json"}, '{"dtype": "float32"}')
-    assert _to_lua(ask).splitlines() == [
+    assert to_lua(ask).splitlines() == [
         'wrk.method = "POST"',
         'wrk.headers["Content-Type"] = "application/json"',
         'wrk.body = "{\\"dtype\\": \\"float32\\"}"',
     ]
 
 
-def test_a_connection_has_a_slow_start_also_after_idling() -> None:
-    """It sends ten segments in the first round trip, twenty in the second, and ten again after a pause."""
-    window, now = link._Window(), 0.0
+def test_a_connection_starts_slowly_and_begins_again_when_it_was_idle() -> None:
+    """Ten segments in the first round trip, twenty in the second; after a pause ten again."""
+    window, now = link.Window(), 0.0
     rooms = []
     for _ in range(3):
         wait, room = window.find_room(now)

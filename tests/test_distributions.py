@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from uv import find_uv_bin
 
 from active_storage.model.reducers import REDUCERS
 from tests.algebra import by_hand
@@ -31,8 +32,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def run(package: str, *options: str) -> Path:
         folder = tmp_path_factory.mktemp(package)
-        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), *options]
-        subprocess.run([*command, str(PROJECTS[package])], check=True, capture_output=True)
+        command = [find_uv_bin(), "build", "--offline", "--no-build-isolation", "--out-dir", str(folder), *options]
+        where = ["--python", sys.executable, str(PROJECTS[package])]
+        subprocess.run([*command, *where], check=True, capture_output=True)
         (wheel,) = folder.glob("*.whl")
         return wheel
 

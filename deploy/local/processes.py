@@ -7,7 +7,9 @@ programs running. Therefore they raise ``SystemExit`` while a program runs. Afte
 running.
 """
 
+import atexit
 import http.client
+import itertools
 import os
 import signal
 import socket
@@ -16,8 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, NoReturn
@@ -34,22 +37,45 @@ _WATCH_SECONDS = 1.0
 # The part of a log, from its end, that an error message contains.
 _TAIL_BYTES = 4096
 
+# The blocks of ports that processes take for themselves: 12000 to 21999. SeaweedFS uses ports 10000 above them as well.
+_FIRST_PORT, _BLOCKS, _BLOCK_PORTS = 12000, 100, 100
+_PORTS_LOCK = threading.Lock()
+
 # The signals that end Python without unwinding, unless they are handled.
 _DEADLY_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct free ports of loopback.
+    """Distinct free ports of loopback, which no other process gets from this function.
 
-    All are bound until the last is found, so that no port is returned twice. They are free again when the function
-    returns, and another program could take one. This is unlikely on Linux, which gives odd ports to servers that bind
-    any port, and even ones to outgoing connections.
+    They are below the ports that kernels give to programs that bind any port or connect, so that no other program takes
+    one between this call and the start of a program.
+
+    Raises:
+        RuntimeError: All blocks of ports are taken, or all ports of this process's block.
     """
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
+    with _PORTS_LOCK:
+        block = _own_block()
+        free = list(itertools.islice((port for port in itertools.islice(block, _BLOCK_PORTS) if is_free(port)), count))
+    if len(free) < count:
+        raise RuntimeError(f"fewer than {count} ports are free")
+    return free
+
+
+@cache
+def _own_block() -> Iterator[int]:
+    """The ports of a block that is this process's until it ends, over and over: it holds the first of them."""
+    for turn in range(_BLOCKS):
+        first = _FIRST_PORT + (os.getpid() + turn) % _BLOCKS * _BLOCK_PORTS
+        guard = socket.socket()
+        try:
+            guard.bind((LOOPBACK, first))
+        except OSError:
+            guard.close()
+            continue
+        atexit.register(guard.close)
+        return itertools.cycle(range(first + 1, first + _BLOCK_PORTS))
+    raise RuntimeError(f"all ports from {_FIRST_PORT} on are taken")
 
 
 def is_free(port: int) -> bool:

@@ -44,6 +44,7 @@ from tests.codecs.codec_exam import (
     make_context,
     undo,
 )
+from tests.helpers import examples
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -68,7 +69,7 @@ FROZEN = {
 MIB = 1 << 20
 
 # Sizes around 0, an element, a block of bitshuffle and a piece; and larger than a block and most windows.
-SIZES = [0, 1, 7, 8, 4096, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * MIB + 5]
+SIZES = [0, 1, 7, 8, 4096, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, MIB + PIECE_BYTES + 5]
 
 
 def make_plain(size: int) -> bytes:
@@ -281,7 +282,7 @@ def test_a_flipped_bit_without_a_checksum_is_refused_or_keeps_the_size(codec: st
 
 
 @given(plain=st.binary(max_size=5000), repeat=st.integers(1, 20), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_any_bytes_are_decoded_by_any_codec(plain: bytes, repeat: int, data: st.DataObject) -> None:
     codec, name = data.draw(st.sampled_from([one for one in VARIANTS if plain or one not in WITHOUT_EMPTY]))
     buffer_bytes = data.draw(st.integers(10, 10_000))
@@ -560,7 +561,7 @@ def test_delta_is_undone_as_numcodecs_does(dtype: str, byte_order: ByteOrder) ->
 
 
 @given(plain=st.binary(max_size=3000), element_size=st.integers(1, 40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_any_bytes_are_undone_by_shuffle_and_fletcher32(plain: bytes, element_size: int) -> None:
     whole = len(plain) // element_size * element_size
     shuffled = plain[:whole]

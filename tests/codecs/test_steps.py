@@ -26,6 +26,7 @@ from active_storage.model.steps import Step
 from handler.codecs.base import Budget
 from tests.codecs.chunks import Array, decode_chunk, read_chunk, spec_of, write_chunk
 from tests.codecs.codec_exam import UNDO, limit_to, make_context, undo
+from tests.helpers import examples
 
 # Sizes around 0, a multiple of 8, and a block of szip and of bitshuffle.
 COUNTS = [1, 2, 7, 8, 9, 100, 1001, 50_000]
@@ -99,9 +100,9 @@ def test_scaleoffset_of_all_bits_is_exact() -> None:
 
 
 @pytest.mark.parametrize(("bits", "below"), [(8, 0), (9, 0), (11, 3), (15, 1), (16, 0), (10, 6)])
-@pytest.mark.parametrize("standard", [h5py.h5t.STD_I16LE, h5py.h5t.STD_U16BE, h5py.h5t.STD_U16LE], ids=str)
-def test_nbit_gives_the_numbers_that_hdf5_reads(standard: Any, bits: int, below: int) -> None:
-    check_nbit(standard, bits, below)
+@pytest.mark.parametrize("name", ["STD_I16LE", "STD_U16BE", "STD_U16LE"])
+def test_nbit_gives_the_numbers_that_hdf5_reads(name: str, bits: int, below: int) -> None:
+    check_nbit(getattr(h5py.h5t, name), bits, below)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_fletcher32_of_old_files_is_accepted_with_swapped_bytes() -> None:
 
 
 @given(plain=st.binary(min_size=1, max_size=100), times=st.integers(1, 2000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_fletcher32_of_any_bytes_equals_hdf5s(plain: bytes, times: int) -> None:
     assert undo("fletcher32", bytes(Fletcher32().encode(plain * times))) == plain * times
 
@@ -178,7 +179,7 @@ def encode(codec: Any, array: Array) -> bytes:
 
 @pytest.mark.parametrize("location", [None, "start", "end"])
 @pytest.mark.parametrize("name", ["crc32", "adler32", "crc32c"])
-@pytest.mark.parametrize("size", [0, 1, 4, 101, 3_000_001])
+@pytest.mark.parametrize("size", [0, 1, 4, 101, (1 << 20) + 1])
 def test_checksums_of_numcodecs_are_verified(name: str, location: str | None, size: int) -> None:
     parameters = {} if location is None else {"location": location}
     plain = np.random.default_rng(size).bytes(size)
@@ -286,7 +287,7 @@ def test_scale_offset_of_integers_is_exact_or_refused(parameters: dict[str, Any]
         undo(step("scale_offset", **parameters), bytes([101, 3]), "int8")
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 1000, 3 << 20, (3 << 20) + 1])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 1000, 3 << 18, (3 << 18) + 1])
 def test_base64_is_decoded(size: int) -> None:
     plain = np.random.default_rng(size).bytes(size)
     stored = encode(numcodecs.Base64(), np.frombuffer(plain, "u1"))
@@ -557,7 +558,7 @@ def test_damaged_data_is_refused_or_decoded_deterministically(
 
 @each_sample
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_any_mutation_is_refused_or_decoded_deterministically(
     name: str, only: Step, stored: bytes, plain: bytes, data: st.DataObject
 ) -> None:

@@ -41,7 +41,7 @@ from tests.events import (
 )
 from tests.faulty_store import FAULTS, RANGE_HEADER, RANGE_SUM, WHOLE_SUM, Fault, FaultyStore, well
 from tests.faulty_store import service as faulty_service
-from tests.helpers import ask, make_settings
+from tests.helpers import ask, examples, make_settings
 from tests.judge import check_data
 
 SUM = "/sum/float32"
@@ -809,7 +809,7 @@ def odd_queries(draw: st.DrawFn) -> str:
     return "&".join(f"{name}={value}" for name, value in draw(st.lists(pairs, max_size=4)))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(odd_events(), odd_queries(), st.sampled_from(["/", "/sum", SUM, f"{SUM};axis=", "/%"]))
 def test_any_event_gets_one_reply(app: flask.Flask, event: Any, query: str, path: str) -> None:
     if isinstance(event.get("userRequest"), dict) and event["userRequest"].get("url") == ASKED:
@@ -822,7 +822,7 @@ def test_any_event_gets_one_reply(app: flask.Flask, event: Any, query: str, path
         read_failure(response)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.binary(max_size=200), _VALUES.map(lambda value: json.dumps(value).encode())))
 def test_any_body_gets_one_reply(app: flask.Flask, body: bytes) -> None:
     with contextlib.redirect_stderr(io.StringIO()):

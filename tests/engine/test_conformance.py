@@ -4,12 +4,13 @@ import pytest
 
 from active_storage.model.dtypes import DTYPES
 from handler.stores.fake import FakeSource
-from tests.conformance import check, questions
-from tests.helpers import reduce_source
+from tests.conformance import SMALL, check, questions
+from tests.helpers import make_engine, reduce_source
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_engine_agrees_with_numpy(dtype: str) -> None:
-    for case, reducer in questions():
+    engine = make_engine(sizes=SMALL)
+    for case, reducer in questions(SMALL.block_bytes):
         if case.dtype == dtype:
-            check(case, reducer, reduce_source(case.spec(reducer), FakeSource(case.data())).result.data)
+            check(case, reducer, reduce_source(case.spec(reducer), FakeSource(case.data()), engine).result.data)

@@ -109,7 +109,7 @@ def specs(draw: st.DrawFn) -> ReductionSpec:
         selection=draw(st.none() | st.tuples(*[slices] * dimensions)),
         axis=draw(st.none() | (one_axis if rule.one_axis else some_axes)),
         offset=draw(st.integers(0, 2**62)),
-        size=draw(st.none() | st.integers(1, 2**62)) if encoding else None,
+        size=draw(st.none() | st.integers(1, 2**62 - 1)) if encoding else None,
         steps=(*draw(st.lists(steps(FILTERS + COMPRESSIONS), max_size=3)), *([encoding] if encoding else [])),
         missing=None if kind == "c" else draw(st.none() | rules | (float_rules if kind == "f" else rules)),
         sum_dtype=draw(st.sampled_from(_find_sum_dtypes(dtype))) if reducer == "sum" else None,
@@ -118,7 +118,7 @@ def specs(draw: st.DrawFn) -> ReductionSpec:
 
 
 ranges = st.one_of(
-    st.builds(lambda first, length: ByteRange(first, first + length), positions, st.integers(0, 2**62)),
+    st.builds(lambda first, length: ByteRange(first, first + length), positions, st.integers(0, 2**62 - 1)),
     st.builds(ByteRange, positions, st.none()),
     st.builds(ByteRange, st.none(), positions),
 )

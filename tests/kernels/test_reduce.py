@@ -23,7 +23,7 @@ from handler.kernels import KERNELS
 from handler.kernels.reducer import Reducer
 from handler.kernels.sizes import Sizes
 from handler.kernels.walk import Walk
-from tests.helpers import BLOCK_BYTES, check_stream, reduce_bytes, value_of
+from tests.helpers import BLOCK_BYTES, check_stream, examples, reduce_bytes, value_of
 from tests.judge import expect
 
 FLOATS = [name for name, dtype in DTYPES.items() if dtype.kind == "f"]
@@ -214,14 +214,14 @@ def arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
 
 
 @given(values=arrays(), reducer=st.sampled_from(list(REDUCERS)))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(100))
 def test_the_sizes_of_reads_do_not_change_the_result(values: np.ndarray[Any, Any], reducer: str) -> None:
     if values.dtype.kind in REDUCERS[reducer].kinds:
         check_stream(ReductionSpec(reducer, values.dtype.name, sys.byteorder), values.tobytes())
 
 
 @given(data=st.data(), reducer=st.sampled_from(list(REDUCERS)), dtype=st.sampled_from(list(DTYPES)))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(100))
 def test_partials_of_any_pieces_join_to_the_result_of_the_whole(data: st.DataObject, reducer: str, dtype: str) -> None:
     """Partial results of parts of a walk join like those of pieces. The floats are integers, so that sums are exact."""
     if DTYPES[dtype].kind not in REDUCERS[reducer].kinds:

@@ -11,7 +11,7 @@ import pytest
 from botocore.config import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
-from deploy.local.processes import LOOPBACK
+from deploy.local.processes import LOOPBACK, free_ports
 from deploy.local.samples import write_samples
 from deploy.local.service import service
 from deploy.local.store import Store, find_minio, minio, seaweedfs
@@ -22,7 +22,7 @@ from tests.minio_lambda import StandIn, Target
 WEBHOOK_TOKENS = ("token-of-the-live-tests", "Key of-the-live-tests")
 
 
-@pytest.fixture(scope="session", params=["seaweedfs", "minio"])
+@pytest.fixture(scope="session", params=["seaweedfs", "minio"] if find_minio() else ["seaweedfs"])
 def store_name(request: pytest.FixtureRequest) -> str:
     """The name of the store."""
     return str(request.param)
@@ -47,8 +47,8 @@ class Places:
 def places(store_name: str) -> Iterator[Places]:
     """The ports for a store."""
     with socket.socket() as service_place, socket.create_server((LOOPBACK, 0)) as odd, socket.socket() as down:
-        for each in (service_place, down):
-            each.bind((LOOPBACK, 0))
+        for each, port in zip((service_place, down), free_ports(2), strict=True):
+            each.bind((LOOPBACK, port))
         yield Places(service_place, odd, down)
 
 
@@ -77,15 +77,15 @@ def port_of(held: socket.socket) -> int:
 
 @pytest.fixture(scope="session")
 def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
-    """A store with the sample data. MinIO is tested only if it is installed."""
+    """A store with the sample data. MinIO is tested only if it is installed: ``make test-minio MINIO=path``."""
     with ExitStack() as stack:
         if store_name == "seaweedfs":
             store = stack.enter_context(seaweedfs())
-        elif program := find_minio():
+        else:
+            program = find_minio()
+            assert program, "there was a MinIO when the tests were collected"
             lambdas = {name: value for target in targets.values() for name, value in target.environment.items()}
             store = stack.enter_context(minio(program, env=lambdas))
-        else:
-            pytest.skip("MinIO is not installed: the variable MINIO is not set, and minio is not on PATH")
         write_samples(store)
         yield store
 

@@ -198,11 +198,11 @@ def read_log(log: Path, lines: int) -> tuple[str, list[dict[str, Any]]]:
 
 
 def test_a_large_object_takes_no_more_memory_than_a_small_one(live_store: Store) -> None:
-    """The limit is 16 MiB over the idle process. The object has 256 MiB, and would not fit."""
+    """The limit is 16 MiB over the idle process. The object has 96 MiB, and would not fit."""
     client = live_store.client()
     client.create_bucket(Bucket="memory")
     block = np.random.default_rng(3).random(1 << 20, np.float32).tobytes()
-    client.put_object(Bucket="memory", Key="large", Body=block * 64)
+    client.put_object(Bucket="memory", Key="large", Body=block * 24)
     with service(live_store, {"ACTIVE_STORAGE_WORKERS": "1"}) as url:
         links = [
             client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
@@ -226,7 +226,7 @@ def test_a_large_object_takes_no_more_memory_than_a_small_one(live_store: Store)
     ids=["in the head", "in the body", "while it should read"],
 )
 def test_stalled_clients_are_disconnected(sent: bytes) -> None:
-    settings = {"READ_TIMEOUT": "1s", "WORKERS": "1", "THREADS": "2"}
+    settings = {"READ_TIMEOUT": "300ms", "WORKERS": "1", "THREADS": "2"}
 
     def answer(call: Call) -> None:
         faulty_store.send(call, faulty_store.answer_well(call, bytes(64 << 20)))

@@ -1,0 +1,172 @@
+"""A slow link between client and service: what pushdown is for, and where it loses.
+
+The service stands beside the store; the client is a link away from both. The link is a program of ours, because not
+every kernel has netem: it hands on what comes after half the round trip, no faster than its bandwidth, and makes a new
+connection wait for one round trip. It starts slowly, as TCP does, and loses nothing.
+"""
+
+import asyncio
+import multiprocessing
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection
+from urllib.parse import urlsplit
+
+from bench.rounds import KIB, MIB, Row, format_size, run_rounds
+from bench.scene import Scene, StoredObject
+from bench.turns import CLIENT, PROXY, Fetch
+from deploy.local.processes import LOOPBACK
+from deploy.local.store import Store
+
+SIZES = (4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB, 16 * MIB, 64 * MIB)
+
+BITS_PER_SECOND = 10**9
+ROUND_TRIP_SECONDS = 0.02
+
+# What has to be reached, at the largest of the sizes.
+TARGET = 20
+
+_PIECE_BYTES = 64 * KIB
+
+# RFC 6928: ten segments. A connection that was idle for longer than Linux's shortest timeout of retransmission (200 ms
+# and the round trip) begins again with so many: RFC 5681, section 4.1.
+_INITIAL_WINDOW_BYTES = 10 * 1460
+_IDLE_SECONDS = 0.2 + ROUND_TRIP_SECONDS
+
+
+def measure(scene: Scene, sizes: Sequence[int], rounds: int, tell: Callable[[str], None]) -> list[Row]:
+    """How fast the sums of objects of these sizes come across the link, by the service and by a download.
+
+    Raises:
+        WrongReply: A sum is not numpy's.
+    """
+    with ExitStack() as held:
+        far = held.enter_context(_linked(scene))
+        fetches = {way.name: held.enter_context(way.open(far)) for way in (PROXY, CLIENT)}
+        # The first requests open the connections.
+        for fetch in fetches.values():
+            fetch(scene.smallest)
+        rows = [
+            Row(
+                format_size(size),
+                {name: partial(_time, fetch, scene.objects[size]) for name, fetch in fetches.items()},
+                rounds=rounds,
+                target=TARGET if size == max(SIZES) else None,
+            )
+            for size in sizes
+        ]
+        run_rounds(rows, tell)
+    return rows
+
+
+def _time(fetch: Fetch, stored: StoredObject) -> float:
+    started = time.perf_counter()
+    fetch(stored)
+    return 1 / (time.perf_counter() - started)
+
+
+@contextmanager
+def _linked(scene: Scene) -> Iterator[Scene]:
+    """The scene, seen from the other end of the link."""
+    here, there = multiprocessing.Pipe()
+    ends = [urlsplit(scene.store.endpoint).port or 0, urlsplit(scene.service).port or 0]
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(there, ends), daemon=True)
+    process.start()
+    try:
+        store, service = (f"http://{LOOPBACK}:{port}" for port in here.recv())
+        yield replace(scene, store=Store(store), service=service)
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _run(pipe: Connection, ports: list[int]) -> None:
+    asyncio.run(_serve(pipe, ports))
+
+
+async def _serve(pipe: Connection, ports: list[int]) -> None:
+    """Stand before these ports, all on one link, and say where."""
+    link = (_Way(), _Way())
+    servers = [
+        await asyncio.start_server(lambda r, w, port=port: _join(link, port, r, w), LOOPBACK, 0)  # type: ignore[misc]
+        for port in ports
+    ]
+    pipe.send([server.sockets[0].getsockname()[1] for server in servers])
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+async def _join(
+    link: "tuple[_Way, _Way]", port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    await asyncio.sleep(ROUND_TRIP_SECONDS)
+    far_reader, far_writer = await asyncio.open_connection(LOOPBACK, port)
+    there, back = link
+    await asyncio.gather(there.carry(reader, far_writer), back.carry(far_reader, writer))
+
+
+class _Way:
+    """One direction of the link, which all its connections share."""
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand on what comes, later, until there is no more."""
+        arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        delivering = asyncio.create_task(self._deliver(arriving, writer))
+        clock, window = asyncio.get_running_loop().time, Window()
+        while piece := await reader.read(_PIECE_BYTES):
+            while piece:
+                wait_seconds, room = window.find_room(clock())
+                await asyncio.sleep(wait_seconds)
+                part, piece = piece[:room], piece[room:]
+                self._free_at = max(clock(), self._free_at) + len(part) * 8 / BITS_PER_SECOND
+                window.send(len(part), self._free_at)
+                arriving.put_nowait((self._free_at + ROUND_TRIP_SECONDS / 2, part))
+                # What has not left yet keeps the sender from sending more.
+                await asyncio.sleep(self._free_at - clock())
+        arriving.put_nowait((clock() + ROUND_TRIP_SECONDS / 2, b""))
+        await delivering
+
+    async def _deliver(self, arriving: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
+        while True:
+            arrives_at, piece = await arriving.get()
+            await asyncio.sleep(arrives_at - asyncio.get_running_loop().time())
+            if not piece:
+                writer.close()
+                return
+            writer.write(piece)
+            await writer.drain()
+
+
+class Window:
+    """How much of a connection may be on its way: TCP's congestion window where nothing is lost (RFC 5681, 3.1)."""
+
+    def __init__(self) -> None:
+        self._size = _INITIAL_WINDOW_BYTES
+        self._sent: deque[tuple[float, int]] = deque()
+        self._flying = 0
+        self._last_at = 0.0
+
+    def find_room(self, now: float) -> tuple[float, int]:
+        """How many seconds it takes until more may be sent, and how many bytes may then."""
+        if now - self._last_at > _IDLE_SECONDS:
+            self._size = _INITIAL_WINDOW_BYTES
+        waits_until = now
+        while self._sent and (self._sent[0][0] <= now or self._flying >= self._size):
+            acknowledged_at, count = self._sent.popleft()
+            waits_until = max(waits_until, acknowledged_at)
+            self._flying -= count
+            # Slow start: as much more as was acknowledged.
+            self._size += count
+        return waits_until - now, self._size - self._flying
+
+    def send(self, count: int, left_at: float) -> None:
+        """So many bytes are on their way; a round trip later they are acknowledged."""
+        self._sent.append((left_at + ROUND_TRIP_SECONDS, count))
+        self._flying += count
+        self._last_at = left_at
