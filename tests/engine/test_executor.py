@@ -114,6 +114,8 @@ def test_fetchers_do_not_change_a_bit_of_the_result(spec: ReductionSpec, fetcher
     source = Patient(VALUES.tobytes())
     helped = run(spec, source, fetchers)
     assert source.ranges
+    # A slow fetcher ends after the result.
+    fetchers._pool.shutdown()
     assert source.open_streams == 0
     assert helped.result.data == run(spec, FakeSource(VALUES.tobytes()), Fetchers(0)).result.data
     check_result(spec, VALUES, helped.result)
