@@ -7,6 +7,7 @@ value of a header, or another secret.
 """
 
 import re
+from typing import Self
 
 from active_storage.model.etag import ETag
 
@@ -41,6 +42,11 @@ def shown(text: str) -> str:
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
+def shown_end(text: str) -> str:
+    """The same for a long key or URL: the end of it says more."""
+    return ascii(text if len(text) <= 120 else "..." + text[-117:])
+
+
 def shown_name(name: str) -> str | None:
     """A caller's name, quoted for a message; None if it could be a misplaced secret.
 
@@ -64,6 +70,19 @@ class ActiveStorageError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+    def located(self, where: str) -> Self:
+        """The same error, whose message begins with where it happened, such as the array and the object."""
+        return self._with_message(f"{where}: {self.message}")
+
+    def explained(self, explanation: str) -> Self:
+        """The same error, whose message ends with what the caller may not know."""
+        return self._with_message(f"{self.message} ({explanation})")
+
+    def _with_message(self, message: str) -> Self:
+        self.message = message
+        self.args = (message,)
+        return self
 
     @property
     def logged_code(self) -> str:
@@ -118,6 +137,18 @@ class InvalidCodec(InvalidArgument):
         return InvalidCodec(self.codec, self.member, self.fault, field)
 
 
+class UnsupportedArray(InvalidArgument):
+    """The array has a feature that is not supported, which the message names.
+
+    Attributes:
+        array: The path of the array in its container.
+    """
+
+    def __init__(self, array: str, feature: str) -> None:
+        super().__init__("array", f"{shown(array)} has {feature}, which is not supported")
+        self.array = array
+
+
 class CodecNotInstalled(ActiveStorageError):
     """The library of a codec is not installed on this server."""
 
@@ -130,6 +161,18 @@ class CodecNotInstalled(ActiveStorageError):
             "the extra 'codecs' of s3-active-storage-service installs it"
         )
         self.codec = codec
+
+
+class ReaderNotInstalled(ActiveStorageError):
+    """The library that reads a kind of container is not installed on this server."""
+
+    status = 400
+    code = "ReaderNotInstalled"
+
+    def __init__(self, container: str, library: str, extra: str) -> None:
+        super().__init__(
+            f'{container}: the library {library} is not installed on this server; its extra "{extra}" has it'
+        )
 
 
 class BadCredentials(ActiveStorageError):
@@ -304,12 +347,18 @@ class SlowDown(ActiveStorageError):
 
 
 class StoreError(ActiveStorageError):
-    """The store refused the request. Its status, code and message are passed on."""
+    """The store refused the request. Its status, code and message are passed on.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    Attributes:
+        is_doubtful: Whether the code is a guess from the status, because the document that names it was cut off or is
+            damaged. A 404 can then mean that the bucket is absent, for instance.
+    """
+
+    def __init__(self, status: int, code: str, message: str, *, is_doubtful: bool = False) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.is_doubtful = is_doubtful
 
     @property
     def logged_code(self) -> str:
@@ -385,3 +434,17 @@ class ObjectChanged(ActiveStorageError):
 
 class TornRead(ObjectChanged):
     """Ranges that were read in parallel are from two versions of the object. Reading it once more can succeed."""
+
+
+class ArrayChanged(ActiveStorageError):
+    """An object of the array was replaced while it was being reduced, and again at the second attempt."""
+
+    status = 409
+    code = "ArrayChanged"
+
+
+class PlanOutdated(ActiveStorageError):
+    """The plan that the caller knows does not hold any more: the array or the service has changed."""
+
+    status = 409
+    code = "PlanOutdated"

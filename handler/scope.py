@@ -4,10 +4,11 @@ Work for a request checks the scope at short intervals: the transport between re
 blocks. The clock is injected, so that tests do not wait.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from active_storage.errors import CallerGone, DeadlineExceeded
 from handler.observe.record import Record
@@ -28,7 +29,7 @@ class Clock:
 CLOCK = Clock()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scope:
     """The limits of the work for a request, and its record.
 
@@ -37,12 +38,14 @@ class Scope:
         is_abandoned: Returns whether the caller has closed the connection.
         record: The record of the request.
         clock: The clock.
+        latest: The limit of later deadlines, in seconds on the clock: the end of a Lambda function, for instance.
     """
 
     expires_at: float
     is_abandoned: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
     record: Record = field(default_factory=lambda: Record("-"), repr=False, compare=False)
     clock: Clock = field(default=CLOCK, repr=False, compare=False)
+    latest: float = math.inf
 
     @classmethod
     def after(
@@ -54,6 +57,21 @@ class Scope:
     ) -> "Scope":
         """The scope that ends ``seconds`` from now."""
         return cls(clock() + seconds, is_abandoned, record or Record("-"), clock)
+
+    def in_sections(self, section_seconds: float, all_seconds: float) -> "Scope":
+        """The scope of the same request for work in sections, each of which begins with ``renew``.
+
+        Args:
+            section_seconds: The time for the first section.
+            all_seconds: The time for all sections.
+        """
+        now = self.clock()
+        latest = min(self.latest, now + all_seconds)
+        return replace(self, expires_at=min(now + section_seconds, latest), latest=latest)
+
+    def renew(self, seconds: float) -> None:
+        """Move the deadline: ``seconds`` from now, or ``latest`` if that is before."""
+        self.expires_at = min(self.clock() + seconds, self.latest)
 
     @property
     def remaining_seconds(self) -> float:

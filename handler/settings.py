@@ -31,8 +31,8 @@ from handler.affinity import count_cores
 ENV_PREFIX = "ACTIVE_STORAGE_"
 _ENV_FILE = ".env"
 
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-_DURATION_RE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m)", re.ASCII)
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION_RE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h)", re.ASCII)
 _DOMAIN_RE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII | re.IGNORECASE)
 # An old and a new token, while the store is reconfigured with the new one.
 _MAX_TOKENS = 2
@@ -56,7 +56,7 @@ def _parse_seconds(value: Any) -> Any:
         return value
     match = _DURATION_RE.fullmatch(value.strip())
     if match is None:
-        raise ValueError("should be a number with the unit ms, s or m, such as 500ms or 30s")
+        raise ValueError("should be a number with the unit ms, s, m or h, such as 500ms or 30s")
     return float(match[1]) * _UNIT_SECONDS[match[2]]
 
 
@@ -170,12 +170,29 @@ class Settings(BaseSettings):
     max_object_memory: Bytes = Field(
         ByteSize(512 << 20), description="memory for one request; 400 EntityTooLarge if it is exceeded"
     )
+    # A table of a million chunks takes 20 MB.
+    max_request_bytes: Bytes = Field(
+        ByteSize(64 << 20),
+        description="maximum size of a CBOR request; 400 EntityTooLarge if it is exceeded",
+    )
+    # The metadata of a store of a thousand arrays takes some MB, and the places of a million chunks some 30 MB.
+    max_metadata_bytes: Bytes = Field(
+        ByteSize(64 << 20),
+        description="maximum bytes of metadata, indexes and references that one request for a whole array reads",
+    )
+    max_metadata_requests: int = Field(4096, ge=1, description="maximum number of requests for them")
+    max_references: int = Field(1_000_000, ge=1, description="maximum number of chunks that an index names")
+    # A day of work for one process, if a chunk takes 10 ms.
+    max_chunks: int = Field(10_000_000, ge=1, description="maximum number of chunks that one request touches")
     connect_timeout: Seconds = Field(5.0, description="timeout for connecting to the store")
     read_timeout: Seconds = Field(
         30.0, description="timeout for the next bytes from the store, or from a client within a request"
     )
     # MinIO and AWS abandon an object lambda after 60 s. A later reply would be discarded.
     deadline: Seconds = Field(55.0, description="maximum time for a whole request")
+    array_deadline: Seconds = Field(
+        3600.0, description="maximum time for a request to POST /arrays/v1/; DEADLINE limits each of its sections"
+    )
     retries: int = Field(3, ge=1, description="number of tries for one range; each resumes where the last one ended")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="the lowest level that is logged"

@@ -109,10 +109,15 @@ class Algebra(ABC, Generic[State]):
         with np.errstate(all="ignore"):
             self.join_at(whole, cells, partial)
 
-    def finish_partial(self, partial: Partial[State]) -> Reduced:
-        """The result of all the data, as numbers."""
+    def finish_partial(self, partial: Partial[State], dtype: Dtype | None = None) -> Reduced:
+        """The result of all the data, as numbers.
+
+        Args:
+            partial: The partial result of all the data.
+            dtype: The data type of the values; None for that of the result.
+        """
         with np.errstate(all="ignore"):
-            values = np.asarray(self.finish(partial.state, partial.counts)).astype(self.result_dtype)
+            values = np.asarray(self.finish(partial.state, partial.counts)).astype(dtype or self.result_dtype)
         return Reduced(values, np.asarray(partial.counts))
 
 

@@ -23,8 +23,9 @@ class Select(Algebra[Elements]):
 
     def join(self, mine: Elements, my_counts: Any, other: Elements, other_counts: Any) -> Elements:
         # The identity is 0 in every bit, and each cell has an element in one of the two only.
-        bits = np.bitwise_or(np.asarray(mine.values).view(np.uint8), np.asarray(other.values).view(np.uint8))
-        return Elements(bits.view(self.dtype))
+        # A single element has no axis that bytes could be seen along.
+        mine_bits, other_bits = (np.ravel(each.values).view(np.uint8) for each in (mine, other))
+        return Elements((mine_bits | other_bits).view(self.dtype).reshape(np.shape(mine.values)))
 
     def join_at(self, whole: Partial[Elements], cells: Index, partial: Partial[Elements]) -> None:
         """Put the elements into their cells. A partial without an index has all cells, some of them 0."""

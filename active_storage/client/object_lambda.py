@@ -23,7 +23,7 @@ from typing import Any
 from botocore.awsrequest import AWSRequest
 
 from active_storage.grammar.query import format_query
-from active_storage.grammar.reductions import build_spec, parse_reduction
+from active_storage.grammar.reductions import build_reduction, parse_reduction
 
 # The query for each client, by its event emitter, in this thread or task. New threads have none.
 _QUERIES: ContextVar[Mapping[Any, str]] = ContextVar("active_storage_queries", default=MappingProxyType({}))
@@ -60,7 +60,7 @@ def reducing(client: Any, reduction: str = "", arn: str | None = None) -> Iterat
     """
     texts = parse_reduction(reduction)
     if {"reducer", "dtype"} <= texts.keys():
-        build_spec(texts, None)
+        build_reduction(texts)
     query = format_query({**({"lambdaArn": arn} if arn else {}), **texts})
     events = client.meta.events
     with _REGISTERING:

@@ -2,6 +2,7 @@
 
     target     = "/" reducer "/" segment "/" object      a reduction of an object
     segment    = dtype *( ";" name "=" value )            RFC 3986, section 3.3: path parameters
+               / container *( ";" name "=" value )        a whole array: ``arrays.py``
     object     = bucket "/" key                           neither parsed nor decoded
     query      = pair *( "&" pair )                       the same names as in the segment, and S3's own
     reduction  = reducer "/" segment                      without an object; either of the two may be empty

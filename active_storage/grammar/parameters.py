@@ -17,7 +17,8 @@ from active_storage.model.steps import Step
 # The numbers of C's strtod and numpy, without Python's underscores and white space.
 _NUMBER_RE = re.compile(r"[+-]?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf|nan", re.ASCII | re.IGNORECASE)
 
-_INTEGER_RE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
+# Enough digits for 64 bits.
+INTEGER_RE = re.compile(r"[+-]?[0-9]{1,20}", re.ASCII)
 
 # numpy's type strings without their byte order, such as "f4".
 _TYPE_STRINGS: Mapping[str, str] = MappingProxyType({dtype.str[1:]: name for name, dtype in DTYPES.items()})
@@ -46,22 +47,28 @@ def parse_dtype(text: str) -> tuple[str, ByteOrder | None]:
     return name, None if is_single else _ORDER_MARKS.get(mark)
 
 
-def _split(text: str) -> list[str]:
+def split_items(text: str) -> list[str]:
+    """The items of a comma-separated list; none if the text is empty."""
     return text.split(",") if text else []
 
 
-def _parse_integer(name: str, text: str) -> int:
-    if not _INTEGER_RE.fullmatch(text):
+def parse_integer(name: str, text: str) -> int:
+    """The integer that a text is.
+
+    Raises:
+        InvalidArgument: It is not one; ``name`` is the error's field.
+    """
+    if not INTEGER_RE.fullmatch(text):
         raise InvalidArgument(name, f"{shown(text)} is not an integer")
     return int(text)
 
 
 def _parse_integers(name: str, text: str) -> tuple[int, ...]:
-    return tuple(_parse_integer(name, item) for item in _split(text))
+    return tuple(parse_integer(name, item) for item in split_items(text))
 
 
 def _parse_number(name: str, text: str) -> int | float:
-    if _INTEGER_RE.fullmatch(text):
+    if INTEGER_RE.fullmatch(text):
         return int(text)
     match = _NUMBER_RE.fullmatch(text)
     if not match:
@@ -73,14 +80,20 @@ def _parse_number(name: str, text: str) -> int | float:
     return number
 
 
-def _parse_slice(text: str) -> Slice:
+def parse_slice(text: str) -> Slice:
+    """The slice that ``start:stop`` or ``start:stop:step`` is.
+
+    Raises:
+        InvalidArgument: The text has another form.
+    """
     bounds = text.split(":")
     if not 2 <= len(bounds) <= 3:
         raise InvalidArgument("selection", f"{shown(text)} is not of the form start:stop or start:stop:step")
-    return Slice(*(_parse_integer("selection", bound) if bound else None for bound in bounds))
+    return Slice(*(parse_integer("selection", bound) if bound else None for bound in bounds))
 
 
-def _format_slice(chosen: Slice) -> str:
+def format_slice(chosen: Slice) -> str:
+    """The text of a slice; ``parse_slice`` reads it back."""
     start, stop, step = ("" if bound is None else str(bound) for bound in (chosen.start, chosen.stop, chosen.step))
     return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
 
@@ -95,13 +108,13 @@ def _parse_step(name: str, text: str) -> Step:
             raise InvalidArgument(name, f"{shown(text)} is not of the form id:element_size:parameter=value")
         parameters.append((member, _parse_value(codec, member, value)))
     try:
-        return Step(codec, None if size is None else _parse_integer(name, size), tuple(parameters))
+        return Step(codec, None if size is None else parse_integer(name, size), tuple(parameters))
     except InvalidCodec as fault:
         raise fault.within(name) from None
 
 
 def _parse_filters(name: str, text: str) -> tuple[Step, ...]:
-    return tuple(_parse_step(name, item) for item in _split(text))
+    return tuple(_parse_step(name, item) for item in split_items(text))
 
 
 def _parse_compression(name: str, text: str) -> tuple[Step, ...]:
@@ -155,8 +168,13 @@ def _format_compression(name: str, steps: tuple[Step, ...]) -> str | None:
     return _format_joined(name, map(_format_step, _split_steps(steps)[1])) or None
 
 
-def _parse_numbers(name: str, text: str) -> tuple[int | float, ...]:
-    return tuple(_parse_number(name, item) for item in _split(text))
+def parse_numbers(name: str, text: str) -> tuple[int | float, ...]:
+    """The numbers of a comma-separated list.
+
+    Raises:
+        InvalidArgument: An item is not a number; ``name`` is the error's field.
+    """
+    return tuple(_parse_number(name, item) for item in split_items(text))
 
 
 def _format_missing(name: str, missing: Missing | None) -> str | None:
@@ -200,7 +218,7 @@ class Parameter(NamedTuple):
     format: Callable[[str, Any], str | None]
 
 
-_MISSING = Parameter("missing", _parse_numbers, _format_missing)
+_MISSING = Parameter("missing", parse_numbers, _format_missing)
 
 # The parameters of the segment or the query, by name.
 PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
@@ -210,19 +228,16 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "order": Parameter("order", lambda _, text: text, _unless_default("C")),
         "selection": Parameter(
             "selection",
-            lambda _, text: tuple(_parse_slice(item) for item in _split(text)),
-            lambda name, chosen: None if chosen is None else _format_joined(name, map(_format_slice, chosen)),
+            lambda _, text: tuple(parse_slice(item) for item in split_items(text)),
+            lambda name, chosen: None if chosen is None else _format_joined(name, map(format_slice, chosen)),
         ),
         "axis": Parameter("axis", _parse_integers, _format_joined),
-        "offset": Parameter("offset", _parse_integer, _unless_default(0)),
-        "size": Parameter("size", _parse_integer, _format_plain),
+        "offset": Parameter("offset", parse_integer, _unless_default(0)),
+        "size": Parameter("size", parse_integer, _format_plain),
         "compression": Parameter("steps", _parse_compression, _format_compression),
         "filters": Parameter("steps", _parse_filters, _format_filters),
         **dict.fromkeys(MISSING_RULES, _MISSING),
         "result_dtype": Parameter("sum_dtype", lambda _, text: text, _format_plain),
-        "ddof": Parameter("ddof", _parse_integer, _unless_default(0)),
+        "ddof": Parameter("ddof", parse_integer, _unless_default(0)),
     }
 )
-
-# The names of all texts of a reduction, in queries, payloads and headers.
-NAMES = frozenset({"reducer", "dtype", *PARAMETERS})

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 from urllib.parse import unquote
 
-from active_storage.grammar.parameters import NAMES
-from active_storage.grammar.reductions import collect
+from active_storage.grammar.reductions import NAMES, collect
 from active_storage.grammar.text import decode, encode
 
 # A pair of a query: the decoded name, the raw value, and the whole raw pair.

@@ -1,19 +1,28 @@
 """Reductions: from paths, segments and queries to a spec, and back.
 
 A reduction is first a mapping of names to texts: reducer, dtype and parameters. Texts from several sources are merged,
-and then built into a spec.
+and then built into a spec, or into the reduction of a whole array (``arrays.py``) if a container stands where the data
+type could.
 """
 
 from collections.abc import Iterable, Mapping
 
 from active_storage.errors import InvalidArgument, shown
+from active_storage.grammar.arrays import ARRAY_NAMES, ARRAY_PARAMETERS, build_array_reduction, names_container
 from active_storage.grammar.parameters import PARAMETERS, parse_dtype
 from active_storage.grammar.targets import ReductionPath
 from active_storage.grammar.text import decode
+from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import MISSING_RULES, Missing
 from active_storage.model.ranges import ByteRange
 from active_storage.model.spec import ReductionSpec
+
+# The names of parameters, of objects and of whole arrays.
+_PARAMETER_NAMES = frozenset({*PARAMETERS, *ARRAY_NAMES})
+
+# All names that make up a reduction, for queries, payloads and headers.
+NAMES = frozenset({"reducer", "dtype", *_PARAMETER_NAMES})
 
 
 def parse_path(path: ReductionPath) -> dict[str, str]:
@@ -36,10 +45,11 @@ def parse_reduction(reduction: str) -> dict[str, str]:
     """
     # A text of parameters only may omit the slash.
     reducer, _, segment = ("", "", reduction) if reduction.startswith(";") else reduction.partition("/")
-    if "/" in segment:
+    # The path of a variable can have slashes.
+    if "/" in segment.partition(";")[0]:
         raise InvalidArgument("reduction", f"{shown(reduction)} is not of the form reducer/dtype;parameter=value")
     texts = {"reducer": reducer, **parse_segment(segment)}
-    return {name: text for name, text in texts.items() if text or name in PARAMETERS}
+    return {name: text for name, text in texts.items() if text or name in _PARAMETER_NAMES}
 
 
 def format_reduction(spec: ReductionSpec) -> str:
@@ -63,6 +73,16 @@ def merge(*sources: Mapping[str, str]) -> dict[str, str]:
     return merged
 
 
+def build_reduction(texts: Mapping[str, str]) -> ReductionSpec | ArrayReduction:
+    """The reduction of an object or of a whole array that texts ask for.
+
+    Raises:
+        UnknownReducer: There is no reducer of that name.
+        InvalidArgument: The reducer or the data type is absent, or a text has a wrong value.
+    """
+    return build_array_reduction(texts) if names_container(texts) else build_spec(texts, None)
+
+
 def build_spec(texts: Mapping[str, str], byte_range: ByteRange | None) -> ReductionSpec:
     """The spec of texts and a byte range.
 
@@ -77,6 +97,9 @@ def build_spec(texts: Mapping[str, str], byte_range: ByteRange | None) -> Reduct
     for name in ("reducer", "dtype"):
         if name not in texts:
             raise InvalidArgument(name, "is required")
+    for name in texts:
+        if name in ARRAY_NAMES and name not in PARAMETERS:
+            raise InvalidArgument(name, f"is a parameter of whole arrays, not of {shown(texts['dtype'])}")
     parsed = {name: PARAMETERS[name].parse(name, text) for name, text in texts.items() if name in PARAMETERS}
     dtype, byte_order = parse_dtype(texts["dtype"])
     if byte_order is not None and parsed.setdefault("byte_order", byte_order) != byte_order:
@@ -101,8 +124,9 @@ def parse_segment(segment: str) -> dict[str, str]:
     parameters: list[tuple[str, str]] = []
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if name not in PARAMETERS:
-            raise InvalidArgument(shown(name), f"is not a parameter; the parameters are {', '.join(PARAMETERS)}")
+        if name not in _PARAMETER_NAMES:
+            known = ARRAY_PARAMETERS if dtype in CONTAINER_TYPES else PARAMETERS
+            raise InvalidArgument(shown(name), f"is not a parameter; the parameters are {', '.join(known)}")
         if not equals:
             raise InvalidArgument(name, f"has no value; write {name}=value")
         parameters.append((name, value))

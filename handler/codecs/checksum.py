@@ -39,8 +39,12 @@ def undo_crc32c(data: memoryview, context: StepContext) -> memoryview:
 
 def undo_jenkins_lookup3(data: memoryview, context: StepContext) -> memoryview:
     """The data without its lookup3 hash, whose initial value is ``initval``."""
-    compute = import_module("numcodecs.jenkins").jenkins_lookup3
-    return _undo(data, context, lambda plain: int(compute(plain, context.integer("initval"))), location="end")
+    return _undo(data, context, lambda plain: lookup3(plain, context.integer("initval")), location="end")
+
+
+def lookup3(data: bytes | memoryview, initval: int = 0) -> int:
+    """Bob Jenkins' lookup3 hash of the data, whose initial value is ``initval``: HDF5's checksum of its metadata."""
+    return int(import_module("numcodecs.jenkins").jenkins_lookup3(data, initval))
 
 
 def _undo(

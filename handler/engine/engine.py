@@ -22,6 +22,7 @@ from handler.engine.extent import Extent
 from handler.engine.memory import Account, MemoryGate
 from handler.engine.result import Result
 from handler.engine.tasks import Task, TaskSource, cut
+from handler.kernels.missing import Marker
 from handler.kernels.reducer import Reducer, state_bytes
 from handler.kernels.sizes import Sizes
 from handler.kernels.walk import Walk
@@ -123,9 +124,8 @@ class Engine:
                         walk = Walk.of(spec, elements.shape, self.sizes)
                         account.hold(state_bytes(algebra, REDUCERS[spec.reducer].leading or 1, walk))
                         tasks = cut(walk, elements.origin(source, stream.facts))
-                        executor = Executor(
-                            partial(Reducer, algebra, spec.missing), self.fetchers, scope, self.resources
-                        )
+                        marker = Marker(spec.missing, algebra.dtype) if spec.missing else None
+                        executor = Executor(partial(Reducer, algebra, marker), self.fetchers, scope, self.resources)
                         whole = _join(algebra, walk, executor.run(tasks, elements.reader))
                         if spec.steps:
                             elements.reader.finish()

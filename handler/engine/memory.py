@@ -67,7 +67,7 @@ class Account:
         """
         needed, most = self._held_bytes + count_bytes, self._gate.request_limit_bytes
         if needed > most:
-            raise EntityTooLarge(f"the request needs {needed} bytes of memory; the limit is {most}")
+            raise EntityTooLarge(f"the request needs {needed} bytes of memory; the limit is {most} (MAX_OBJECT_MEMORY)")
         self._gate.take(count_bytes)
         self._held_bytes = needed
 

@@ -66,7 +66,7 @@ class Result:
         empty = 0 if total or rule.keeps_elements else number
         return cls(spec.result_dtype, shape, counts, total, empty)
 
-    def ensure_not_empty(self, spec: ReductionSpec) -> None:
+    def ensure_not_empty(self, reducer: str) -> None:
         """Pass unless it is a single value of no elements, and the reducer has no value for no elements.
 
         For doors whose replies cannot say that a value is empty.
@@ -74,8 +74,8 @@ class Result:
         Raises:
             NothingToReduce: It is the maximum of no elements, for instance.
         """
-        if REDUCERS[spec.reducer].needs_elements and self.empty_total and not self.shape:
-            raise NothingToReduce(f"{spec.reducer} needs at least one element: none is selected, or all are missing")
+        if REDUCERS[reducer].needs_elements and self.empty_total and not self.shape:
+            raise NothingToReduce(f"{reducer} needs at least one element: none is selected, or all are missing")
 
     def with_nan_where_empty(self) -> Self:
         """The same with NaN in each cell without elements, if the data type is a float.

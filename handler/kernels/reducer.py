@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from active_storage.algebra import Algebra, Index, Partial, Reduced
-from active_storage.model.missing import Missing
 from handler.kernels import KERNELS
 from handler.kernels.missing import Marker
 from handler.kernels.pieces import Array, Piece
@@ -45,18 +44,27 @@ class Reducer:
 
     Args:
         algebra: How states are made, joined and finished.
-        missing: Which elements are missing.
+        marker: Tells which elements are missing; None if all are present.
         walk: The walk through the data.
+        unpack: Makes values of stored numbers, and of a mask of missing ones, before they are reduced; None if they are
+            the values.
 
     Attributes:
         partial: The partial result of the data so far.
     """
 
-    def __init__(self, algebra: Algebra[Any], missing: Missing | None, walk: Walk) -> None:
+    def __init__(
+        self,
+        algebra: Algebra[Any],
+        marker: Marker | None,
+        walk: Walk,
+        unpack: Callable[[Array, Array | None], Array] | None = None,
+    ) -> None:
         self._walk = walk
         self._algebra = algebra
+        self._unpack = unpack
         self._kernel = KERNELS[type(algebra)]
-        self._marker = Marker(missing, algebra.dtype) if missing else None
+        self._marker = marker
         self._batch = 1 if walk.cells else _BATCH
         self.partial = self._algebra.start(walk.cells)
 
@@ -101,6 +109,8 @@ class Reducer:
     def _reduce(self, slab: Slab, block: Array) -> _Found:
         values = block[slab.selected]
         mask = self._marker.mark(values) if self._marker else None
+        if self._unpack:
+            values = self._unpack(values, mask)
         counted = slab.axes if self._algebra.counts_cells else tuple(range(values.ndim))
         counts = _count_present(values, mask, counted)
         state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk))

@@ -109,13 +109,35 @@ class Walk:
     @classmethod
     def of(cls, spec: ReductionSpec, shape: tuple[int, ...], sizes: Sizes) -> "Walk":
         """The walk through an array of ``shape`` for the reduction of ``spec``."""
-        selection, reduced = spec.selection or (Slice(),) * len(shape), spec.reduced_axes
+        keeps = REDUCERS[spec.reducer].keeps_elements
+        reduced = () if keeps else (0,) if not shape else spec.reduced_axes
+        return cls.through(shape, spec.selection, reduced, spec.element_bytes, sizes, spec.order)
+
+    @classmethod
+    def through(  # noqa: PLR0913, PLR0917  # what makes a walk
+        cls,
+        shape: tuple[int, ...],
+        selection: tuple[Slice, ...] | None,
+        reduced: tuple[int, ...],
+        element_bytes: int,
+        sizes: Sizes,
+        order: Order = "C",
+    ) -> "Walk":
+        """The walk through an array. Equal walks are one object, as long as it is in use.
+
+        Args:
+            shape: The shape of the array; a scalar is walked as an array of one element, which is reduced or kept.
+            selection: One slice for each dimension; None for everything.
+            reduced: The axes that the result does not have.
+            element_bytes: The size of an element.
+            sizes: The sizes of blocks and tasks.
+            order: The order in which the array is stored.
+        """
         if not shape:
-            # A scalar is walked as an array of one element. ``result_shape`` and ``arrange`` drop that dimension.
-            selection, reduced = (Slice(),), () if REDUCERS[spec.reducer].keeps_elements else (0,)
-        selected = tuple(zip(shape or (1,), selection, strict=True))
-        walk = _make_walk(selected, reduced, spec.order, spec.element_bytes, sizes)
-        return walk if shape else replace(walk, is_scalar=True)
+            # ``result_shape`` and ``arrange`` drop the dimension.
+            return replace(_make_walk(((1, Slice()),), reduced, order, element_bytes, sizes), is_scalar=True)
+        selected = tuple(zip(shape, selection or (Slice(),) * len(shape), strict=True))
+        return _make_walk(selected, reduced, order, element_bytes, sizes)
 
     @cached_property
     def cells(self) -> tuple[int, ...]:

@@ -38,6 +38,9 @@ _CODES = {
     412: "PreconditionFailed",
 }
 
+# A document that has this is S3's, even if it cannot be parsed.
+_ERROR_ELEMENT = b"<Error"
+
 # The codes with which S3 answers a request for a bucket in another region (Amazon S3 API Reference, "Error responses"):
 # redirects, and refusals of a signature for the wrong region.
 _REDIRECT_CODES = {301: "PermanentRedirect", 307: "TemporaryRedirect"}
@@ -132,8 +135,8 @@ def ensure_document(status: int, headers: Mapping[str, str]) -> None:
         raise StoreProtocolError("the store sends the document in an encoding that was not asked for")
 
 
-def read_failure(
-    status: int, headers: Mapping[str, str], body: bytes, sent: str, is_conditional: bool
+def read_failure(  # noqa: PLR0913, PLR0917  # what makes an answer
+    status: int, headers: Mapping[str, str], body: bytes, sent: str, is_conditional: bool, is_whole: bool = True
 ) -> ActiveStorageError:
     """The error for a refusal: the store's own, or one of the service if the store's would mislead the caller.
 
@@ -144,6 +147,7 @@ def read_failure(
         sent: The target and ``name=value`` of each header of the request, separated by spaces. No secret in it gets
             into the error, in any case or encoding.
         is_conditional: Whether the request has a condition that 304 answers.
+        is_whole: Whether ``body`` is the whole body.
     """
     if status == 304 and is_conditional:
         return NotModified(ETag.from_header(headers.get("etag")))
@@ -162,7 +166,8 @@ def read_failure(
     if status == 416 and (match := _UNSATISFIED_RANGE_RE.fullmatch(headers.get("content-range", ""))):
         return InvalidRange(f"the range selects no byte of an object of {match[1]} bytes", length=int(match[1]))
     message = message[:_MAX_MESSAGE_CHARACTERS] or f"the store answered {status}"
-    return StoreError(status, code or _CODES.get(status, "StoreError"), message)
+    is_doubtful = not code and (not is_whole or _ERROR_ELEMENT in body)
+    return StoreError(status, code or _CODES.get(status, "StoreError"), message, is_doubtful=is_doubtful)
 
 
 def _read_redirection(status: int, code: str, region: str) -> WrongRegion | None:

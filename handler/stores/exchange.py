@@ -131,16 +131,19 @@ class Exchange:
             return status, headers
         sent = " ".join((self._request.target, *(f"{name}={value}" for name, value in self._request.headers.items())))
         is_conditional = not _UNLESS_MODIFIED_HEADERS.isdisjoint(self._request.headers)
-        raise read_failure(status, headers, self._read_error_body(), sent, is_conditional)
+        body, is_whole = self._read_error_body()
+        raise read_failure(status, headers, body, sent, is_conditional, is_whole)
 
-    def _read_error_body(self) -> bytes:
+    def _read_error_body(self) -> tuple[bytes, bool]:
+        """The body, and whether it is whole."""
         if self._response.length == 0:
-            return b""
+            return b"", True
         body = memoryview(bytearray(_MAX_ERROR_BYTES))
-        filled = 0
+        filled, is_whole = 0, False
         self._response.watch.shorten(_MAX_ERROR_SECONDS)
         # A refusal stays a refusal, whether or not its document arrives.
         with contextlib.suppress(*LIBRARY_ERRORS):
             while filled < len(body) and (read := self._response.readinto(body[filled:])):
                 filled += read
-        return bytes(body[:filled])
+            is_whole = filled < len(body) and not self._response.length and not self._response.watch.is_broken_off
+        return bytes(body[:filled]), is_whole

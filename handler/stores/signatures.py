@@ -132,6 +132,11 @@ def _read_header_claims(authorization: str, otherwise: frozenset[str]) -> Claims
     return Claims(_split(match[1]) if match else otherwise, are_covered=False)
 
 
+def is_signed(query: StoreQuery, authorization: str) -> bool:
+    """Whether a request holds a part of a signature, whether or not it is a whole one."""
+    return bool(authorization.strip() or _read_parts(query))
+
+
 def _read_parts(query: StoreQuery) -> dict[str, str]:
     """The parts of signatures in a query, by their names in lower case."""
     parts: dict[str, str] = {}

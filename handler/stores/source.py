@@ -6,6 +6,7 @@ The engine is given a source and never makes one. ``fake.py`` has sources withou
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -26,6 +27,9 @@ from handler.stores.identity import (
 # 15.4.5 and 15.5.13), or the range lies outside the new object (section 15.5.17).
 _CHANGED_STATUSES = frozenset({304, 412, 416})
 
+# The size of an object that was not asked for yet.
+UNKNOWN_BYTES = -1
+
 # The IANA HTTP Content Coding Registry.
 _REGISTERED_ENCODINGS = frozenset(
     {"aes128gcm", "br", "compress", "dcb", "dcz", "deflate", "exi", "gzip", "x-compress", "x-gzip", "zstd"}
@@ -40,7 +44,7 @@ class ObjectFacts:
         status: The status of the response, 200 or 206.
         start: The offset of the first byte in the body.
         stop: The offset after the last byte in the body.
-        total: The size of the object, in bytes.
+        total: The size of the object, in bytes; ``UNKNOWN_BYTES`` if only its version is known.
         etag: The ETag of the object; None if the store sends none.
         headers: The headers of the response, names in lower case.
     """
@@ -51,6 +55,14 @@ class ObjectFacts:
     total: int
     etag: ETag | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def named_by(cls, etag: ETag) -> Self:
+        """The facts of an object of which only the version is known, so that it can be asked for.
+
+        ``ensure_same`` compares the ETag alone. The facts of the first answer should take the place of these.
+        """
+        return cls(200, 0, 0, UNKNOWN_BYTES, etag)
 
     @property
     def length(self) -> int:
@@ -75,6 +87,10 @@ class ObjectFacts:
             StoreProtocolError: The version is the same, but the bytes come in another form. A strong ETag names one
                 form only (RFC 9110, section 8.8.3.3).
         """
+        if self.total == UNKNOWN_BYTES:
+            if self.etag is None or other.etag is None or not self.etag.matches_strongly(other.etag):
+                raise ObjectChanged
+            return
         version, other_version = ((facts.etag, facts.total, read_versions(facts.headers)) for facts in (self, other))
         if version != other_version or not have_same_date(self.headers, other.headers):
             raise ObjectChanged
@@ -141,7 +157,9 @@ def ask_again(ask: Callable[[], _BytesT], expected: ObjectFacts) -> _BytesT:
     try:
         found = ask()
     except ActiveStorageError as error:
-        if error.status in _CHANGED_STATUSES:
+        # A range outside of an object whose size is not known yet is the fault of who asks for it.
+        is_outside = error.status == 416 and expected.total == UNKNOWN_BYTES
+        if error.status in _CHANGED_STATUSES and not is_outside:
             raise ObjectChanged from None
         raise
     try:
@@ -198,11 +216,15 @@ class Source(ABC):
 
     def __init__(self) -> None:
         self._opened: list[Stream] = []
+        # Of streams that are not kept any more: a whole array takes a million of them.
+        self._ended_bytes = 0
+        self._lock = Lock()
 
     @property
     def bytes_read(self) -> int:
         """The number of bytes read so far, by all streams together. Several may be read at a time."""
-        return sum(stream.bytes_read for stream in self._opened)
+        with self._lock:
+            return self._ended_bytes + sum(stream.bytes_read for stream in self._opened)
 
     def open(self, byte_range: ByteRange | None, expected: ObjectFacts | None = None) -> Stream:
         """The bytes of ``byte_range``, or of the whole object.
@@ -219,8 +241,30 @@ class Source(ABC):
             stream = self._open(byte_range)
         else:
             stream = ask_again(lambda: self._open_more(byte_range, expected), expected)
-        self._opened.append(stream)
+        with self._lock:
+            self._opened.append(stream)
         return stream
+
+    def finish(self, stream: Stream) -> None:
+        """Close a stream of this source, and do not keep it: only its bytes still count. Idempotent."""
+        stream.close()
+        with self._lock:
+            if stream in self._opened:
+                self._opened.remove(stream)
+                self._ended_bytes += stream.bytes_read
+
+    @property
+    def identity(self) -> str | None:
+        """A name of the object that is the same for every caller, without a signature; None if it has no such name."""
+        return None
+
+    def is_unchanged(self, facts: ObjectFacts) -> bool:  # noqa: ARG002  # for others
+        """Whether the store says, asked in the caller's name, that the object still has the strong ETag of ``facts``.
+
+        Raises:
+            ActiveStorageError: The store refuses the caller, or does not answer.
+        """
+        return False
 
     @abstractmethod
     def _open(self, byte_range: ByteRange | None) -> Stream:

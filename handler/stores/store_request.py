@@ -11,8 +11,10 @@ from functools import cached_property
 from types import MappingProxyType
 
 from active_storage.errors import InvalidArgument
+from active_storage.grammar.query import StoreQuery
 from active_storage.model.origins import Origin
 from handler.stores.headers import FIELD_NAME, FIELD_VALUE
+from handler.stores.signatures import is_signed
 from handler.stores.source import ObjectFacts
 
 # RFC 9112, section 3: the target consists of visible characters.
@@ -53,6 +55,16 @@ class StoreRequest:
     def has_fixed_range(self) -> bool:
         """Whether a signature covers ``Range``: the request can ask for no other range."""
         return "range" in self.signed
+
+    @cached_property
+    def query(self) -> StoreQuery:
+        """The query of the target."""
+        return StoreQuery.of(self.target.partition("?")[2])
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the request carries a signature of any kind, or a part of one."""
+        return is_signed(self.query, self.headers.get("authorization", ""))
 
     @property
     def takes_range(self) -> bool:

@@ -8,15 +8,20 @@ the request is signed and sent once more, and later requests for the bucket are 
 from collections.abc import Callable
 from typing import TypeVar
 
-from active_storage.errors import StoreError, WrongRegion
+from active_storage.errors import InvalidRange, NotModified, StoreError, StoreProtocolError, WrongRegion
+from active_storage.grammar.ranges import NEGOTIATED_HEADERS
 from active_storage.model.ranges import ByteRange
 from handler.scope import Scope
+from handler.stores.signatures import is_known
 from handler.stores.signers import S3Signer, Signer
 from handler.stores.source import ObjectFacts, Source, Stream
 from handler.stores.store_request import StoreRequest
 from handler.stores.transport import Transport
 
 _Result = TypeVar("_Result")
+
+# The name in a query that names a version of an object.
+_VERSION = "versionId"
 
 
 class StoreSource(Source):
@@ -40,11 +45,34 @@ class StoreSource(Source):
     def __repr__(self) -> str:
         return f"<StoreSource {self._request!r}>"
 
+    @property
+    def identity(self) -> str | None:
+        request = self._request
+        names = {name for name, _, _ in request.query.pairs if name and not is_known(name, request.query)}
+        # A condition or a range of the caller's own makes another answer of it.
+        if names - {_VERSION} or not NEGOTIATED_HEADERS.isdisjoint(request.headers):
+            return None
+        return f"{request.origin}{request.target.partition('?')[0]}?{','.join(request.query.find(_VERSION))}"
+
+    def is_unchanged(self, facts: ObjectFacts) -> bool:
+        unless = {"if-none-match": str(facts.etag)}
+        try:
+            # One byte: a signature for GET cannot be used for HEAD.
+            self._ask(
+                lambda: self._transport.open(self._sign("GET").with_headers(unless), ByteRange(0, 0), self._scope)
+            ).close()
+        except NotModified:
+            return True
+        except (InvalidRange, StoreProtocolError):
+            # The object is empty now, or the server does not know ranges.
+            return False
+        return False
+
     def _open(self, byte_range: ByteRange | None) -> Stream:
         return self._ask(lambda: self._transport.open(self._sign("GET"), byte_range, self._scope))
 
     def _open_more(self, byte_range: ByteRange | None, expected: ObjectFacts) -> Stream:
-        return self._transport.open(self._sign("GET").pinned_to(expected), byte_range, self._scope)
+        return self._ask(lambda: self._transport.open(self._sign("GET").pinned_to(expected), byte_range, self._scope))
 
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         return self._ask(lambda: self._transport.head(self._sign("HEAD"), byte_range, self._scope))

@@ -24,17 +24,22 @@ class Watch:
         scope: The scope of the request.
 
     Attributes:
-        expires_at: When the request is broken off, in seconds on the scope's clock.
-        is_broken_off: Whether that has happened.
+        is_broken_off: Whether the request was broken off.
     """
 
     def __init__(self, watchdog: "Watchdog", scope: Scope) -> None:
-        self.expires_at = scope.expires_at
         self.is_broken_off = False
+        self._scope = scope
+        self._latest = float("inf")
         self._clock = scope.clock
         self._watchdog = watchdog
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
+
+    @property
+    def expires_at(self) -> float:
+        """When the request is broken off, in seconds on the scope's clock. It moves with the deadline of the scope."""
+        return min(self._latest, self._scope.expires_at)
 
     @property
     def is_over(self) -> bool:
@@ -61,7 +66,8 @@ class Watch:
 
     def shorten(self, seconds: float) -> None:
         """Break the request off ``seconds`` from now, unless it ends or its time is over before."""
-        self._watchdog.shorten(self, self._clock() + seconds)
+        self._latest = min(self._latest, self._clock() + seconds)
+        self._watchdog.notice(self)
 
     def release(self) -> None:
         """End the watch: the request is over. Idempotent."""
@@ -105,10 +111,9 @@ class Watchdog:
             self._wake_for(watch)
         return watch
 
-    def shorten(self, watch: Watch, expires_at: float) -> None:
-        """Let a watch end at ``expires_at``, if it would end later."""
+    def notice(self, watch: Watch) -> None:
+        """Wake up for a watch that ends sooner than before."""
         with self._changed:
-            watch.expires_at = min(watch.expires_at, expires_at)
             if watch in self._watches:
                 self._wake_for(watch)
 

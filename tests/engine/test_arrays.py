@@ -383,7 +383,7 @@ def test_a_bomb_that_must_be_held_in_memory_is_limited(codec: str, bombs: dict[s
     shuffled = ReductionSpec(
         "max", "float32", shape=BOMB_SHAPE, steps=(Step("shuffle", 4), Step("adler32"), Step(codec))
     )
-    with pytest.raises(EntityTooLarge, match=r"of memory; the limit is 67108864$"):
+    with pytest.raises(EntityTooLarge, match=r"of memory; the limit is 67108864 "):
         reduce_source(shuffled, FakeSource(bombs[codec]), small)
     unknown = ReductionSpec("max", "float32", "little", steps=(Step(codec),))
     with pytest.raises(EntityTooLarge, match=r"if the request has a shape, the data is reduced while it is decoded$"):

@@ -55,7 +55,7 @@ def test_max_and_min_of_no_elements_are_the_limits_of_the_type_with_a_count_of_0
         assert value_of(result) == value
         assert result.count_total == 0
         with pytest.raises(NothingToReduce, match=f"{reducer} needs at least one element"):
-            result.ensure_not_empty(ReductionSpec(reducer, dtype))
+            result.ensure_not_empty(reducer)
 
 
 @pytest.mark.parametrize("dtype", [name for name, dtype in DTYPES.items() if dtype.itemsize > 1])

@@ -39,6 +39,7 @@ from tests.faulty_store import (
     refusal,
     says,
     send,
+    sends,
     service,
 )
 from tests.helpers import ask
@@ -332,3 +333,24 @@ def test_what_follows_an_answer_in_the_tls_layer_is_not_the_next_one(secure_stor
             was_closed = wire.is_closed
             wire.close()
             assert was_closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_doubtful"),
+    [
+        (REFUSAL.head + REFUSAL.body, False),
+        (REFUSAL.head + REFUSAL.body[:-3], True),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", False),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\n<html>", True),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\n<html>", False),
+        (b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n<html>\r\n0\r\n\r\n", False),
+        (b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n<html>\r\n", True),
+    ],
+)
+def test_an_error_without_its_whole_document_is_doubtful(
+    store: FaultyStore, transport: Transport, answer: bytes, is_doubtful: bool
+) -> None:
+    store.order(sends(answer))
+    with pytest.raises(StoreError) as caught:
+        transport.open(request_to(store), None, Scope.after(60))
+    assert (caught.value.code, caught.value.is_doubtful) == ("NoSuchKey", is_doubtful)

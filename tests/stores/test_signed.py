@@ -10,7 +10,8 @@ import botocore.awsrequest
 import botocore.credentials
 import pytest
 
-from active_storage.errors import StoreError, WrongRegion
+from active_storage.errors import ObjectChanged, StoreError, WrongRegion
+from active_storage.model.etag import ETag
 from active_storage.model.origins import Origin
 from active_storage.model.ranges import ByteRange
 from handler.scope import Scope
@@ -169,6 +170,17 @@ def test_a_store_that_names_no_other_region_or_a_wrong_one_is_asked_no_more(says
     with pytest.raises(WrongRegion):
         ask_for(store, "far", Regions()).open(None)
     assert store.signed_for == (["us-east-1", "ap-south-1"] if says == "ap-south-1" else ["us-east-1"])
+
+
+def test_an_object_of_which_only_the_etag_is_known_is_asked_for_with_it_in_its_region() -> None:
+    store = Regional({"far": "eu-west-2"})
+    source = ask_for(store, "far", Regions())
+    with source.open(None, ObjectFacts.named_by(ETag("8-fake"))) as stream:
+        assert stream.facts.total == 8
+    assert store.signed_for == ["us-east-1", "eu-west-2"]
+    assert [request.headers["if-match"] for request in store.requests] == ['"8-fake"'] * 2
+    with pytest.raises(ObjectChanged):
+        source.open(None, ObjectFacts.named_by(ETag("other")))
 
 
 def test_who_does_not_sign_is_not_asked_again() -> None:

@@ -499,6 +499,27 @@ def test_a_refusal_keeps_the_stores_own_code_and_words(status: int, body: bytes,
     assert (error.status, error.code, error.message) == (status, code, message)
 
 
+@pytest.mark.parametrize(
+    ("body", "is_whole", "is_doubtful"),
+    [
+        (document("NoSuchKey"), True, False),
+        (document("NoSuchKey"), False, False),
+        (b"", True, False),
+        (b"<html>Not Found</html>", True, False),
+        (b"", False, True),
+        (b"<html>Not", False, True),
+        (document("NoSuchBucket")[:20], True, True),
+        (b"<?xml version='1.0'?>" + document("no code"), True, True),
+    ],
+)
+def test_a_code_is_doubtful_if_the_document_with_it_is_not_whole(
+    body: bytes, is_whole: bool, is_doubtful: bool
+) -> None:
+    error = read_failure(404, {}, body, "", is_conditional=False, is_whole=is_whole)
+    assert isinstance(error, StoreError)
+    assert (error.code, error.is_doubtful) == ("NoSuchKey", is_doubtful)
+
+
 def test_not_modified_is_an_answer_to_a_condition_only() -> None:
     unchanged = fail(304, is_conditional=True, etag='"1"')
     assert isinstance(unchanged, NotModified)
