@@ -1,0 +1,282 @@
+"""HDF5 and NetCDF-4: from the path of a dataset to its ``StoredArray``.
+
+The structures of the format are read in the other ``hdf5_`` files: bytes (``source``), the superblock and headers
+(``file``), links (``groups``), heaps, B-trees, data types, attributes, dimensions, filters, layouts, and indexes of
+chunks (``chunks``, ``index``, ``btree1``, ``btree2``, ``arrays``).
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from active_storage.errors import EntityTooLarge, InvalidArgument
+from active_storage.model.dtypes import DTYPES
+from handler.containers.hdf5_attributes import Attributes
+from handler.containers.hdf5_chunks import ChunkGrid
+from handler.containers.hdf5_dimensions import NOT_COORDINATE, RESERVED, Dimensions, is_only_dimension
+from handler.containers.hdf5_file import (
+    DATASPACE,
+    DATATYPE,
+    EXTERNAL_FILES,
+    FILL_VALUE,
+    FILTERS,
+    LAYOUT,
+    OLD_FILL_VALUE,
+    Hdf5File,
+    ObjectHeader,
+)
+from handler.containers.hdf5_filters import Pipeline, make_pipeline, parse_filters
+from handler.containers.hdf5_groups import Found, Groups
+from handler.containers.hdf5_index import MOST_CHUNK_BYTES, ChunkTable
+from handler.containers.hdf5_layout import CHUNKED, COMPACT, parse_layout
+from handler.containers.hdf5_source import Cursor, Hdf5Source, damaged
+from handler.containers.hdf5_types import Datatype, parse_dataspace, parse_datatype
+from handler.containers.pieces import PieceIndex, c_strides, cut_rows
+from handler.containers.stored_array import ABSENT, ChunkIndex, ChunkObject, Numbers, Places, StoredArray
+from handler.containers.variables import missing_variable, not_a_variable
+
+_NBIT = "nbit"
+
+
+def open_hdf5(source: Hdf5Source, array: str) -> StoredArray:
+    """A dataset of an HDF5 file.
+
+    Args:
+        source: Reads the file.
+        array: The path of the dataset.
+
+    Raises:
+        InvalidArgument: There is no such dataset.
+        UnsupportedArray: The file or the dataset has a feature that is not supported.
+        UndecodableData: The file is damaged or cut short.
+        EntityTooLarge: The metadata is larger than the limits allow.
+        ActiveStorageError: The file cannot be read.
+    """
+    file = Hdf5File(source, array)
+    groups, reader = Groups(file), Attributes(file)
+    found, attributes = _find_dataset(groups, reader, array)
+    dataset = _Dataset(file, found.header)
+    return StoredArray(
+        name=array.removeprefix("/"),
+        shape=dataset.shape,
+        chunks=dataset.chunks,
+        dtype=dataset.dtype,
+        byte_order=dataset.datatype.byte_order,
+        permutation=tuple(range(len(dataset.shape))),
+        steps=dataset.pipeline.steps,
+        fill=dataset.read_fill(),
+        dimensions=Dimensions(file, groups, reader).names(found, len(dataset.shape), attributes),
+        attributes={name: value for name, value in attributes.items() if name not in RESERVED},
+        index=dataset.make_index(),
+        metadata=(source.object.chunk_object,),
+    )
+
+
+def _find_dataset(groups: Groups, reader: Attributes, array: str) -> tuple[Found, dict[str, Any]]:
+    """The dataset of a path, and its attributes.
+
+    NetCDF-4 gives a variable that is not the coordinate of the dimension with its name another name in the file.
+    """
+    parent, _, name = array.encode(errors="replace").rpartition(b"/")
+    if not name:
+        raise _not_found(groups, array)
+    for each in (name, NOT_COORDINATE + name):
+        found = groups.find(parent + b"/" + each)
+        if found is not None and found.header.is_dataset:
+            attributes = reader.read(found.header)
+            if not is_only_dimension(attributes):
+                return found, attributes
+    raise _not_found(groups, array)
+
+
+def _not_found(groups: Groups, array: str) -> InvalidArgument:
+    """The error for a path that leads to no dataset."""
+    path = array.encode(errors="replace")
+    found = groups.find(path)
+    is_group = found is not None and found.header.is_group
+    holder = found if is_group else groups.find(path.rpartition(b"/")[0])
+    listed = groups.links(holder.header) if holder is not None and holder.header.is_group else ()
+    # A link with the name that is asked for leads to a dimension without a variable.
+    links = [link.name.removeprefix(NOT_COORDINATE) for link in listed if link.name != path.rpartition(b"/")[2]]
+    names = [name.decode(errors="replace") for name in links]
+    return not_a_variable(array, names) if is_group else missing_variable(array, names)
+
+
+class _Dataset:
+    """A dataset, from the messages of its header.
+
+    Args:
+        file: The file.
+        header: The header of the dataset.
+
+    Attributes:
+        shape: The shape.
+        chunks: The shape of a chunk, or of a piece if it has none.
+        dtype: The name of the data type in ``DTYPES``.
+        datatype: The data type in the file.
+        pipeline: The filters.
+
+    Raises:
+        UnsupportedArray: It has a feature that is not supported.
+        UndecodableData: Its header is damaged.
+        EntityTooLarge: It has too many chunks.
+    """
+
+    def __init__(self, file: Hdf5File, header: ObjectHeader) -> None:
+        self._file = file
+        self._header = header
+        if header.find(EXTERNAL_FILES):
+            raise file.refuse("external storage, data in other files")
+        self.datatype, self.dtype = self._read_datatype()
+        self._space = parse_dataspace(self._need(DATASPACE))
+        if self._space.shape is None:
+            raise file.refuse("no data (a null data space)")
+        self.shape = self._space.shape
+        self._layout = parse_layout(file, self._need(LAYOUT))
+        self.pipeline = self._read_pipeline()
+        self._needed_steps = self._find_needed_steps()
+        self._grid = self._make_grid() if self._layout.kind == CHUNKED else None
+        self.chunks = self._grid.chunks if self._grid else self._cut_pieces()
+
+    def _need(self, kind: int) -> bytes:
+        message = self._header.find(kind)
+        if message is None:
+            raise damaged(f"the header of the dataset has no message of type {kind}")
+        return self._file.message_data(message)
+
+    def _read_datatype(self) -> tuple[Datatype, str]:
+        datatype = parse_datatype(self._need(DATATYPE))
+        if datatype.dtype is None:
+            raise self._file.refuse(f"the data type {datatype.kind}")
+        return datatype, datatype.dtype
+
+    def _read_pipeline(self) -> Pipeline:
+        message = self._header.find(FILTERS)
+        if message is None or self._layout.kind != CHUNKED:
+            return Pipeline((), (), ())
+        return make_pipeline(self._file, parse_filters(self._file.message_data(message)), self.datatype.size)
+
+    def _find_needed_steps(self) -> int:
+        """The steps that no chunk may lack, as bits: nbit, where it clears the unused bits of integers."""
+        if self.datatype.bits is None:
+            return 0
+        places = [number for number, step in enumerate(self.pipeline.steps) if step.id == _NBIT]
+        if not places:
+            size, (_, bits) = self.datatype.size, self.datatype.bits
+            raise self._file.refuse(f"integers of {bits} bits in {size} bytes")
+        return 1 << places[0]
+
+    def _make_grid(self) -> ChunkGrid:
+        *chunks, itemsize = self._layout.chunks or (0,)
+        if len(chunks) != len(self.shape) or not chunks or 0 in chunks or itemsize != self.datatype.size:
+            raise damaged(f"the shape of a chunk, {self._layout.chunks}, does not fit the dataset")
+        grid = ChunkGrid(self.shape, self._space.most, tuple(chunks), itemsize, bool(self.pipeline.places))
+        if grid.chunk_bytes > MOST_CHUNK_BYTES:
+            raise self._file.refuse(f"chunks of more than {MOST_CHUNK_BYTES} bytes")
+        most = self._file.source.limits.references
+        if grid.count > most:
+            raise EntityTooLarge(f"the dataset has {grid.count} chunks; the limit is {most}")
+        return grid
+
+    def _cut_pieces(self) -> tuple[int, ...]:
+        if self._layout.kind == COMPACT:
+            return tuple(max(1, size) for size in self.shape)
+        return cut_rows(self.shape, self.datatype.size)
+
+    @property
+    def _data_bytes(self) -> int:
+        return math.prod(self.shape) * self.datatype.size
+
+    def make_index(self) -> ChunkIndex:
+        """Where the chunks lie. The index of a chunked dataset is read when it is needed.
+
+        Raises:
+            UndecodableData: The data does not have the size of the dataset, or lies outside the file.
+        """
+        layout, source = self._layout, self._file.source
+        if self._grid:
+            return ChunkTable(self._file, layout, self._grid, self.pipeline, self._needed_steps)
+        if layout.kind == COMPACT:
+            if len(layout.data) != self._data_bytes:
+                raise damaged(f"the data has {len(layout.data)} bytes, not {self._data_bytes}")
+            return _CompactIndex(source.object.chunk_object, layout.data)
+        if layout.address is None or not self._data_bytes:
+            return _AbsentIndex(source.object.chunk_object)
+        start = source.base + layout.address
+        if start + self._data_bytes > source.total_bytes:
+            raise damaged("the data lies outside the file")
+        strides = c_strides(self.shape, self.datatype.size)
+        return PieceIndex(source.object.chunk_object, start, self.shape, self.chunks, strides, self.datatype.size)
+
+    def read_fill(self) -> Any:
+        """The value of elements that were never written: that of the fill message, or 0.
+
+        Raises:
+            UndecodableData: The value does not fit the data type.
+        """
+        value = self._find_fill()
+        stored, dtype = self.datatype.numpy, DTYPES[self.dtype]
+        if not value or stored is None:
+            return dtype.type(0)
+        if len(value) != self.datatype.size:
+            raise damaged(f"the fill value has {len(value)} bytes, not {self.datatype.size}")
+        number = np.frombuffer(value, stored)
+        if self.datatype.bits is not None:
+            # The unused bits above the number and below it go, and its sign fills those above.
+            lowest, bits = self.datatype.bits
+            unused = 8 * self.datatype.size - bits
+            number = number.astype(dtype) << (unused - lowest) >> unused
+        return number.astype(dtype)[0]
+
+    def _find_fill(self) -> bytes:
+        if message := self._header.find(FILL_VALUE):
+            return _parse_fill(self._file.message_data(message))
+        if message := self._header.find(OLD_FILL_VALUE):
+            cursor = Cursor(self._file.message_data(message), "a fill value")
+            return cursor.take(cursor.uint(4))
+        return b""
+
+
+def _parse_fill(data: bytes) -> bytes:
+    """The bytes of the fill value; none if it is the default or undefined, both of which read as 0."""
+    cursor = Cursor(data, "a fill value")
+    version = cursor.uint(1)
+    if version in {1, 2}:
+        # When space is allocated, and when the value is written.
+        cursor.take(2)
+        if not cursor.uint(1):
+            return b""
+    elif version == 3:
+        if not cursor.uint(1) & 0x20:
+            return b""
+    else:
+        raise damaged(f"there is no fill value of version {version}")
+    return cursor.take(cursor.uint(4))
+
+
+class _CompactIndex:
+    """The index of a dataset whose data lies in its header: one chunk, whose bytes are known."""
+
+    def __init__(self, chunk_object: ChunkObject, data: bytes) -> None:
+        self._object = chunk_object
+        self._data = data
+
+    def locate(self, chunks: Numbers) -> Places:
+        """The place of the chunk; see ``ChunkIndex``."""
+        zeros = np.zeros(len(chunks), np.int64)
+        return Places(
+            [self._object], zeros, zeros, zeros + len(self._data), None, dict.fromkeys(range(len(chunks)), self._data)
+        )
+
+
+class _AbsentIndex:
+    """The index of a dataset to which nothing was written."""
+
+    def __init__(self, chunk_object: ChunkObject) -> None:
+        self._object = chunk_object
+
+    def locate(self, chunks: Numbers) -> Places:
+        """No chunk has a place; see ``ChunkIndex``."""
+        zeros = np.zeros(len(chunks), np.int64)
+        return Places([self._object], zeros, zeros, np.full(len(chunks), ABSENT))

@@ -1,0 +1,207 @@
+"""Kerchunk references: a Zarr store whose keys are references to parts of other objects.
+
+Source: kerchunk's documentation, "References specification". The two forms are read in ``kerchunk_json.py`` and
+``kerchunk_parquet.py``, the documents of Zarr where Zarr is read. What only Jinja can do is refused by name: generated
+references (``gen``) and templates that are more than a name.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from active_storage.errors import InvalidArgument, StoreError, UnsupportedArray, shown
+from active_storage.model.dtypes import MAX_BYTES
+from handler.containers.chunk_keys import ChunkKeys
+from handler.containers.kerchunk_json import Range, ReferenceText
+from handler.containers.kerchunk_parquet import ParquetIndex, load_pyarrow
+from handler.containers.reader import ContainerReader
+from handler.containers.references import ReferenceIndex, UrlObjects, damaged_references, decode_inline, ensure_url
+from handler.containers.stored_array import WHOLE_OBJECT, ChunkIndex, ChunkObject, StoredArray
+from handler.containers.zarr_document import parse_object
+from handler.containers.zarr_shards import Shards
+from handler.containers.zarr_v2 import read_v2
+from handler.containers.zarr_v3 import read_v3
+
+# The consolidated metadata of Zarr version 2, and in Parquet the only place of metadata.
+_CONSOLIDATED = ".zmetadata"
+
+
+def open_kerchunk(reader: ContainerReader, array: str) -> StoredArray:
+    """An array of kerchunk references.
+
+    The root of the container is the JSON document, or the folder of the Parquet files.
+
+    Args:
+        reader: Reads the references. They are read once for all arrays.
+        array: The path of the array, without a leading slash.
+
+    Raises:
+        UndecodableData: The references or the metadata contradict themselves or their format.
+        UnsupportedArray: They need what is not supported, such as Jinja, another scheme than ``s3`` and ``http``, or
+            a feature of Zarr.
+        StoreError: There is no such array (404 NoSuchKey), or they cannot be read.
+        EntityTooLarge: They exceed ``ReadLimits``.
+        ReaderNotInstalled: They are in Parquet, and pyarrow is not installed.
+        ActiveStorageError: They cannot be read.
+    """
+    return reader.keep(_References, lambda: _open_references(reader, array)).open_array(array)
+
+
+class _References:
+    """References in one of the two forms. A reader keeps them for all arrays."""
+
+    def open_array(self, array: str) -> StoredArray:
+        """See ``open_kerchunk``."""
+        raise NotImplementedError
+
+
+def _open_references(reader: ContainerReader, array: str) -> _References:
+    root = reader.open_key("")
+    try:
+        text = root.read_all()
+    except StoreError as error:
+        # A folder is not an object. A store answers 403 for a key that is missing if it may not tell.
+        if error.status not in (403, 404):
+            raise
+        try:
+            consolidated = reader.open_key(_CONSOLIDATED)
+            document = consolidated.read_all()
+        except (StoreError, InvalidArgument):
+            # A caller's signature may not cover what lies below the root.
+            raise error from None
+        return _ParquetReferences(reader, consolidated.chunk_object, document, array)
+    return _JsonReferences(reader, root.chunk_object, ReferenceText(text, array, reader))
+
+
+class _JsonReferences(_References):
+    """References in a JSON document.
+
+    Args:
+        reader: Reads documents of Zarr that are references themselves.
+        root: The JSON document.
+        text: Its text.
+    """
+
+    def __init__(self, reader: ContainerReader, root: ChunkObject, text: ReferenceText) -> None:
+        self._reader = reader
+        self._root = root
+        self._text = text
+        self._objects = UrlObjects(reader)
+
+    def open_array(self, array: str) -> StoredArray:
+        """See ``open_kerchunk``."""
+        prefix = f"{array}/" if array else ""
+        metadata = [self._root]
+        open_index = partial(self._open_index, array, prefix)
+        if (members := self._read(f"{prefix}.zarray", metadata, array)) is not None:
+            attributes = self._read(f"{prefix}.zattrs", metadata, array) or {}
+            return read_v2(array, members, attributes, metadata, open_index)
+        if (members := self._read(f"{prefix}zarr.json", metadata, array)) is not None:
+            return read_v3(array, members, metadata, open_index)
+        if (document := self._read(_CONSOLIDATED, metadata, array)) is not None:
+            return read_v2(array, *find_consolidated(array, prefix, document), metadata, open_index)
+        raise _no_such_array(array)
+
+    def _read(self, key: str, metadata: list[ChunkObject], array: str) -> dict[str, Any] | None:
+        """A document of Zarr; None if there is none. If it is a reference, its object is added to ``metadata``."""
+        document = self._text.find_document(key, array)
+        if document is None:
+            return None
+        if isinstance(document, Range):
+            url = self._text.fill_templates(document.url, array)
+            ensure_url(array, url)
+            source = self._reader.open_url(url)
+            start, size = document.offset, document.size
+            document = source.read_all() if size == WHOLE_OBJECT else source.read(start, start + size)
+            metadata.append(source.chunk_object)
+        return parse_object(key, document)
+
+    def _open_index(self, array: str, prefix: str, keys: ChunkKeys, shards: Shards | None = None) -> ChunkIndex:
+        if shards is not None:
+            raise UnsupportedArray(array, "references to shards")
+        columns, urls, inline = self._text.read_columns(prefix, _number_keys(keys), array)
+        return ReferenceIndex(
+            columns,
+            lambda number: self._objects.open(array, self._text.fill_templates(urls[number], array)),
+            lambda number: decode_inline(inline[number], array),
+        )
+
+
+class _ParquetReferences(_References):
+    """References in Parquet files.
+
+    Args:
+        reader: Reads the files.
+        root: The object of the metadata.
+        document: The text of the metadata.
+        array: The path of the array that is asked for first, for errors.
+    """
+
+    def __init__(self, reader: ContainerReader, root: ChunkObject, document: bytes, array: str) -> None:
+        load_pyarrow()
+        self._reader = reader
+        self._root = root
+        self._document = parse_object(_CONSOLIDATED, document)
+        self._objects = UrlObjects(reader)
+        record_size = self._document.get("record_size")
+        if type(record_size) is not int or not 1 <= record_size <= MAX_BYTES:
+            raise damaged_references(array, "record_size should be a whole number from 1 to 2**63-1")
+        self._record_size = record_size
+
+    def open_array(self, array: str) -> StoredArray:
+        """See ``open_kerchunk``."""
+        if not array:
+            raise UnsupportedArray(array, "references in Parquet and no path")
+        members, attributes = find_consolidated(array, f"{array}/", self._document)
+        index = ParquetIndex(self._reader, self._objects, array, self._record_size)
+        return read_v2(array, members, attributes, [self._root], lambda _: index)
+
+
+def find_consolidated(
+    array: str, prefix: str, document: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The documents ``.zarray`` and ``.zattrs`` of an array in consolidated metadata.
+
+    Raises:
+        UndecodableData: The metadata is malformed.
+        StoreError: There is no such array.
+    """
+    documents = document.get("metadata")
+    if not isinstance(documents, dict):
+        raise damaged_references(array, f"{_CONSOLIDATED} has no object metadata")
+    members, attributes = documents.get(f"{prefix}.zarray"), documents.get(f"{prefix}.zattrs", {})
+    if members is None:
+        raise _no_such_array(array)
+    if not isinstance(members, dict) or not isinstance(attributes, dict):
+        raise damaged_references(array, f"{_CONSOLIDATED} has a document that is not an object")
+    return members, attributes
+
+
+def _number_keys(keys: ChunkKeys) -> Callable[[str], int | None]:
+    """A function from the key of a chunk, below the path of its array, to its number; None for any other key."""
+    if not keys.grid:
+        return {keys.prefix or "0": 0}.get
+    separator = re.escape(keys.separator)
+    start = re.escape(keys.prefix) + separator if keys.prefix else ""
+    # The numbers of a chunk as Zarr writes them: without leading zeros.
+    number = "(0|[1-9][0-9]{0,18})"
+    match = re.compile(start + separator.join([number] * len(keys.grid)), re.ASCII).fullmatch
+    grid = keys.grid
+
+    def find_number(key: str) -> int | None:
+        found = match(key)
+        if found is None:
+            return None
+        chunk = 0
+        for place, count in zip(map(int, found.groups()), grid, strict=True):
+            if place >= count:
+                return None
+            chunk = chunk * count + place
+        return chunk
+
+    return find_number
+
+
+def _no_such_array(array: str) -> StoreError:
+    return StoreError(404, "NoSuchKey", f"there is no Zarr array {shown(array or '/')} in the references")

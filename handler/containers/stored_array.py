@@ -1,0 +1,128 @@
+"""The stored array: what a container says of one of its arrays, in the same words for every container."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from active_storage.model.dtypes import DTYPES, ByteOrder
+from active_storage.model.steps import Step
+from handler.stores.source import ObjectFacts, Source
+
+Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+# The size of a chunk that is absent: each of its elements is the fill value.
+ABSENT = -1
+
+# The size of a chunk that is a whole object, whose size is not known before it is read.
+WHOLE_OBJECT = -2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkObject:
+    """An object that holds chunks. Each is equal to itself only, so that it can be the key of what is known of it.
+
+    Attributes:
+        name: The key or the URL without a query, for messages.
+        source: Opens ranges of it.
+        facts: What the store said of it when the index was made: every range is of this version. None if the index
+            names a key only, so that the first answer counts.
+        must_exist: Whether it is an error that the object is absent, since references name it. Otherwise an absent
+            object is a chunk whose elements are the fill value.
+    """
+
+    name: str
+    source: Source
+    facts: ObjectFacts | None = None
+    must_exist: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where some chunks lie, one row for each chunk, in the order in which they were asked for.
+
+    Attributes:
+        objects: The objects that hold the chunks.
+        object_numbers: For each chunk, the index of its object in ``objects``; int64.
+        offsets: For each chunk, its first byte in the object; int64.
+        sizes: For each chunk, its stored size in bytes, ``ABSENT`` or ``WHOLE_OBJECT``; int64.
+        masks: For each chunk, the steps that were skipped when it was written: bit ``n`` stands for step ``n`` of
+            ``StoredArray.steps``, in the order of writing; None if no step was skipped. int64.
+        inline: The stored bytes of chunks that are part of the metadata, by row. Their sizes count, and their objects
+            do not.
+    """
+
+    objects: Sequence[ChunkObject]
+    object_numbers: Numbers
+    offsets: Numbers
+    sizes: Numbers
+    masks: Numbers | None = None
+    inline: Mapping[int, bytes] = field(default_factory=dict)
+
+
+class ChunkIndex(Protocol):
+    """Where the chunks of an array lie. It may read from the store, such as the index of a shard."""
+
+    def locate(self, chunks: Numbers) -> Places:
+        """The places of chunks.
+
+        Args:
+            chunks: Numbers of chunks of the grid, flattened in C order; ascending and unique. Never more than a section
+                has.
+
+        Raises:
+            ActiveStorageError: The index cannot be read, or it lies.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """An array as its container describes it. A reader has checked that the attributes fit each other.
+
+    Attributes:
+        name: The path of the array in its container, for messages.
+        shape: The shape; () for a scalar. A size can be 0.
+        chunks: The shape of a chunk, one size of at least 1 for each dimension. A chunk at the edge is stored whole. If
+            the array is stored without chunks and cut into pieces by its reader, the last piece ends with the array.
+        dtype: The data type of the elements, a name in ``DTYPES``.
+        byte_order: The byte order of the elements.
+        permutation: The dimensions in the order in which a chunk is stored: ``(0, 1, 2)`` is C order, ``(2, 1, 0)`` F
+            order.
+        steps: The encoding of a chunk, in the order of writing.
+        fill: The value of the elements of an absent chunk, a scalar of ``dtype`` in native byte order; None if an
+            absent chunk is an error.
+        dimensions: The names of the dimensions; None for one without a name.
+        attributes: The attributes of the array, as strings, numbers, numpy scalars and arrays, and lists of them.
+        index: Where the chunks lie.
+        metadata: The objects that the metadata was read from, and their facts: asked for again at the end of a
+            reduction.
+        fill_marks_missing: Whether elements equal to ``fill`` are missing data: the ``fill_value`` of Zarr version 2.
+        places_digest: Tells one version of the places from another if no object of ``metadata`` does: those of a table.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    dtype: str
+    byte_order: ByteOrder
+    permutation: tuple[int, ...]
+    steps: tuple[Step, ...]
+    fill: Any
+    dimensions: tuple[str | None, ...]
+    attributes: Mapping[str, Any] = field(repr=False)
+    index: ChunkIndex = field(repr=False)
+    metadata: Sequence[ChunkObject] = field(repr=False)
+    fill_marks_missing: bool = False
+    places_digest: str | None = None
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The number of chunks along each dimension."""
+        return tuple(-(-size // chunk) for size, chunk in zip(self.shape, self.chunks, strict=True))
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The size of a decoded chunk, in bytes."""
+        return math.prod(self.chunks) * DTYPES[self.dtype].itemsize

@@ -1,0 +1,203 @@
+"""Zarr stores: which documents describe an array, and in which order they are asked for.
+
+1. ``<array>/zarr.json``, version 3: one request. zarr-python prefers it, too, if an array has both versions' metadata.
+2. ``<array>/.zarray`` and ``<array>/.zattrs``, version 2: three requests with the first.
+3. Only if neither is there: the consolidated metadata of the parents, inline in ``zarr.json`` or in ``.zmetadata``. The
+   array's own documents come first since they are smaller, they need no more requests, and a writer that does not
+   consolidate again changes only them.
+
+A store that denies listing answers 403 for a document that is absent. Such an answer passes for an absent document as
+long as another one describes the array; it is the error if none does. It never passes for absent attributes, which can
+change what the numbers mean.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from active_storage.errors import ActiveStorageError, InvalidArgument, StoreError, UndecodableData, shown
+from handler.containers.chunk_keys import ChunkKeys, ObjectIndex
+from handler.containers.reader import ContainerReader
+from handler.containers.stored_array import ChunkIndex, ChunkObject, StoredArray
+from handler.containers.zarr_document import parse_object
+from handler.containers.zarr_shards import ShardIndex, Shards
+from handler.containers.zarr_v2 import read_v2
+from handler.containers.zarr_v3 import read_v3
+
+# How many parents are asked for consolidated metadata: the root, and the nearest ones. Each takes two requests.
+_MAX_PARENTS = 8
+
+# How many arrays an error names.
+_MAX_NAMES = 20
+
+_HINT = "S3 answers so for a missing key, too, if listing the bucket is not allowed"
+
+
+def open_zarr(reader: ContainerReader, array: str) -> StoredArray:
+    """The stored array at a path of a Zarr store of version 2 or 3.
+
+    Args:
+        reader: Reads the objects below the root of the store.
+        array: The path of the array; "" if the root is the array itself.
+
+    Raises:
+        InvalidArgument: The path is malformed, or leads to a group.
+        StoreError: There is no such array (404 NoSuchKey), or its metadata cannot be read.
+        UndecodableData: The metadata contradicts the specification or itself.
+        UnsupportedArray: The array has a feature that is not supported.
+        ActiveStorageError: The metadata cannot be read.
+    """
+    path = array.strip("/")
+    if path and any(part in ("", ".", "..") for part in path.split("/")):
+        raise InvalidArgument("array", f'{shown(array)} has a part that is empty, "." or ".."')
+    return _Opening(reader, path).find()
+
+
+class _Opening:
+    """The search for one array.
+
+    Args:
+        reader: Reads the objects.
+        path: The path of the array, without slashes around it.
+    """
+
+    def __init__(self, reader: ContainerReader, path: str) -> None:
+        self._reader = reader
+        self._path = path
+        self._metadata: list[ChunkObject] = []
+        # The first answer that may mean an absent document.
+        self._denial: StoreError | None = None
+
+    def find(self) -> StoredArray:
+        """The array.
+
+        Raises:
+            ActiveStorageError: It is not found, or not supported.
+        """
+        array = self._find_own() or self._find_consolidated()
+        if array is not None:
+            return array
+        self._refuse_group()
+        if self._denial is not None:
+            raise self._denial.located(f"Zarr array {self._shown}")
+        raise StoreError(404, "NoSuchKey", f"there is no Zarr array {self._shown}: neither zarr.json nor .zarray")
+
+    @property
+    def _shown(self) -> str:
+        return shown(self._path or "/")
+
+    def _find_own(self) -> StoredArray | None:
+        document = self._read(_join(self._path, "zarr.json"))
+        if document is not None:
+            return self._open_v3(document, _list_v3(document))
+        document = self._read(_join(self._path, ".zarray"))
+        if document is not None:
+            attributes = self._read(_join(self._path, ".zattrs"), is_required_if_denied=True)
+            return self._open_v2(document, attributes or {})
+        return None
+
+    def _find_consolidated(self) -> StoredArray | None:
+        for parent, path in _list_parents(self._path):
+            group = self._read(_join(parent, "zarr.json"))
+            nodes = {} if group is None else _list_v3(group)
+            if path in nodes:
+                return self._open_v3(nodes[path], _list_below(nodes, path))
+            group = self._read(_join(parent, ".zmetadata"))
+            documents = {} if group is None else _read_member(group, "metadata")
+            if f"{path}/.zarray" in documents:
+                array, attributes = (_read_member(documents, f"{path}/{name}") for name in (".zarray", ".zattrs"))
+                return self._open_v2(array, attributes)
+            if f"{path}/.zgroup" in documents:
+                raise self._is_group(_list_v2(_list_below(documents, path)))
+        return None
+
+    def _refuse_group(self) -> None:
+        """Pass if the path is not that of a group of version 2."""
+        document = self._read(_join(self._path, ".zmetadata"))
+        if document is not None:
+            raise self._is_group(_list_v2(_read_member(document, "metadata")))
+        if self._read(_join(self._path, ".zgroup")) is not None:
+            raise self._is_group([])
+
+    def _open_v3(self, document: Mapping[str, Any], nodes: Mapping[str, Any]) -> StoredArray:
+        if document.get("node_type") == "group":
+            raise self._is_group(
+                name for name, node in nodes.items() if isinstance(node, dict) and node.get("node_type") == "array"
+            )
+        return read_v3(self._path or "/", document, tuple(self._metadata), self._open_index)
+
+    def _open_v2(self, array: Mapping[str, Any], attributes: Mapping[str, Any]) -> StoredArray:
+        return read_v2(self._path or "/", array, attributes, tuple(self._metadata), self._open_index)
+
+    def _open_index(self, keys: ChunkKeys, shards: Shards | None = None) -> ChunkIndex:
+        path = _join(self._path, "")
+        if shards is None:
+            return ObjectIndex(self._reader.container, path, keys)
+        return ShardIndex(self._reader, path, keys, shards)
+
+    def _is_group(self, arrays: Iterable[str]) -> InvalidArgument:
+        names = [shown(name) for name in arrays]
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        known = f"; its arrays are {', '.join(names[:_MAX_NAMES])}{more}" if names else ""
+        return InvalidArgument("array", f"{self._shown} is a group{known}")
+
+    def _read(self, key: str, *, is_required_if_denied: bool = False) -> dict[str, Any] | None:
+        """The members of a document; None if it is absent, or if access is denied and that may mean the same."""
+        document = self._reader.open_key(key)
+        try:
+            text = document.read_if_present()
+        except StoreError as error:
+            if error.status != 403 or error.code != "AccessDenied":
+                raise error.located(shown(key)) from None
+            error.located(f"{shown(key)} ({_HINT})")
+            if is_required_if_denied:
+                raise
+            self._denial = self._denial or error
+            return None
+        except ActiveStorageError as error:
+            raise error.located(shown(key)) from None
+        if text is None:
+            return None
+        self._metadata.append(document.chunk_object)
+        return parse_object(key, text)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name
+
+
+def _list_parents(path: str) -> list[tuple[str, str]]:
+    """The parents of a path that are searched, and the path below each: the root first, where stores consolidate."""
+    parts = path.split("/") if path else []
+    pairs = [("/".join(parts[:count]), "/".join(parts[count:])) for count in range(len(parts))]
+    return pairs[:1] + pairs[:0:-1][: _MAX_PARENTS - 1]
+
+
+def _read_member(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object in a member; empty if the member is missing or null.
+
+    Raises:
+        UndecodableData: It is not an object.
+    """
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UndecodableData("zarr", f"{shown(name)} should be an object")
+    return value
+
+
+def _list_v3(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The documents in the consolidated metadata of a group, by path."""
+    nodes = _read_member(_read_member(group, "consolidated_metadata"), "metadata")
+    return {name: _read_member(nodes, name) for name in nodes}
+
+
+def _list_v2(documents: Mapping[str, Any]) -> list[str]:
+    """The paths of the arrays in consolidated metadata of version 2."""
+    return [name.removesuffix("/.zarray") for name in documents if name.endswith("/.zarray")]
+
+
+def _list_below(documents: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The documents below a path, by the rest of their path."""
+    start = f"{path}/"
+    return {name.removeprefix(start): document for name, document in documents.items() if name.startswith(start)}
