@@ -1,0 +1,403 @@
+"""The engine of arrays: the one way from the reduction of an array to its result, whatever the door. Read it downwards.
+
+It receives everything that it works with. It knows neither who asks nor how the store is asked.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from active_storage.algebra import Partial
+from active_storage.errors import (
+    ActiveStorageError,
+    ArrayChanged,
+    DeadlineExceeded,
+    ObjectChanged,
+    PlanOutdated,
+    StoreProtocolError,
+    StoreTimeout,
+)
+from active_storage.model.array_reduction import ArrayReduction
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.etag import ETag
+from active_storage.model.ranges import ByteRange
+from active_storage.model.reducers import REDUCERS
+from handler.arrays.fetch import Strength, cut_runs, read_version
+from handler.arrays.plan import ArrayPlan, PartPlan
+from handler.arrays.sections import ChunkFetchers, SectionPartial, SectionReducer, hold_for_array, locate, unit_chunks
+from handler.arrays.selection import AnyArray
+from handler.containers.concat import in_file
+from handler.containers.metadata_cache import MetadataCache
+from handler.containers.open import open_array, open_concatenated
+from handler.containers.reader import Container, ContainerReader, MetadataMemory, ReadLimits
+from handler.containers.side_by_side import map_side_by_side
+from handler.containers.stored_array import WHOLE_OBJECT, StoredArray
+from handler.engine.engine import Engine
+from handler.engine.memory import Account
+from handler.engine.result import Result
+from handler.scope import Scope
+from handler.stores.source import ObjectFacts, Source
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayAnswer:
+    """The result of the reduction of an array, and what it took.
+
+    Attributes:
+        result: The values and the counts, in C order.
+        dimensions: The names of the dimensions of the result; None for one without a name.
+        units: The units of the values; None if they are unknown, or the result has others.
+        missing_chunks: The number of absent chunks; None in a description.
+        requests: The number of requests to the store.
+        bytes_read: The bytes that were read from the store.
+        etag: Tells the reduction and the versions of all that was read. Weak if one of the objects has no strong ETag;
+            None if one has neither an ETag nor a date, and in a description.
+    """
+
+    result: Result
+    dimensions: tuple[str | None, ...]
+    units: str | None
+    missing_chunks: int | None
+    requests: int
+    bytes_read: int
+    etag: ETag | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What a reduction will take.
+
+    Attributes:
+        digest: Identifies the plan.
+        sections: The number of sections.
+        chunks: The number of touched chunks.
+        shape: The shape of the array.
+        dimensions: The names of its dimensions.
+        dtype: The data type of its elements, as they are stored.
+        chunk_shape: The shape of a chunk; None if the parts of the array have different ones.
+        stored_bytes: The size of the touched chunks as stored; None if it is not known before they are read.
+        decoded_bytes: Their size decoded.
+        requests: The number of requests for chunks.
+        memory_bytes: The memory of the result.
+        etags: The ETags of the objects that hold the metadata.
+    """
+
+    digest: str
+    sections: int
+    chunks: int
+    shape: tuple[int, ...]
+    dimensions: tuple[str | None, ...]
+    dtype: str
+    chunk_shape: tuple[int, ...] | None
+    stored_bytes: int | None
+    decoded_bytes: int
+    requests: int
+    memory_bytes: int
+    etags: list[str]
+
+
+# Hears how many sections of a plan are done.
+Tell = Callable[[ArrayPlan, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLimits:
+    """The limits of the reduction of an array.
+
+    Attributes:
+        reading: How much metadata may be read.
+        chunks: The most chunks that a selection may touch.
+    """
+
+    reading: ReadLimits = field(default_factory=ReadLimits)
+    chunks: int = 10_000_000
+
+
+class ArrayEngine:
+    """Makes the reductions of arrays of a process.
+
+    Args:
+        engine: The engine of single objects, whose memory gate and sizes count here too.
+        limits: The limits of one reduction.
+        fetchers: The threads that fetch chunks.
+    """
+
+    def __init__(
+        self, engine: Engine, limits: ArrayLimits | None = None, fetchers: ChunkFetchers | None = None
+    ) -> None:
+        self._gate = engine.gate
+        self._sizes = engine.sizes
+        self._limits = limits or ArrayLimits()
+        self._fetchers = fetchers or ChunkFetchers()
+        self._cache = MetadataCache(_CACHE_BYTES)
+
+    def reduce(
+        self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell | None = None
+    ) -> ArrayAnswer:
+        """Reduce an array. If an object changes meanwhile, start over, once.
+
+        Args:
+            reduction: The reduction.
+            container: Where the array lies.
+            scope: The deadline.
+            tell: Called with the plan and the number of sections that are done, at first with 0.
+
+        Raises:
+            ArrayChanged: It changed again.
+            ActiveStorageError: There is no result that can be trusted.
+        """
+        with suppress(ObjectChanged):
+            return self._reduce(reduction, container, scope, tell)
+        scope.record.add(started_over=True)
+        try:
+            return self._reduce(reduction, container, scope, tell)
+        except ObjectChanged as error:
+            raise ArrayChanged(f"array {reduction.array!r}: {error.message}, twice") from None
+
+    def describe(self, reduction: ArrayReduction, container: Container, scope: Scope) -> ArrayAnswer:
+        """The answer of ``reduce`` without data, counts and ETag: from the metadata alone.
+
+        Raises:
+            ActiveStorageError: The array cannot be read, or the reduction does not fit it.
+        """
+        with self._gate.account() as account:
+            reader, plan = self._open(reduction, container, scope, account)
+        leading = REDUCERS[reduction.reducer].leading
+        shape = (leading, *plan.selection.cells) if leading else plan.selection.cells
+        return ArrayAnswer(
+            Result(plan.result_dtype, shape, None, None, None),
+            _name_dimensions(plan),
+            plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
+            None,
+            reader.requests,
+            reader.bytes_read,
+            None,
+        )
+
+    def plan(self, reduction: ArrayReduction, container: Container, scope: Scope) -> PlanSummary:
+        """What a reduction will take.
+
+        Raises:
+            ActiveStorageError: The array cannot be read, or the reduction does not fit it.
+        """
+        with self._gate.account() as account:
+            _, plan = self._open(reduction, container, scope, account)
+            stored, requests = self._locate_all(plan, scope)
+        array, chunk_shapes = plan.array, {part.array.chunks for part in plan.parts}
+        return PlanSummary(
+            digest=plan.digest,
+            sections=plan.sections,
+            chunks=plan.chunks,
+            shape=array.shape,
+            dimensions=array.dimensions,
+            dtype=array.dtype,
+            chunk_shape=chunk_shapes.pop() if len(chunk_shapes) == 1 else None,
+            stored_bytes=stored,
+            decoded_bytes=plan.decoded_bytes,
+            requests=requests,
+            memory_bytes=plan.result_bytes,
+            etags=[str(each.facts.etag) for each in plan.metadata if each.facts and each.facts.etag],
+        )
+
+    def _locate_all(self, plan: ArrayPlan, scope: Scope) -> tuple[int | None, int]:
+        """The stored bytes of the touched chunks, None if they are not known; and the number of requests for them."""
+        stored, is_known, requests = 0, True, 0
+        for section in range(plan.sections):
+            scope.check()
+            for located in map_side_by_side(self._fetchers.pool, locate, plan.section(section)):
+                sizes = located.places.sizes
+                requests += len(
+                    cut_runs(located.places, range(len(sizes)), most_rows=unit_chunks(plan, located.stretch.part))
+                )
+                stored += int(sizes[sizes >= 0].sum())
+                is_known = is_known and not (sizes == WHOLE_OBJECT).any()
+        return stored if is_known else None, requests
+
+    def reduce_sections(
+        self,
+        reduction: ArrayReduction,
+        container: Container,
+        scope: Scope,
+        sections: range | None = None,
+        digest: str | None = None,
+    ) -> tuple[ArrayPlan, Iterator[SectionPartial]]:
+        """The plan, and the partial results of some sections, in order.
+
+        Args:
+            reduction: The reduction.
+            container: Where the array lies.
+            scope: The deadline.
+            sections: The numbers of sections; None for all.
+            digest: The digest of the plan that the caller knows; None for any plan.
+
+        Raises:
+            PlanOutdated: The plan is another one than the caller knows.
+            InvalidArgument: There are no such sections.
+            ActiveStorageError: A section cannot be reduced.
+        """
+        with self._gate.account() as account:
+            reader, plan = self._open(reduction, container, scope, account)
+        if digest is not None and digest != plan.digest:
+            raise PlanOutdated("the plan does not hold any more: ask for a new one")
+        return plan, self._reduce_sections(plan, plan.ensure_sections(sections), scope, reader.memory)
+
+    def _reduce_sections(
+        self, plan: ArrayPlan, sections: range, scope: Scope, metadata: MetadataMemory
+    ) -> Iterator[SectionPartial]:
+        """The partial results, of an array whose metadata is at the end of the version that was read."""
+        reducer = SectionReducer(plan, self._fetchers, self._gate, scope)
+        with self._gate.account() as account:
+            account.hold(metadata.bytes)
+            # The index goes on to read.
+            metadata.hold = account.hold
+            yield from reducer.reduce(sections, account)
+        self._ensure_unchanged(plan)
+
+    def _open(
+        self, reduction: ArrayReduction, container: Container, scope: Scope, account: Account
+    ) -> tuple[ContainerReader, ArrayPlan]:
+        """The reader of an array, and the plan. The account counts the memory of the metadata."""
+        pool, limits = self._fetchers.pool, self._limits.reading
+        reader = ContainerReader(container, limits, scope, pool, self._cache, MetadataMemory(account.hold))
+        with scope.record.stage("metadata"):
+            array = self._open_array(reduction, reader)
+            plan = ArrayPlan.of(reduction, array, self._sizes, self._limits.chunks)
+        scope.record.add(container=reduction.container, chunks=plan.chunks)
+        return reader, plan
+
+    def _open_array(self, reduction: ArrayReduction, reader: ContainerReader) -> AnyArray:
+        if reduction.concat is None:
+            return open_array(reduction.container, reader, reduction.array)
+        return open_concatenated(reduction.container, reader, reduction.array, reduction.concat, self._read_stored)
+
+    def _read_stored(self, reader: ContainerReader, array: StoredArray) -> np.ndarray[Any, Any]:
+        """All elements of an array as they are stored. They count as metadata."""
+        reader.ensure_room(math.prod(array.shape) * DTYPES[array.dtype].itemsize)
+        plan = ArrayPlan.of(_AS_STORED, array, self._sizes, self._limits.chunks)
+        reducer = SectionReducer(plan, self._fetchers, self._gate, reader.scope)
+        bytes_read = 0
+        with self._gate.account() as account:
+            account.hold(plan.result_bytes)
+            whole = plan.algebra.start(plan.selection.cells)
+            for section in reducer.reduce(range(plan.sections), account):
+                join_section(plan, whole, section)
+                bytes_read += section.bytes_read
+        reader.count_chunks(reducer.requests, bytes_read)
+        values: np.ndarray[Any, Any] = plan.algebra.finish_partial(whole).values
+        return values
+
+    def _reduce(self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell | None) -> ArrayAnswer:
+        with self._gate.account() as account:
+            reader, plan = self._open(reduction, container, scope, account)
+            if tell is not None:
+                tell(plan, 0)
+            # Counted before it is made: a selection can have more cells than there is memory.
+            hold_for_array(account, plan, plan.result_bytes)
+            whole = plan.algebra.start(plan.selection.cells)
+            reducer = SectionReducer(plan, self._fetchers, self._gate, scope)
+            versions, missing, bytes_read = hashlib.sha256(plan.digest.encode()), 0, 0
+            strengths = (read_version(each.facts)[1] for each in plan.metadata if each.facts)
+            strength = min(strengths, default=Strength.STRONG)
+            try:
+                with scope.record.stage("reduce"):
+                    for section in reducer.reduce(range(plan.sections), account):
+                        join_section(plan, whole, section)
+                        versions.update(section.versions.digest())
+                        strength = min(strength, section.strength)
+                        missing, bytes_read = missing + section.missing_chunks, bytes_read + section.bytes_read
+                        if tell is not None:
+                            tell(plan, section.number + 1)
+            except (DeadlineExceeded, StoreTimeout) as error:
+                if isinstance(error, StoreTimeout) and not scope.is_over:
+                    raise
+                raise DeadlineExceeded(
+                    f"the time for this request was over after {reducer.chunks_done} of {plan.chunks} chunks"
+                ) from None
+            with scope.record.stage("result"):
+                self._ensure_unchanged(plan)
+                result = finish(plan, whole)
+        versions.update(reduction.reducer.encode())
+        return ArrayAnswer(
+            result,
+            _name_dimensions(plan),
+            plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
+            missing,
+            reader.requests + reducer.requests + len(plan.metadata),
+            reader.bytes_read + bytes_read,
+            ETag(versions.hexdigest()[:32], is_weak=strength < Strength.STRONG) if strength else None,
+        )
+
+    def _ensure_unchanged(self, plan: ArrayPlan) -> None:
+        """Pass if the metadata of an array is of the version that was read.
+
+        Raises:
+            ObjectChanged: It is not.
+            ActiveStorageError: The store does not answer.
+        """
+        map_side_by_side(self._fetchers.pool, _ensure_same, plan.parts)
+
+
+# The metadata that a process keeps: that of some hundred arrays.
+_CACHE_BYTES = 32 << 20
+
+# The reducers whose result has the units of the elements.
+_KEEP_UNITS = frozenset({"max", "min", "mean", "sum", "std", "select"})
+
+# The reducers whose result is computed in float64.
+_COMPUTED = frozenset({"sum", "mean", "var", "std"})
+
+
+# All elements of an array that lies in any container.
+_AS_STORED = ArrayReduction("select", "netcdf", decode="none")
+
+
+def _ensure_same(part: PartPlan) -> None:
+    try:
+        for each in part.array.metadata:
+            if each.facts is not None:
+                _ask_again(each.source, each.facts)
+    except ActiveStorageError as error:
+        raise in_file(error, part.file) from error.__cause__
+
+
+def _ask_again(source: Source, facts: ObjectFacts) -> None:
+    try:
+        # One byte: a signature for GET cannot be used for HEAD.
+        source.finish(source.open(ByteRange(0, 0), facts))
+    except StoreProtocolError:
+        # Simple web servers ignore ranges, which whole objects do not need.
+        source.finish(source.open(None, facts))
+
+
+def _name_dimensions(plan: ArrayPlan) -> tuple[str | None, ...]:
+    """The names of the dimensions of the result. A leading dimension, as ``stats`` has it, has no name."""
+    leading = (None,) if REDUCERS[plan.reduction.reducer].leading else ()
+    return (*leading, *(plan.array.dimensions[number] for number in plan.selection.kept))
+
+
+def join_section(plan: ArrayPlan, whole: Partial[Any], section: SectionPartial) -> None:
+    """Join the partial result of a section to that of the sections before it."""
+    for found in section.pieces:
+        plan.algebra.join_quietly(whole, found.cells, found.partial)
+
+
+def finish(plan: ArrayPlan, whole: Partial[Any]) -> Result:
+    """The result of all sections."""
+    reducer = plan.reduction.reducer
+    # Packed floats are rounded after they are transformed.
+    is_wide = plan.packing is not None and reducer in _COMPUTED and plan.algebra.result_dtype.kind == "f"
+    reduced = plan.algebra.finish_partial(whole, np.dtype(np.float64) if is_wide else None)
+    values, counts = reduced.values, reduced.counts
+    if plan.packing is not None:
+        values = plan.packing.transform(reducer, values, counts)
+    total, present = int(counts.sum()), np.count_nonzero(counts)
+    empty = 0 if REDUCERS[reducer].keeps_elements else counts.size - int(present)
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    data = np.ascontiguousarray(little).tobytes()
+    flat = np.ascontiguousarray(counts, np.int64).ravel().data
+    return Result(values.dtype.name, values.shape, flat, total, empty, data)

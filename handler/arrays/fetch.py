@@ -1,0 +1,333 @@
+"""Fetching: from the places of chunks to their stored bytes, by as few requests as pay.
+
+Neighbours in one object become one ranged request (a *run*). The object is always asked for in the version that the
+index was made for; where the index names none, the first answer of the request counts.
+"""
+
+import math
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from active_storage.errors import ActiveStorageError, InvalidRange, StoreError, UndecodableData, UnsupportedArray
+from active_storage.model.ranges import ByteRange
+from handler.codecs.readable import Readable
+from handler.containers.reader import is_absent
+from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, ChunkObject, Places
+from handler.stores.source import UNKNOWN_BYTES, ObjectFacts, Source, Stream
+
+# Reading a gap costs less than another request, up to 0.5 to 1 MiB for a store 20 ms away; this is cautious.
+_MOST_GAP_BYTES = 128 << 10
+
+# Long enough that a request's fixed cost is small; short enough that several fetchers share the work.
+MOST_RUN_BYTES = 16 << 20
+
+# One thread decodes a run, and decoding takes ten times as long as fetching: shorter runs keep more cores busy.
+MOST_ENCODED_RUN_BYTES = 4 << 20
+
+# The most bytes of a run for each byte that is needed.
+_MOST_OVER_READ = 1.25
+
+_SCRATCH_BYTES = 64 << 10
+
+_WHY_DOUBTFUL = "the store's document about the error is cut off or damaged, so that it is not certain what is absent"
+
+_WHY_FORBIDDEN = (
+    "S3 answers so for an absent object too, unless s3:ListBucket is allowed; absent=403 counts such chunks as absent"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Chunks that are read by one request.
+
+    Attributes:
+        rows: Their rows in ``Places``, in the order of their offsets.
+        start: The first byte; 0 for a whole object.
+        stop: The byte after the last; ``WHOLE_OBJECT`` for a whole object.
+    """
+
+    rows: Sequence[int]
+    start: int
+    stop: int
+
+
+def cut_runs(
+    places: Places, rows: Sequence[int], most_bytes: int = MOST_RUN_BYTES, most_rows: int = sys.maxsize
+) -> list[Run]:
+    """The runs of some rows, which are neighbours in the order of the grid. Absent and inline chunks need none.
+
+    A run goes on while the next row lies behind the last one in the same object, so that the chunks come in the order
+    in which they are reduced.
+
+    Args:
+        places: The places of the chunks.
+        rows: The rows.
+        most_bytes: The largest run of several chunks.
+        most_rows: A run ends before each row whose number is a multiple of this.
+    """
+    runs: list[Run] = []
+    current: list[int] = []
+    start = stop = used = owner = -1
+    # Lists: an item of an array takes a tenth of a microsecond.
+    sizes, offsets, owners = (column.tolist() for column in (places.sizes, places.offsets, places.object_numbers))
+    for row in rows:
+        size, offset = sizes[row], offsets[row]
+        if size == ABSENT or row in places.inline:
+            continue
+        if size == WHOLE_OBJECT:
+            if current:
+                runs.append(Run(current, start, stop))
+                current = []
+            runs.append(Run([row], 0, WHOLE_OBJECT))
+            continue
+        belongs = (
+            current
+            and row // most_rows == current[0] // most_rows
+            and owners[row] == owner
+            and 0 <= offset - stop <= _MOST_GAP_BYTES
+            and offset + size - start <= most_bytes
+            and offset + size - start <= _MOST_OVER_READ * (used + size)
+        )
+        if current and not belongs:
+            runs.append(Run(current, start, stop))
+            current = []
+        if not current:
+            start, used, owner = offset, 0, owners[row]
+        current.append(row)
+        stop, used = offset + size, used + size
+    if current:
+        runs.append(Run(current, start, stop))
+    return runs
+
+
+def split_run(run: Run, row: int, places: Places) -> tuple[Run, Run]:
+    """The two runs of the rows before ``row``, and of ``row`` and those after it. Neither is empty."""
+    place = bisect_left(run.rows, row)
+    head, tail = run.rows[:place], run.rows[place:]
+    stop = int(places.offsets[head[-1]] + places.sizes[head[-1]])
+    return Run(head, run.start, stop), Run(tail, int(places.offsets[tail[0]]), run.stop)
+
+
+class Strength(IntEnum):
+    """How surely versions of an object can be told from each other: the strength of the validator (RFC 9110, 8.8.1)."""
+
+    NONE = 0
+    WEAK = 1
+    STRONG = 2
+
+
+def read_version(facts: ObjectFacts) -> tuple[bytes, Strength]:
+    """What tells the version of an object from others, and how surely: its ETag, or else its date and size."""
+    if facts.etag is not None:
+        return str(facts.etag).encode(), Strength.WEAK if facts.strong_etag is None else Strength.STRONG
+    date = facts.headers.get("last-modified")
+    return f"{date} {facts.total}".encode(), Strength.NONE if date is None else Strength.WEAK
+
+
+class Versions:
+    """The versions of the objects of one request. All ranges of an object are of the same version.
+
+    Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        # With the source, so that its id is not used again.
+        self._known: dict[int, tuple[Source, ObjectFacts]] = {}
+        self._lock = threading.Lock()
+
+    def find(self, chunk_object: ChunkObject) -> ObjectFacts | None:
+        """The facts that a range of the object must agree with; None for the first range.
+
+        Raises:
+            UnsupportedArray: A second range is asked for, and the store tells nothing by which to compare versions.
+        """
+        with self._lock:
+            _, known = self._known.get(id(chunk_object.source), (None, None))
+        facts = chunk_object.facts or known
+        if facts is not None and facts.strong_etag is None and "last-modified" not in facts.headers:
+            raise UnsupportedArray(
+                chunk_object.name, "neither a strong ETag nor a date by which its versions can be compared"
+            )
+        return facts
+
+    def keep(self, chunk_object: ChunkObject, facts: ObjectFacts) -> None:
+        """Keep what the first answer says: a strong ETag if there is one, since there can be many objects.
+
+        Raises:
+            ObjectChanged: Another thread got an answer of another version at the same time.
+        """
+        if facts.strong_etag is not None:
+            facts = ObjectFacts.named_by(facts.strong_etag)
+        with self._lock:
+            _, first = self._known.setdefault(id(chunk_object.source), (chunk_object.source, facts))
+        first.ensure_same(facts)
+
+
+class RunReader:
+    """Reads the chunks of some runs, run after run.
+
+    Args:
+        places: The places of the chunks.
+        runs: How they are read.
+        versions: The versions of the objects.
+        absent_is_forbidden: Whether 403 AccessDenied means that a chunk is absent.
+        check: Raises an error if the bytes are not needed any more; called between reads.
+
+    Attributes:
+        version: What tells the version of the object that is being read.
+        strength: How surely it does.
+        wait_seconds: How long the store took at least to begin an answer; infinite before the first.
+    """
+
+    def __init__(
+        self,
+        places: Places,
+        runs: Sequence[Run],
+        versions: Versions,
+        absent_is_forbidden: bool,
+        check: Callable[[], None],
+    ) -> None:
+        self.version = b""
+        self.strength = Strength.STRONG
+        self.wait_seconds = math.inf
+        self._places = places
+        self._run_of = {row: run for run in runs for row in run.rows}
+        self._versions = versions
+        self._absent_is_forbidden = absent_is_forbidden
+        self._check = check
+        self._run: Run | None = None
+        self._stream: Stream | None = None
+        self._scratch: memoryview | None = None
+
+    def has(self, row: int) -> bool:
+        """Whether the chunk of a row exists. Opens its run.
+
+        Raises:
+            UndecodableData: It lies outside its object.
+            ActiveStorageError: It cannot be read.
+        """
+        run = self._run_of.get(row)
+        if run is None:
+            return False
+        if run is not self._run:
+            self.close()
+            self._stream, self._run = self._open(run), run
+        return self._stream is not None
+
+    def window(self, row: int) -> "Window":
+        """The bytes of the chunk of a row that exists, whose earlier neighbours in its run were read."""
+        run, stream = self._run, self._stream
+        assert run is not None and stream is not None  # noqa: S101, PT018  # has() was asked
+        if run.stop == WHOLE_OBJECT:
+            return self._window(stream, stream.facts.length)
+        gap = int(self._places.offsets[row]) - run.start - stream.bytes_read
+        self._window(stream, gap).skip()
+        return self._window(stream, int(self._places.sizes[row]))
+
+    def close(self) -> None:
+        """Close the run that is open. Idempotent."""
+        if self._stream is not None and self._run is not None:
+            self._object(self._run).source.finish(self._stream)
+        self._run = self._stream = None
+
+    def _open(self, run: Run) -> Stream | None:
+        started = time.monotonic()
+        try:
+            stream = open_run(run, self._places, self._versions)
+        except StoreError as error:
+            is_key = run.stop == WHOLE_OBJECT and not self._object(run).must_exist
+            if is_key and means_absent(error, self._absent_is_forbidden):
+                return None
+            if error.is_doubtful and error.status == 404:
+                raise error.explained(_WHY_DOUBTFUL) from None
+            if is_key and error.status == 403:
+                raise error.explained(_WHY_FORBIDDEN) from None
+            raise
+        finally:
+            self.wait_seconds = min(self.wait_seconds, time.monotonic() - started)
+        self.version, self.strength = read_version(stream.facts)
+        return stream
+
+    def _object(self, run: Run) -> ChunkObject:
+        return self._places.objects[int(self._places.object_numbers[run.rows[0]])]
+
+    def _window(self, stream: Stream, size: int) -> "Window":
+        if self._scratch is None:
+            self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        return Window(stream, size, self._scratch, self._check)
+
+
+def open_run(run: Run, places: Places, versions: Versions) -> Stream:
+    """The bytes of a run.
+
+    Raises:
+        UndecodableData: They lie outside the object.
+        ActiveStorageError: They cannot be had.
+    """
+    chunk_object = places.objects[int(places.object_numbers[run.rows[0]])]
+    is_whole = run.stop == WHOLE_OBJECT
+    byte_range = None if is_whole else ByteRange(run.start, run.stop - 1)
+    # A whole object is read once, and is of one version by itself.
+    known = chunk_object.facts if is_whole else versions.find(chunk_object)
+    if known is not None and UNKNOWN_BYTES != known.total < run.stop:
+        raise UndecodableData("index", f"bytes {run.start} to {run.stop} lie outside the object of {known.total} bytes")
+    try:
+        stream = chunk_object.source.open(byte_range, known)
+    except InvalidRange:
+        raise UndecodableData("index", f"byte {run.start} lies outside the object") from None
+    try:
+        stream.facts.ensure_plain()
+        if not is_whole and stream.facts.length != run.stop - run.start:
+            raise UndecodableData("index", f"bytes {run.start} to {run.stop} lie outside the object")
+        if known is None and not is_whole:
+            versions.keep(chunk_object, stream.facts)
+    except ActiveStorageError:
+        chunk_object.source.finish(stream)
+        raise
+    return stream
+
+
+class Window:
+    """The next bytes of a stream, for a decoder that reads to the end.
+
+    Args:
+        stream: The stream.
+        size: The number of bytes.
+        scratch: Memory for bytes that are skipped.
+        check: Raises an error if the bytes are not needed any more.
+
+    Attributes:
+        left: How many of them were not read yet.
+    """
+
+    def __init__(self, stream: Readable, size: int, scratch: memoryview, check: Callable[[], None]) -> None:
+        self.left = size
+        self._check = check
+        self._stream = stream
+        self._scratch = scratch
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill some of ``buffer``; how many bytes, 0 only at the end of the window."""
+        if not self.left:
+            return 0
+        read = self._stream.readinto(buffer[: self.left])
+        self.left -= read
+        if self.left:
+            self._check()
+        return read
+
+    def skip(self) -> None:
+        """Read what is left, and drop it."""
+        while self.left and self.readinto(self._scratch):
+            pass
+
+
+def means_absent(error: StoreError, absent_is_forbidden: bool) -> bool:
+    """Whether an error of the store means that a chunk is absent."""
+    is_forbidden = error.status == 403 and error.code == "AccessDenied" and not error.is_doubtful
+    return is_absent(error) or (absent_is_forbidden and is_forbidden)

@@ -1,0 +1,348 @@
+"""The plan of a reduction: how the touched chunks are cut into batches and sections, and what the digest covers.
+
+A *batch* is as many chunks, neighbours in C order, as fit a block: their decoded data is reduced together. A *section*
+is a run of batches whose partial result can be asked for by itself, and joined elsewhere. Both depend on the array and
+the selection alone: never on the reducer, the storage of the chunks, or the number of threads.
+
+An array is one stored array, or several that follow each other along a dimension: its *parts*. Each part has its own
+chunks and its own encoding. A batch belongs to one part, and a section to one or to several small ones.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from active_storage.algebra import ARITHMETIC_VERSION, Algebra, make_algebra
+from active_storage.algebra.packing import Packing
+from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidArgument
+from active_storage.model.array_reduction import ArrayReduction
+from active_storage.model.dtypes import DTYPES
+from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
+from handler.arrays.decoding import CommonDecoding, Decoding, Unpacking
+from handler.arrays.fetch import read_version
+from handler.arrays.grid import Grid, count_all_touched
+from handler.arrays.selection import AnyArray, Selection
+from handler.containers.concat import ConcatenatedArray, in_file
+from handler.containers.stored_array import ChunkObject, StoredArray
+from handler.kernels.sizes import Sizes
+
+# A section is worth a request of its own: some 50 ms of work near the store.
+_SECTION_BYTES = 32 << 20
+
+# The most sections of a stored array: a client keeps a list of them. An array in parts may have some more, since parts
+# need not fill their sections.
+_MOST_SECTIONS = 4096
+
+# The most chunks of a batch, and of a section unless there would be too many sections. What is known of a chunk while
+# it is read takes a kilobyte, however few elements it has.
+_MOST_BATCH_CHUNKS = 1024
+_MOST_SECTION_CHUNKS = 16 * _MOST_BATCH_CHUNKS
+
+# The most parts of a section: opening a file takes several round trips to the store.
+_MOST_PARTS = 64
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """The plan of one stored array: of the whole array, or of one of its parts.
+
+    Attributes:
+        array: The stored array.
+        file: The number of the file that it lies in; None if the request names one container.
+        selection: What is selected of it.
+        decoding: How stored numbers become values.
+        unpacking: What makes the numbers that are reduced of stored ones; None if they are the stored ones.
+        grid: The touched chunks.
+        sizes: The sizes of blocks.
+        most_sections: The most sections that it is cut into.
+    """
+
+    array: StoredArray
+    file: int | None
+    selection: Selection
+    decoding: Decoding
+    unpacking: Unpacking | None
+    grid: Grid
+    sizes: Sizes
+    most_sections: int
+
+    @cached_property
+    def batch_chunks(self) -> int:
+        """The number of chunks of a batch."""
+        return max(1, min(_MOST_BATCH_CHUNKS, self.sizes.block_bytes // max(1, self.array.chunk_bytes)))
+
+    @cached_property
+    def batch_bytes(self) -> int:
+        """The size of a batch, decoded."""
+        return self.batch_chunks * self.array.chunk_bytes
+
+    @cached_property
+    def section_chunks(self) -> int:
+        """The number of chunks of a section: whole batches."""
+        most = min(_SECTION_BYTES // max(1, self.batch_bytes), _MOST_SECTION_CHUNKS // self.batch_chunks)
+        batches = max(1, most)
+        batches = max(batches, -(-self.grid.count // (self.batch_chunks * self.most_sections)))
+        return batches * self.batch_chunks
+
+    def cut(self) -> Iterator["Stretch"]:
+        """The touched chunks, a section at a time."""
+        count, size = self.grid.count, self.section_chunks
+        return (Stretch(self, range(start, min(start + size, count))) for start in range(0, count, size))
+
+    @property
+    def covered(self) -> dict[str, Any]:
+        """What the digest of a plan covers of a stored array."""
+        array = self.array
+        return {
+            "array": array.name,
+            "shape": array.shape,
+            "chunks": array.chunks,
+            "dtype": array.dtype,
+            "places": array.places_digest,
+            "versions": [read_version(each.facts)[0].decode() if each.facts else None for each in array.metadata],
+            "section_chunks": self.section_chunks,
+            "batch_chunks": self.batch_chunks,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Touched chunks of one part that belong to a section.
+
+    Attributes:
+        part: The plan of the part.
+        touched: Their numbers among the touched chunks of the part.
+    """
+
+    part: PartPlan
+    touched: range
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Their size, decoded."""
+        return len(self.touched) * self.part.array.chunk_bytes
+
+
+@dataclass(frozen=True)
+class ArrayPlan:
+    """The plan of the reduction of an array.
+
+    Attributes:
+        reduction: What was asked for.
+        array: The array.
+        selection: What is selected.
+        decoding: What is reduced of all parts alike.
+        parts: The plans of its parts, in their order; one for a stored array.
+    """
+
+    reduction: ArrayReduction
+    array: AnyArray
+    selection: Selection
+    decoding: CommonDecoding
+    parts: tuple[PartPlan, ...]
+
+    @classmethod
+    def of(cls, reduction: ArrayReduction, array: AnyArray, sizes: Sizes, most_chunks: int) -> "ArrayPlan":
+        """The plan of a reduction.
+
+        Raises:
+            InvalidArgument: The reduction does not fit the array.
+            UndecodableData: The attributes of the array contradict its data type.
+            EntityTooLarge: The selection touches too many chunks. They are counted before they are enumerated.
+        """
+        selection = Selection.of(reduction, array)
+        stored, selections, files = _take_apart(array, selection)
+        touched = sum(map(count_all_touched, stored, selections))
+        if touched > most_chunks:
+            raise EntityTooLarge(
+                f"array {array.name!r}: the selection touches {touched} chunks; the limit is {most_chunks} (MAX_CHUNKS)"
+            )
+        decodings = [_decode(reduction, *each) for each in zip(stored, files, strict=True)]
+        decoding = CommonDecoding.of(decodings, reduction.reducer)
+        grids = [Grid(*each) for each in zip(stored, selections, strict=True)]
+        decoded_bytes = [grid.count * part.chunk_bytes for grid, part in zip(grids, stored, strict=True)]
+        total_bytes = max(1, sum(decoded_bytes))
+        parts = tuple(
+            PartPlan(
+                part,
+                files[number],
+                selections[number],
+                decodings[number],
+                decoding.unpackings[number],
+                grids[number],
+                sizes,
+                most_sections=max(1, _MOST_SECTIONS * decoded_bytes[number] // total_bytes),
+            )
+            for number, part in enumerate(stored)
+        )
+        plan = cls(reduction, array, selection, decoding, parts)
+        # Validates the reducer for the data type.
+        assert plan.spec  # noqa: S101
+        return plan
+
+    @property
+    def packing(self) -> Packing | None:
+        """How the result of stored numbers becomes that of values; None if it already is."""
+        return self.decoding.packing
+
+    @cached_property
+    def spec(self) -> ReductionSpec:
+        """The reduction of the numbers that are reduced: of stored numbers, or of values.
+
+        Raises:
+            InvalidArgument: The reducer is not defined for the data type.
+        """
+        reducer, dtype = self.reduction.reducer, self.decoding.dtype
+        if self.packing is not None:
+            reducer = self.packing.stored_reducer(reducer)
+        # Sums of integers do not wrap in their own type, and the sum of bools is how many are true.
+        kind = DTYPES[dtype].kind
+        sum_dtype = {"b": "int64", "i": "int64", "u": "uint64"}.get(kind) if reducer == "sum" else None
+        return ReductionSpec(reducer, dtype, sum_dtype=sum_dtype, ddof=self.reduction.ddof)
+
+    @cached_property
+    def algebra(self) -> Algebra[Any]:
+        """How partial results are joined and finished."""
+        return make_algebra(self.spec)
+
+    @property
+    def result_dtype(self) -> str:
+        """The data type of the result, a name in ``DTYPES``."""
+        reducer = self.reduction.reducer
+        if self.packing is None:
+            return self.spec.result_dtype
+        empty = np.zeros((5, 0) if REDUCERS[reducer].leading else 0, DTYPES[self.spec.result_dtype])
+        return self.packing.transform(reducer, empty, np.zeros(0, np.int64)).dtype.name
+
+    @cached_property
+    def chunks(self) -> int:
+        """The number of touched chunks."""
+        return sum(part.grid.count for part in self.parts)
+
+    @property
+    def sections(self) -> int:
+        """The number of sections."""
+        return len(self._sections)
+
+    def section(self, number: int) -> Sequence[Stretch]:
+        """The touched chunks of a section."""
+        return self._sections[number]
+
+    @cached_property
+    def _sections(self) -> list[list[Stretch]]:
+        """The chunks of each section. Parts that are smaller than a section share one."""
+        enough = max(_SECTION_BYTES, self.decoded_bytes // _MOST_SECTIONS)
+        sections: list[list[Stretch]] = []
+        size = 0
+        for part in self.parts:
+            for stretch in part.cut():
+                size += stretch.decoded_bytes
+                mates = sections[-1] if sections else []
+                if mates and mates[-1].part is not part and size <= enough and len(mates) < _MOST_PARTS:
+                    mates.append(stretch)
+                else:
+                    sections.append([stretch])
+                    size = stretch.decoded_bytes
+        return sections
+
+    def box(self, section: int) -> tuple[slice, ...]:
+        """The cells of the result that a section belongs to: a box around those of its parts."""
+        boxes = [each.part.grid.box(each.touched.start, each.touched.stop) for each in self.section(section)]
+        return tuple(
+            slice(min(side.start for side in sides), max(side.stop for side in sides))
+            for sides in zip(*boxes, strict=True)
+        )
+
+    def ensure_sections(self, sections: range | None) -> range:
+        """The numbers of the sections that are asked for; all of them for None.
+
+        Raises:
+            InvalidArgument: There are no such sections.
+        """
+        if sections is None:
+            return range(self.sections)
+        if not 0 <= sections.start <= sections.stop <= self.sections:
+            raise InvalidArgument("sections", f"should lie between 0 and {self.sections}")
+        return sections
+
+    @property
+    def decoded_bytes(self) -> int:
+        """The size of all touched chunks, decoded."""
+        return sum(part.grid.count * part.array.chunk_bytes for part in self.parts)
+
+    @property
+    def batch_bytes(self) -> int:
+        """The size of the largest batch, decoded."""
+        return max((part.batch_bytes for part in self.parts if part.grid.count), default=0)
+
+    def count_result_bytes(self, part: PartPlan) -> int:
+        """The most memory that the partial results of a batch of a part take: each chunk can have its own."""
+        shape = zip(part.array.chunks, part.selection.indices, strict=True)
+        sizes = [min(chunk, len(indices)) for chunk, indices in shape]
+        cells = math.prod(sizes[axis] for axis in self.selection.kept)
+        return part.batch_chunks * cells * (self.algebra.cell_bytes + 8)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether chunks are encoded, so that decoding them takes memory."""
+        return any(part.array.steps for part in self.parts)
+
+    @property
+    def result_bytes(self) -> int:
+        """The memory of the result, with the state that it is computed from."""
+        leading = REDUCERS[self.spec.reducer].leading or 1
+        return math.prod(self.selection.cells) * (
+            self.algebra.cell_bytes + 8 + 2 * leading * self.algebra.result_dtype.itemsize
+        )
+
+    @property
+    def metadata(self) -> list[ChunkObject]:
+        """The objects that the metadata was read from."""
+        return [each for part in self.parts for each in part.array.metadata]
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies the plan: two services with the same digest have partial results that can be joined.
+
+        It covers the array and its version, the selection, the axis, the decoding, the cuts and the arithmetic. It does
+        not cover the reducer, so that one plan serves several.
+        """
+        reduction = self.reduction
+        covered: dict[str, Any] = {
+            "arithmetic": ARITHMETIC_VERSION,
+            "container": reduction.container,
+            "selection": [(indices.start, indices.stop, indices.step) for indices in self.selection.indices],
+            "axis": self.selection.axis,
+            "decode": reduction.decode,
+            "skipna": reduction.skips_nan,
+            "missing": sorted((name, [repr(value) for value in values]) for name, values in reduction.missing.items()),
+            "ddof": reduction.ddof,
+        }
+        if isinstance(self.array, ConcatenatedArray):
+            covered |= {"concat": self.array.axis, "parts": [part.covered for part in self.parts]}
+        else:
+            covered |= self.parts[0].covered
+        return hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _take_apart(
+    array: AnyArray, selection: Selection
+) -> tuple[Sequence[StoredArray], Sequence[Selection], Sequence[int | None]]:
+    """The parts of an array, what is selected of each, and the number of its file."""
+    if isinstance(array, StoredArray):
+        return [array], [selection], [None]
+    return array.parts, [selection.part(array.axis, *each) for each in array.bounds], range(len(array.parts))
+
+
+def _decode(reduction: ArrayReduction, array: StoredArray, file: int | None) -> Decoding:
+    try:
+        return Decoding.of(reduction, array)
+    except ActiveStorageError as error:
+        raise in_file(error, file) from error.__cause__

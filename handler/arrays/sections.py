@@ -1,0 +1,496 @@
+"""Sections: the chunks of a section are fetched side by side, and their partial results are joined in order.
+
+A *unit* is what one thread does: some batches that a run of chunks spans. The thread of the request hands out units, a
+bounded number ahead, and joins what they give in order. It does itself what no fetcher has begun, so that a request
+always goes on, however busy the fetchers are. How the work is shared has no effect on the arithmetic: same bits.
+"""
+
+import hashlib
+import math
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from active_storage.errors import ActiveStorageError, CallerGone, EntityTooLarge, SlowDown, shown, shown_end
+from active_storage.model.reducers import REDUCERS
+from handler.affinity import roam
+from handler.arrays.batches import BatchReducer, ChunkDecoder, Found, Workspace
+from handler.arrays.fetch import (
+    MOST_ENCODED_RUN_BYTES,
+    MOST_RUN_BYTES,
+    Run,
+    RunReader,
+    Strength,
+    Versions,
+    cut_runs,
+    split_run,
+)
+from handler.arrays.plan import ArrayPlan, PartPlan, Stretch
+from handler.codecs.base import Budget
+from handler.codecs.readable import MemoryReader, Readable
+from handler.containers.concat import in_file
+from handler.containers.side_by_side import map_side_by_side
+from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, Numbers, Places
+from handler.engine.memory import Account, MemoryGate
+from handler.kernels.pieces import Array
+from handler.scope import Scope
+
+# The threads of a process that fetch chunks, and how many units of one request are under way. They mostly wait for the
+# store: 1,000 objects of 64 KiB 20 ms away take 0.55 s with 64 threads, 0.9 s with 32, and no less with 96.
+CHUNK_FETCHERS = 64
+_MOST_UNITS = 16
+
+# The memory that all units of one request may take, unless one needs more.
+_UNITS_BYTES = 48 << 20
+
+# The most batches of a unit, and how much memory its partial results may take, which wait for those of the units before
+# it.
+_MOST_UNIT_BATCHES = 16
+_UNIT_RESULT_BYTES = 4 << 20
+
+# If every answer so far took longer, the store is distant, and the chunks of a batch are fetched side by side. Near the
+# store, handing a chunk to another thread takes as long as fetching it.
+_DISTANT_SECONDS = 0.004
+
+
+def unit_chunks(plan: ArrayPlan, part: PartPlan) -> int:
+    """The most chunks of a unit, whole batches. Runs do not go on from one such number of chunks to the next."""
+    batches = _UNIT_RESULT_BYTES // max(1, plan.count_result_bytes(part))
+    return max(1, min(batches, _MOST_UNIT_BATCHES)) * part.batch_chunks
+
+
+def hold_for_array(account: Account, plan: ArrayPlan, count_bytes: int) -> None:
+    """Hold memory for the reduction of an array.
+
+    Raises:
+        EntityTooLarge: It is more than a request may hold. The message names the array.
+        SlowDown: Other requests hold too much at the moment.
+    """
+    try:
+        account.hold(count_bytes)
+    except EntityTooLarge as error:
+        raise error.located(f"array {shown(plan.array.name)}") from None
+
+
+class ChunkFetchers:
+    """The threads that fetch chunks, shared by the requests of a process. They start when first used.
+
+    Args:
+        count: The number of threads; 0 for none.
+    """
+
+    def __init__(self, count: int = CHUNK_FETCHERS) -> None:
+        self.count = count
+        self.pool = ThreadPoolExecutor(count or 1, thread_name_prefix="chunks", initializer=roam)
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Touched chunks whose places are known. A row is the number of a chunk among them.
+
+    Attributes:
+        stretch: The chunks.
+        numbers: Their numbers in the whole grid.
+        places: Their places.
+    """
+
+    stretch: Stretch
+    numbers: Numbers
+    places: Places
+
+
+def locate(stretch: Stretch) -> Located:
+    """The places of the chunks of a stretch.
+
+    Raises:
+        ActiveStorageError: The index cannot be read, or it lies.
+    """
+    part, touched = stretch.part, stretch.touched
+    numbers = part.grid.numbers(touched.start, touched.stop)
+    try:
+        return Located(stretch, numbers, part.array.index.locate(numbers))
+    except ActiveStorageError as error:
+        raise in_file(error, part.file) from error.__cause__
+
+
+@dataclass(frozen=True, slots=True)
+class _PartTools:
+    """What decodes and reduces the chunks of a part."""
+
+    part: PartPlan
+    decoder: ChunkDecoder
+    reducer: BatchReducer
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What one thread does.
+
+    Attributes:
+        section: The number of the section.
+        tools: What decodes and reduces its chunks.
+        first: The number of row 0 among the touched chunks of the part.
+        places: The places of the chunks, by their row.
+        numbers: The numbers of the chunks in the whole grid.
+        batches: The rows of each batch.
+        runs: How the rows are read.
+    """
+
+    section: int
+    tools: _PartTools
+    first: int
+    places: Places
+    numbers: Numbers
+    batches: Sequence[range]
+    runs: Sequence[Run]
+
+
+@dataclass(slots=True)
+class _UnitResult:
+    """What a unit gives.
+
+    Attributes:
+        found: The partial results, in order.
+        versions: What tells the version of each chunk, by its row.
+        strength: How surely they do.
+        missing_chunks: The number of absent chunks.
+        bytes_read: The number of bytes that were read.
+    """
+
+    found: list[Found] = field(default_factory=list)
+    versions: dict[int, bytes] = field(default_factory=dict)
+    strength: Strength = Strength.STRONG
+    missing_chunks: int = 0
+    bytes_read: int = 0
+
+
+@dataclass(slots=True)
+class SectionPartial:
+    """The partial result of a section.
+
+    Attributes:
+        number: The number of the section.
+        pieces: The partial results with the cells of the result that they belong to: one, but for ``select``.
+        versions: A digest of the versions of its chunks.
+        strength: How surely it tells them from others.
+        missing_chunks: The number of absent chunks.
+        bytes_read: The bytes of chunks that were read.
+    """
+
+    number: int
+    pieces: list[Found]
+    versions: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    strength: Strength = Strength.STRONG
+    missing_chunks: int = 0
+    bytes_read: int = 0
+
+
+class SectionReducer:
+    """Reduces the sections of one request.
+
+    Args:
+        plan: The plan.
+        fetchers: The threads that help.
+        gate: Counts memory.
+        scope: The deadline of the request.
+
+    Attributes:
+        versions: The versions of the objects that were read.
+        chunks_done: The number of chunks that were reduced so far.
+        requests: The number of requests for them.
+    """
+
+    def __init__(self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope) -> None:
+        self.versions = Versions()
+        self.chunks_done = 0
+        self.requests = 0
+        self._plan = plan
+        self._fetchers = fetchers
+        self._gate = gate
+        self._scope = scope
+        self._tools: _PartTools | None = None
+        self._workspaces: list[Workspace] = []
+        self._is_over = threading.Event()
+        self._least_wait_seconds = math.inf
+
+    def reduce(self, sections: range, account: Account) -> Iterator[SectionPartial]:
+        """The partial results of sections, in order. At the end no thread works for them any more.
+
+        Args:
+            sections: The numbers of the sections.
+            account: Counts their memory, until the caller closes it.
+
+        Raises:
+            ActiveStorageError: A chunk cannot be read or decoded. The message names array, chunk and object.
+        """
+        current: SectionPartial | None = None
+        for section, result in self._in_order(sections, self._admit(account)):
+            if current is not None and current.number != section:
+                yield current
+                current = None
+            if current is None:
+                current = self._start(section)
+            self._join(current, result)
+        if current is not None:
+            yield current
+
+    def _admit(self, account: Account) -> int:
+        """Count the memory of the units that are under way, and say how many there can be: fewer if memory is short."""
+        plan = self._plan
+        unit_bytes = plan.batch_bytes * (2 if plan.has_steps else 1)
+        unit_bytes += max(map(self._count_unit_results, plan.parts))
+        # The partial result of a section.
+        hold_for_array(account, plan, plan.result_bytes + unit_bytes)
+        most = 1
+        while most < min(_MOST_UNITS, self._fetchers.count, _UNITS_BYTES // max(1, unit_bytes)):
+            try:
+                account.hold(unit_bytes)
+            except (EntityTooLarge, SlowDown):
+                break
+            most += 1
+        return most
+
+    def _count_unit_results(self, part: PartPlan) -> int:
+        """The most memory that the partial results of a unit take."""
+        return unit_chunks(self._plan, part) // part.batch_chunks * self._plan.count_result_bytes(part)
+
+    def _in_order(self, sections: range, most: int) -> Iterator[tuple[int, _UnitResult]]:
+        """The result of each unit, in order. At most ``most`` units are under way."""
+        units = (unit for section in sections for unit in self._cut(section))
+        pending: deque[tuple[_Unit, Future[_UnitResult] | None]] = deque()
+        try:
+            while True:
+                while len(pending) < most and (unit := next(units, None)) is not None:
+                    pending.append((unit, self._fetchers.pool.submit(self._work, unit) if most > 1 else None))
+                if not pending:
+                    return
+                unit, future = pending.popleft()
+                is_mine = future is None or future.cancel()
+                result = self._work(unit) if is_mine or future is None else future.result()
+                self.chunks_done += sum(len(batch) for batch in unit.batches)
+                self.requests += len(unit.runs)
+                yield unit.section, result
+        finally:
+            self._is_over.set()
+            # Their memory is counted until they have ended.
+            wait([future for _, future in pending if future is not None and not future.cancel()])
+
+    def _cut(self, section: int) -> Iterator[_Unit]:
+        """The units of a section: batches, and several together if a run spans them.
+
+        Runs and batches may nowhere end together. Then a unit ends with a batch once it has a run of full length. The
+        run that spans its end is split, so that the section has several units.
+        """
+        for located in map_side_by_side(self._fetchers.pool, locate, self._plan.section(section)):
+            stretch, places = located.stretch, located.places
+            tools, size, count = self._find_tools(stretch.part), stretch.part.batch_chunks, len(stretch.touched)
+            most_rows, is_encoded = unit_chunks(self._plan, stretch.part), bool(stretch.part.array.steps)
+            for batches, runs in _cut_units(places, count, size, most_rows, is_encoded):
+                yield _Unit(section, tools, stretch.touched.start, places, located.numbers, batches, runs)
+
+    def _find_tools(self, part: PartPlan) -> _PartTools:
+        """The tools of a part. Parts come in order, and those of one are kept."""
+        if self._tools is None or self._tools.part is not part:
+            self._tools = _PartTools(part, ChunkDecoder(part.array), BatchReducer(self._plan, part))
+        return self._tools
+
+    def _work(self, unit: _Unit) -> _UnitResult:
+        """Fetch, decode and reduce the chunks of a unit."""
+        result = _UnitResult()
+        workspace = self._take_workspace()
+        workspace.prepare(unit.tools.part)
+        try:
+            if len(unit.batches) == 1 and len(unit.runs) > 1:
+                self._fetch_batch(unit, workspace, result)
+            else:
+                self._fetch_in_turn(unit, workspace, result)
+        finally:
+            self._workspaces.append(workspace)
+        return result
+
+    def _fetch_in_turn(self, unit: _Unit, workspace: Workspace, result: _UnitResult) -> None:
+        """Read the runs one after the other, and reduce each batch when it is complete."""
+        with self._reader(unit, unit.runs) as reader:
+            for batch in unit.batches:
+                for row in batch:
+                    self._place(unit, row, workspace.slot(row - batch.start), reader, result)
+                self._reduce(unit, batch, workspace, result)
+
+    def _fetch_batch(self, unit: _Unit, workspace: Workspace, result: _UnitResult) -> None:
+        """Read the runs of one batch, side by side as soon as the store turns out to be distant, and reduce it."""
+        (batch,) = unit.batches
+        starts = {run.rows[0]: number for number, run in enumerate(unit.runs)}
+        with self._reader(unit, unit.runs) as reader:
+            for row in batch:
+                if row in starts and self._is_distant(reader):
+                    self._fetch_side_by_side(unit, range(row, batch.stop), unit.runs[starts[row] :], workspace, result)
+                    break
+                self._place(unit, row, workspace.slot(row - batch.start), reader, result)
+        self._reduce(unit, batch, workspace, result)
+
+    def _fetch_side_by_side(
+        self, unit: _Unit, rows: range, runs: Sequence[Run], workspace: Workspace, result: _UnitResult
+    ) -> None:
+        """Read these runs of one batch by several threads, and what is left of its rows."""
+        first = unit.batches[0].start
+        parts = [_UnitResult() for _ in runs]
+
+        def read(number: int) -> None:
+            with self._reader(unit, [runs[number]]) as reader:
+                for row in runs[number].rows:
+                    self._place(unit, row, workspace.slot(row - first), reader, parts[number])
+
+        map_side_by_side(self._fetchers.pool, read, range(len(parts)))
+        read_rows = {row for run in runs for row in run.rows}
+        with self._reader(unit, ()) as reader:
+            for row in rows:
+                if row not in read_rows:
+                    self._place(unit, row, workspace.slot(row - first), reader, result)
+        for part in parts:
+            result.missing_chunks += part.missing_chunks
+            result.bytes_read += part.bytes_read
+            result.versions.update(part.versions)
+            result.strength = min(result.strength, part.strength)
+
+    def _reduce(self, unit: _Unit, batch: range, workspace: Workspace, result: _UnitResult) -> None:
+        grid = unit.tools.part.grid
+        chunks = [grid.chunk(unit.first + row, int(unit.numbers[row])) for row in batch]
+        result.found += unit.tools.reducer.reduce(chunks, workspace, self._check)
+
+    def _place(self, unit: _Unit, row: int, slot: Array, reader: RunReader, result: _UnitResult) -> None:
+        """Decode the chunk of a row into its slot.
+
+        Raises:
+            ActiveStorageError: It cannot be decoded. The message names it.
+        """
+        self._check()
+        places = unit.places
+        mask = 0 if places.masks is None else int(places.masks[row])
+        try:
+            if row in places.inline:
+                data = places.inline[row]
+                result.versions[row] = hashlib.sha256(data).digest()
+                self._decode(unit, MemoryReader(memoryview(data)), len(data), False, mask, slot)
+            elif not reader.has(row):
+                result.versions[row] = b"absent"
+                result.missing_chunks += 1
+                unit.tools.decoder.fill(slot)
+            else:
+                window = reader.window(row)
+                stored_bytes = window.left
+                self._decode(unit, window, stored_bytes, places.sizes[row] == WHOLE_OBJECT, mask, slot)
+                window.skip()
+                result.bytes_read += stored_bytes
+                result.versions[row] = reader.version
+                result.strength = min(result.strength, reader.strength)
+        except ActiveStorageError as error:
+            raise in_file(error.located(_name(unit, row)), unit.tools.part.file) from error.__cause__
+
+    @contextmanager
+    def _reader(self, unit: _Unit, runs: Sequence[Run]) -> Iterator[RunReader]:
+        """Reads some runs of a unit."""
+        reader = RunReader(unit.places, runs, self.versions, self._plan.reduction.absent_is_forbidden, self._check)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def _is_distant(self, reader: RunReader) -> bool:
+        """Whether the store is distant: even its soonest answer to this request took long. False before the first."""
+        self._least_wait_seconds = min(self._least_wait_seconds, reader.wait_seconds)
+        return _DISTANT_SECONDS < self._least_wait_seconds < math.inf
+
+    def _decode(  # noqa: PLR0913, PLR0917  # what makes a chunk
+        self, unit: _Unit, stored: Readable, size: int, is_whole: bool, mask: int, slot: Array
+    ) -> None:
+        with self._gate.account() as account:
+            budget = Budget(self._gate.request_limit_bytes, account.hold, self._check)
+            unit.tools.decoder.decode(stored, size, is_whole, mask, slot, budget)
+
+    def _start(self, section: int) -> SectionPartial:
+        plan = self._plan
+        if REDUCERS[plan.spec.reducer].keeps_elements:
+            return SectionPartial(section, [])
+        box = plan.box(section)
+        shape = tuple(each.stop - each.start for each in box)
+        return SectionPartial(section, [Found(box, plan.algebra.start(shape))])
+
+    def _join(self, section: SectionPartial, result: _UnitResult) -> None:
+        section.missing_chunks += result.missing_chunks
+        section.bytes_read += result.bytes_read
+        section.strength = min(section.strength, result.strength)
+        for row in sorted(result.versions):
+            section.versions.update(result.versions[row])
+        if REDUCERS[self._plan.spec.reducer].keeps_elements:
+            section.pieces += result.found
+            return
+        box, whole = section.pieces[0].cells, section.pieces[0].partial
+        for found in result.found:
+            cells = tuple(
+                slice(mine.start - outer.start, mine.stop - outer.start)  # type: ignore[union-attr]  # slices
+                for mine, outer in zip(found.cells, box, strict=True)
+            )
+            self._plan.algebra.join_quietly(whole, cells, found.partial)
+
+    def _check(self) -> None:
+        """Pass if the request goes on.
+
+        Raises:
+            DeadlineExceeded: Its time is over.
+            CallerGone: The caller has gone, or the request failed.
+        """
+        self._scope.check()
+        if self._is_over.is_set():
+            raise CallerGone("the request ended before all chunks were read")
+
+    def _take_workspace(self) -> Workspace:
+        try:
+            return self._workspaces.pop()
+        except IndexError:
+            return Workspace(self._plan.batch_bytes)
+
+
+def _name(unit: _Unit, row: int) -> str:
+    """The array, the chunk and the object of a row, for messages."""
+    array, places = unit.tools.part.array, unit.places
+    index = np.unravel_index(int(unit.numbers[row]), array.grid) if array.grid else ()
+    chunk = ",".join(str(int(each)) for each in index)
+    has_object = row not in places.inline and places.sizes[row] != ABSENT
+    # The root of a container has no name of its own.
+    name = places.objects[int(places.object_numbers[row])].name if has_object else ""
+    where = f", object {shown_end(name)}" if name else ""
+    return f"array {shown(array.name)}, chunk ({chunk}){where}"
+
+
+def _cut_units(
+    places: Places, count: int, size: int, most_rows: int, is_encoded: bool
+) -> Iterator[tuple[Sequence[range], Sequence[Run]]]:
+    """The batches and the runs of each unit.
+
+    Args:
+        places: The places of the chunks.
+        count: The number of chunks.
+        size: The number of chunks of a batch.
+        most_rows: The most chunks of a unit.
+        is_encoded: Whether the chunks are encoded: runs are shorter then, so that more cores decode them.
+    """
+    most_bytes = MOST_ENCODED_RUN_BYTES if is_encoded else MOST_RUN_BYTES
+    runs = deque(cut_runs(places, range(count), most_bytes, most_rows))
+    first = 0
+    while first < count:
+        stop, mine, unit_bytes = min(first + size, count), list[Run](), 0
+        while runs and runs[0].rows[0] < stop:
+            run = runs.popleft()
+            unit_bytes += run.stop - run.start
+            if run.rows[-1] >= stop and unit_bytes > most_bytes and mine:
+                run, rest = split_run(run, stop, places)
+                runs.appendleft(rest)
+            mine.append(run)
+            stop = max(stop, min(-(-(run.rows[-1] + 1) // size) * size, count))
+        yield [range(row, min(row + size, stop)) for row in range(first, stop, size)], mine
+        first = stop
