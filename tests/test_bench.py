@@ -1,14 +1,24 @@
 """The benchmarks, as far as they go without the programs of others: what they make of what was measured."""
 
 import math
+import os
+import socket
+import threading
+import zlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 
-from bench import kernels, link, peers
+from bench import array_turns, arrays, kernels, link, peers
 from bench.peers import ANONYMOUS, DOWNLOAD, NGINX, PRESIGNED, SEAWEEDFS, SERVICE, SIGNED, STORE, Findings, Flood
 from bench.programs import PEER, tell_missing
 from bench.rounds import Row, Spread, rotated, run_rounds, table
-from bench.turns import CLIENT, PROXY, Ask, ask_json, to_lua
+from bench.turns import CLIENT, PROXY, Ask, WrongReply, ask_json, to_lua
+from deploy.local.processes import LOOPBACK
 
 
 def make_findings(rate: float) -> Findings:
@@ -121,3 +131,86 @@ def test_a_connection_starts_slowly_and_begins_again_when_it_was_idle() -> None:
     assert rooms == [(0.0, first), (0.02, 2 * first), (0.04, 4 * first)]
     assert window.find_room(now + 0.1)[1] == 8 * first
     assert window.find_room(now + 1)[1] == first
+
+
+ALL_PLACES = arrays.Places(
+    service="http://service",
+    near="http://near",
+    far="http://far",
+    peer="http://peer",
+    linked_service="http://linked-service",
+    linked_near="http://linked-near",
+    linked_peer="http://linked-peer",
+    zarrs=Path("zarrs"),
+)
+
+
+def make_array_findings(folder: Path, rate: float) -> arrays.Findings:
+    """Every race measured thrice, one request as many times as fast as the others as ``rate`` says."""
+    files = arrays.Files.write(folder, arrays.Sizes(chunks=4, checked=2, indexed=2, large=2))
+    found = []
+    for case in arrays.make_cases(ALL_PLACES, files):
+        rates = {name: [rate if name == arrays.SERVICE else 1.0] * 3 for name in case.asks}
+        found.append(arrays.Finding(Row(case.name, {}, rates=rates), case.targets, case.is_cpu))
+    return arrays.Findings(rows=found, round_trips=int(1000 / rate), growth=int(2**30 / rate), result_bytes=2**20)
+
+
+@pytest.mark.parametrize(("rate", "is_met"), [(100.0, True), (0.01, False)])
+def test_the_page_of_whole_arrays_judges_what_was_measured(tmp_path: Path, rate: float, is_met: bool) -> None:
+    findings = make_array_findings(tmp_path, rate)
+    page = arrays.render(findings)
+    assert [target.is_met for target in page.targets] == [is_met] * len(page.targets)
+    # Each target, and that of only reading, the index and the memory.
+    assert len(page.targets) == sum(len(finding.targets) for finding in findings.rows) + 3
+    assert f"| {arrays.DASK_50} | {rate:.2f} ({rate:.2f} to {rate:.2f}) | 3 |" in page.render({"cores": "2"})
+
+
+def test_what_a_quick_run_does_without_is_not_asked(tmp_path: Path) -> None:
+    files = arrays.Files.write(tmp_path, arrays.Sizes(chunks=4, checked=2, indexed=2, large=2))
+    alone = replace(ALL_PLACES, peer=None, linked_peer=None, zarrs=None)
+    asked = {name for case in arrays.make_cases(alone, files) for name in case.asks}
+    everybody = {name for case in arrays.make_cases(ALL_PLACES, files) for name in case.asks}
+    assert everybody - asked == {arrays.PEER_CHUNKS, arrays.ACTIVE, arrays.ZARRS}
+
+
+@pytest.mark.parametrize("name", ["raw", "packed", "checked"])
+def test_a_chunk_of_a_file_decodes_as_its_place_and_its_codecs_say(tmp_path: Path, name: str) -> None:
+    file = getattr(arrays.Files.write(tmp_path, arrays.Sizes(chunks=4, checked=2, indexed=2, large=2)), name)
+    total = 0.0
+    for place in file.places:
+        stored = (tmp_path / place.path).read_bytes()[place.part["offset"] :][: place.part["size"]]
+        if file.codecs:
+            planes = np.frombuffer(zlib.decompress(stored), np.uint8).reshape(4, -1)
+            stored = planes.T.tobytes()
+        total += float(np.frombuffer(stored, "<f4").sum(dtype=np.float64))
+    assert math.isclose(total / math.prod(file.shape), file.mean, rel_tol=1e-9)
+
+
+def test_a_mean_that_is_not_that_of_numpy_ends_the_run() -> None:
+    with array_turns.open_asker([os.getpid()]) as asker:
+        assert asker.take_time(partial(float, 2), 2.0, 1e-6) > 0
+        assert asker.take_cpu(partial(float, 2), 2.0, 1e-6) > 0
+        with pytest.raises(WrongReply, match=r"the mean is 2\.0, not 2\.1"):
+            asker.take_time(partial(float, 2), 2.1, 1e-6)
+
+
+def test_what_comes_from_a_distant_store_comes_later_whole_and_in_order() -> None:
+    """Nothing is timed: the bytes are the same, many pieces behind each other, and the end comes behind them."""
+    body = os.urandom(3 << 20)
+
+    def answer(server: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(body)
+
+    with socket.create_server((LOOPBACK, 0)) as server:
+        thread = threading.Thread(target=answer, args=(server,))
+        thread.start()
+        with link.distant(f"http://{LOOPBACK}:{server.getsockname()[1]}") as (far,):
+            for _ in range(2):
+                with socket.create_connection((LOOPBACK, urlsplit(far).port or 0)) as client:
+                    client.sendall(b"please")
+                    assert b"".join(iter(lambda: client.recv(1 << 16), b"")) == body
+        thread.join()

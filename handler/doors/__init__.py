@@ -6,13 +6,17 @@ door, and it does not read the environment. Code that two doors need is in a fil
 
 A door is a module with ``METHODS``, ``reply_to(request, service)`` and ``write_error(error, request)``. The files:
 
-- Doors: ``proxy``, ``webhook``, ``aws``, ``json_v1``, ``json_v2``, ``stored``, ``discovery``, ``health``.
-- For all doors: ``table`` (dispatch, and the handling of every error), ``door`` (the interface), ``service`` (objects
-  that requests share), ``request_target`` (checks of target and host), ``error_replies`` (errors in S3's XML).
+- Doors: ``proxy``, ``webhook``, ``aws``, ``json_v1``, ``json_v2``, ``arrays_json``, ``stored``, ``discovery``,
+  ``health``.
+- For all doors: ``table`` (which door, and the one way through it), ``door`` (the interface), ``service`` (what
+  requests share), ``request_target`` (is the request well-formed), ``error_replies`` (errors in S3's XML).
 - For doors of S3 clients: ``s3_door`` (question, conditions, reply), ``results`` (headers and ETag of a result).
 - For object lambdas: ``lambda_event`` (the event), ``lambda_door`` (from event to reply).
 - For AWS: ``aws_object_lambda`` (S3's events), ``aws_http`` (HTTP without a server).
-- For the JSON doors: ``json_door`` (from request to reduction), ``json_request`` (the question), ``json_members``,
-  ``json_spec``, ``json_location``, ``json_credentials``, ``json_errors``.
-- For texts from callers: ``json_body`` (strict JSON), ``urls`` (strict URLs).
+- For the JSON doors: ``json_door`` (the way through), ``json_request`` (the question), ``json_members``, ``json_spec``,
+  ``json_location``, ``json_credentials``, ``json_errors``.
+- For whole arrays: ``array_door`` (for doors of S3 clients), ``containers`` (whose credentials go where),
+  ``array_items`` (items that are sent while they are made), ``array_request``, ``array_members``, ``cbor_body``.
+- For CBOR replies: ``cbor_results``.
+- For callers' text: ``json_body`` (strict JSON), ``urls`` (strict URLs).
 """

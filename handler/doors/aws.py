@@ -93,7 +93,7 @@ class Function:
             raise InvalidArgument("event", f"is of an unknown kind; it should have one of {', '.join(self._kinds)}")
         seconds_left = context.get_remaining_time_in_millis() / 1000 - _SENDING_SECONDS
         scope = self._service.open_scope(
-            min(self._service.settings.deadline, seconds_left), request_id=_find_request_id(members)
+            self._service.settings.deadline, request_id=_find_request_id(members), latest_seconds=seconds_left
         )
         return self._kinds[kind](members, kind, scope)
 

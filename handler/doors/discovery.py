@@ -3,8 +3,10 @@
 import json
 
 from active_storage.errors import NoSuchDoor
+from active_storage.grammar.arrays import ARRAY_PARAMETERS
 from active_storage.grammar.parameters import PARAMETERS
 from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR
+from active_storage.model.array_reduction import CONTAINER_TYPES
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.reducers import REDUCERS
 from handler.doors.door import Reply, Request
@@ -31,6 +33,8 @@ def reply_to(request: Request, service: Service) -> Reply:
         "supported_datatypes": list(DTYPES),
         "supported_parameters": list(PARAMETERS),
         "object_door": OBJECT_DOOR,
+        "containers": list(CONTAINER_TYPES),
+        "container_parameters": list(ARRAY_PARAMETERS),
     }
     body = json.dumps(document).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]

@@ -49,7 +49,8 @@ class Reply:
 
     Attributes:
         status: The HTTP status.
-        headers: Names and values. ``Content-Length`` is among them unless the status forbids a body.
+        headers: Names and values. ``Content-Length`` is among them unless the status forbids a body, or the body is
+            made while it is sent.
         body: The bytes, or an iterable of them, which the sender closes. It is not sent in reply to HEAD.
     """
 

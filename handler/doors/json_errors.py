@@ -27,8 +27,8 @@ STORE_CODES: Mapping[str, int] = MappingProxyType(
 )
 STORE_STATUSES: Mapping[int, int] = MappingProxyType({401: 401, 403: 401, 429: 503, 503: 503, 504: 504})
 
-# Our own statuses that the clients expect. Any other becomes 400 below 500, else 502.
-OWN_STATUSES = frozenset({400, 401, 404, 405, 500, 502, 503, 504})
+# Our own statuses that the clients know. Any other becomes 400 below 500, else 502. Whole arrays alone have 409.
+OWN_STATUSES = frozenset({400, 401, 404, 405, 409, 500, 502, 503, 504})
 
 _INVALID = "request data is not valid"
 _DENIED = "Access Denied"
@@ -37,16 +37,18 @@ _DENIED = "Access Denied"
 def write_json_error(error: ActiveStorageError, request: Request) -> Reply:  # noqa: ARG001  # the interface of a door
     """The reply with an error, in the form that the clients of this interface expect."""
     status = find_status(error)
-    message, *causes = dict.fromkeys(_list_messages(error))
-    fields: dict[str, str | list[str]] = {"message": message}
-    if causes:
-        fields["caused_by"] = causes
-    document = json.dumps({"error": fields}).encode()
+    document = json.dumps({"error": describe_error(error)}).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(document)))]
     if status == 401:
         # RFC 9110, section 15.5.2.
         headers.append(("WWW-Authenticate", 'Basic realm="the server of the object"'))
     return Reply(status, [*error_headers(error), *headers], document)
+
+
+def describe_error(error: ActiveStorageError) -> dict[str, str | list[str]]:
+    """The message of an error, and those of its causes if there are any."""
+    message, *causes = dict.fromkeys(_list_messages(error))
+    return {"message": message, "caused_by": causes} if causes else {"message": message}
 
 
 def find_status(error: ActiveStorageError) -> int:

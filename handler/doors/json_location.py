@@ -13,10 +13,9 @@ from handler.doors.urls import split_url
 
 _S3, _WEB = "s3", ("http", "https")
 
-# Characters that need no encoding in a path or a query (RFC 3986, sections 3.3 and 3.4), and "%", which begins an
-# escape. Clients put keys into URLs without encoding them; other characters, such as a space, are encoded here as
-# browsers do.
-_URL_SAFE = "/%:@!$&'()*+,;=~?"
+# What needs no encoding in a path or a query (RFC 3986, sections 3.3 and 3.4), and what is encoded already. Clients
+# put keys into URLs without encoding them; what needs encoding, such as a space, is encoded here as browsers do it.
+URL_SAFE = "/%:@!$&'()*+,;=~?"
 
 # The one name in GetObject's query that selects an object. The others change the response.
 _VERSION = "versionId"
@@ -54,7 +53,7 @@ def locate_object(interface_type: str, url: str) -> ObjectLocation:
         bucket, key = _decode(raw_bucket), _decode(raw_key)
         return locate_s3_object("url", split.origin, bucket, key, _keep_version(split.query))
     target = (split.path or "/") + ("" if split.query is None else f"?{split.query}")
-    return ObjectLocation("url", False, split.origin, (quote(target, safe=_URL_SAFE),))
+    return ObjectLocation("url", False, split.origin, (quote(target, safe=URL_SAFE),))
 
 
 def locate_s3_object(field: str, origin: Origin, bucket: str, key: str, query: str = "") -> ObjectLocation:

@@ -20,6 +20,7 @@ from active_storage.errors import InvalidArgument
 from active_storage.model.dtypes import MAX_DIMENSIONS
 from active_storage.model.missing import MISSING_RULES
 from handler.doors.json_body import name_member, read_object
+from handler.json_text import Path
 
 # A key of 1,024 bytes has 3,072 characters if all are percent-encoded, and a presigned query can be as long.
 _MAX_TEXT_CHARACTERS = 8192
@@ -54,8 +55,9 @@ def _is_finite(number: float) -> bool:
 
 
 def _read_nan(value: Any) -> Any:
-    # JSON has no number for NaN. Zarr and numpy write it as one of these strings.
-    return math.nan if value in ("nan", "NaN") else _ensure_number(value)
+    # JSON has no number for NaN. Zarr and numpy write it as one of these texts. CBOR has one.
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return math.nan if is_nan or value in ("nan", "NaN") else _ensure_number(value)
 
 
 def _as_list(value: Any) -> Any:
@@ -68,34 +70,36 @@ def _ensure_ascending(axes: list[int]) -> list[int]:
     return axes
 
 
-_Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
+Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
 _Number = Annotated[Any, AfterValidator(_ensure_number)]
 _Value = Annotated[Any, AfterValidator(_read_nan)]
 _Values = Annotated[list[_Value], Field(max_length=MISSING_RULES["missing_values"][1])]
 _Limits = Annotated[list[_Number], Field(max_length=MISSING_RULES["valid_range"][1])]
 _Index = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
-_Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
+Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
 _Axis = Annotated[int, Field(ge=0)]
 _Axes = Annotated[
     list[_Axis], Field(max_length=MAX_DIMENSIONS), BeforeValidator(_as_list), AfterValidator(_ensure_ascending)
 ]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Members of their JSON types, and no others."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class StepMembers(_Strict):
-    """The members of a step: id, element size, and the parameters of its codec."""
+class StepMembers(Strict):
+    """The members of a step; parameters of its codec may follow."""
 
     # The step checks the parameters, by its row in ``active_storage.model.codecs``.
     model_config = ConfigDict(extra="allow")
 
-    id: _Text
+    id: Text
     element_size: int | None = None
 
 
-class MissingMembers(_Strict):
+class MissingMembers(Strict):
     """The members of the rule for missing data."""
 
     missing_value: _Value | None = None
@@ -105,16 +109,16 @@ class MissingMembers(_Strict):
     valid_range: _Limits | None = None
 
 
-class Members(_Strict):
+class Members(Strict):
     """The members that both versions have."""
 
-    dtype: _Text
-    byte_order: _Text | None = None
+    dtype: Text
+    byte_order: Text | None = None
     offset: int | None = None
     size: int | None = None
     shape: Annotated[list[int], Field(max_length=MAX_DIMENSIONS)] | None = None
-    order: _Text | None = None
-    selection: Annotated[list[_Bounds], Field(max_length=MAX_DIMENSIONS)] | None = None
+    order: Text | None = None
+    selection: Annotated[list[Bounds], Field(max_length=MAX_DIMENSIONS)] | None = None
     compression: StepMembers | None = None
     filters: Annotated[list[StepMembers], Field(max_length=_MAX_FILTERS)] | None = None
     missing: MissingMembers | None = None
@@ -123,16 +127,16 @@ class Members(_Strict):
 class MembersV1(Members):
     """The members of version 1."""
 
-    source: _Text
-    bucket: _Text
-    object: _Text
+    source: Text
+    bucket: Text
+    object: Text
 
 
 class MembersV2(Members):
     """The members of version 2."""
 
-    interface_type: _Text
-    url: _Text
+    interface_type: Text
+    url: Text
     axis: _Axes | None = None
     # Accepted without effect: this service has no cache of chunks.
     option_disable_chunk_cache: bool | None = None
@@ -140,17 +144,31 @@ class MembersV2(Members):
     option_count_as_bytes: bool | None = None
 
 
-_AnyMembers = TypeVar("_AnyMembers", bound=Members)
+AnyMembers = TypeVar("AnyMembers", bound=Strict)
 
 
-def parse_members(model: type[_AnyMembers], body: bytes) -> _AnyMembers:
-    """The members of a body.
+def parse_members(model: type[AnyMembers], body: bytes) -> AnyMembers:
+    """The members that a body holds.
 
     Raises:
         InvalidArgument: The body is not JSON, or a member has a wrong name or type.
     """
+    return read_members(model, read_object(body))
+
+
+def read_members(model: type[AnyMembers], document: Any, path: Path = ()) -> AnyMembers:
+    """The members that a part of a document holds.
+
+    Args:
+        model: The members.
+        document: The part.
+        path: The way to the part from the outermost object.
+
+    Raises:
+        InvalidArgument: A member has a wrong name or type.
+    """
     try:
-        return model.model_validate(read_object(body))
+        return model.model_validate(document)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise InvalidArgument(name_member(fault["loc"]), _FAULTS.get(fault["type"], fault["msg"])) from None
+        raise InvalidArgument(name_member((*path, *fault["loc"])), _FAULTS.get(fault["type"], fault["msg"])) from None

@@ -26,7 +26,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         ActiveStorageError: There is no result.
     """
     question, reduction = json_door.reduce(request, service, parse_v1)
-    reduction.result.ensure_not_empty(question.spec)
+    reduction.result.ensure_not_empty(question.spec.reducer)
     return write(reduction.result)
 
 

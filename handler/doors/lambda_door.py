@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 
+from active_storage.grammar.arrays import names_container
+from handler.doors.array_door import parse_array_question, reply_with_array
+from handler.doors.containers import make_call_container
 from handler.doors.door import Reply
 from handler.doors.lambda_event import LambdaEvent
 from handler.doors.s3_door import parse_question, reply_with_object
@@ -28,6 +31,10 @@ def reduce_event(
         ActiveStorageError: There is no result.
     """
     store_request = request_of(event)
+    if names_container(texts):
+        asked = parse_array_question(texts, event.headers, store_request)
+        container = make_call_container(store_request, service, scope)
+        return reply_with_array(asked, container, service, scope, is_head)
     question = parse_question(texts, event.headers, store_request.signed)
     source = StoreSource(service.transport, store_request.with_headers(question.conditions), scope)
     return reply_with_object(question, source, service, scope, is_head)

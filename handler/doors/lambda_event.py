@@ -15,9 +15,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from active_storage.errors import ActiveStorageError, InvalidArgument, Unsupported
-from active_storage.grammar.parameters import NAMES
 from active_storage.grammar.query import StoreQuery, split_query
-from active_storage.grammar.reductions import merge, parse_reduction
+from active_storage.grammar.reductions import NAMES, merge, parse_reduction
 from active_storage.grammar.text import ensure_encoded
 from handler.doors.json_body import name_member, read_object, shown_member
 from handler.doors.s3_door import ensure_known

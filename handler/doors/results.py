@@ -1,6 +1,9 @@
 """The headers and the ETag of a result, as S3 clients see them."""
 
 import hashlib
+import json
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 from active_storage.algebra import ARITHMETIC_VERSION
@@ -8,10 +11,17 @@ from active_storage.grammar.ranges import format_range
 from active_storage.grammar.reductions import format_reduction
 from active_storage.model.etag import ETag
 from active_storage.model.spec import ReductionSpec
+from handler.arrays.engine import ArrayAnswer
 from handler.engine.result import Result
 
-# Python's http.client, which boto3 uses, refuses header lines of 64 KiB, and S3 limits all metadata together to 2 KiB.
-_MAX_COUNT_HEADER_BYTES = 1024
+# Python's http.client, which boto3 uses, refuses header lines of 64 KiB.
+_MAX_HEADER_BYTES = 1024
+
+# S3's limit of an object's metadata, names and values together ("Working with object metadata", Amazon S3 User Guide).
+_MAX_METADATA_BYTES = 2048
+
+# RFC 9110, section 5.5, without what some clients decode in their own way.
+_PLAIN_RE = re.compile(r" *+[\x21-\x7e][\x20-\x7e]*+")
 
 
 def describe_result(result: Result) -> dict[str, str]:
@@ -24,22 +34,45 @@ def describe_result(result: Result) -> dict[str, str]:
         facts["count-total"] = str(result.count_total)
     if result.empty_total:
         facts["empty"] = str(result.empty_total)
-    # A count takes at least three characters with its separator. The text of a longer list would be too long.
-    if result.counts is not None and len(result.counts) * 3 <= _MAX_COUNT_HEADER_BYTES:
+    # A count takes at least three characters with its separator: a longer list cannot fit.
+    if result.counts is not None and len(result.counts) * 3 <= _MAX_HEADER_BYTES:
         counts = str([*result.counts])
-        if len(counts) <= _MAX_COUNT_HEADER_BYTES:
+        if len(counts) <= _MAX_HEADER_BYTES:
             facts["count"] = counts
     return facts
 
 
-def result_headers(result: Result) -> list[tuple[str, str]]:
-    """The headers of a result: the facts under our own names, and as object metadata, which boto3 shows."""
-    facts = describe_result(result).items()
+def describe_answer(answer: ArrayAnswer) -> dict[str, str]:
+    """The facts of the answer for a whole array: those of its result, dimensions, units, and absent chunks.
+
+    Dimensions are a JSON list of names, with null for a dimension without a name. Units that are not printable ASCII
+    are left out: a header cannot hold them.
+    """
+    facts = describe_result(answer.result)
+    more = {"dims": json.dumps(answer.dimensions)}
+    if answer.missing_chunks is not None:
+        more["missing-chunks"] = str(answer.missing_chunks)
+    if answer.units is not None and _PLAIN_RE.fullmatch(answer.units):
+        more["units"] = answer.units.strip()
+    return facts | {name: value for name, value in more.items() if len(value) <= _MAX_HEADER_BYTES}
+
+
+def result_headers(result: Result, facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers of a result: its facts under our own names, and as object metadata, which boto3 shows.
+
+    Facts that exceed S3's limit of metadata are not repeated there: AWS would refuse the whole answer.
+    """
+    metadata, metadata_bytes = [], 0
+    for name, value in facts.items():
+        known_as = f"activestorage-{name}"
+        if metadata_bytes + len(known_as) + len(value) <= _MAX_METADATA_BYTES:
+            metadata.append((f"x-amz-meta-{known_as}", value))
+            metadata_bytes += len(known_as) + len(value)
     return [
         ("Content-Type", "application/octet-stream"),
         ("Content-Length", str(result.length)),
-        *((f"x-activestorage-{name}", value) for name, value in facts),
-        *((f"x-amz-meta-activestorage-{name}", value) for name, value in facts),
+        *((f"x-activestorage-{name}", value) for name, value in facts.items()),
+        *metadata,
     ]
 
 

@@ -18,7 +18,7 @@ from active_storage.model.ranges import ByteRange
 from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.doors.door import Reply
-from handler.doors.results import find_source_etag, make_result_etag, result_headers
+from handler.doors.results import describe_result, find_source_etag, make_result_etag, result_headers
 from handler.doors.service import Service
 from handler.engine.engine import Reduction
 from handler.scope import Scope
@@ -108,7 +108,7 @@ def reply_with_object(
     except NotModified as unchanged:
         raise NotModified(make_result_etag(unchanged.etag, spec)) from None
     result = reduction.result
-    result.ensure_not_empty(spec)
+    result.ensure_not_empty(spec.reducer)
     if REDUCERS[spec.reducer].needs_elements:
         result = result.with_nan_where_empty()
     return _write(Reduction(result, reduction.facts), question)
@@ -134,7 +134,7 @@ def ensure_known(query: StoreQuery, others: Iterable[str] = ()) -> None:
 
 
 def _write(reduction: Reduction, question: Question) -> Reply:
-    headers = result_headers(reduction.result)
+    headers = result_headers(reduction.result, describe_result(reduction.result))
     etag = make_result_etag(reduction.facts.etag, question.spec)
     if etag:
         headers.append(("ETag", str(etag)))

@@ -3,11 +3,15 @@
 It is made once, from the settings. A door uses it to reach stores and the engine, and keeps no state of its own.
 """
 
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from handler.arrays.engine import ArrayEngine, ArrayLimits
+from handler.arrays.sections import CHUNK_FETCHERS
+from handler.containers.reader import ReadLimits
 from handler.engine.engine import Engine
 from handler.engine.executor import FETCHERS
 from handler.engine.memory import MemoryGate
@@ -28,7 +32,8 @@ class Service:
     Attributes:
         settings: The configuration.
         transport: Connects to stores.
-        engine: Makes the reductions.
+        engine: Makes the reductions of objects.
+        arrays: Makes the reductions of whole arrays.
         signing_keys: The signing keys of secrets in use.
         regions: The known regions of buckets.
         subscribers: Are notified of each request.
@@ -38,6 +43,7 @@ class Service:
     settings: Settings
     transport: Transport
     engine: Engine
+    arrays: ArrayEngine
     signing_keys: SigningKeys = field(default_factory=SigningKeys)
     regions: Regions = field(default_factory=Regions)
     subscribers: Subscribers = NOBODY
@@ -50,7 +56,7 @@ class Service:
             connect_seconds=settings.connect_timeout,
             read_seconds=settings.read_timeout,
             tries=settings.retries,
-            connections=settings.threads + FETCHERS,
+            connections=settings.threads + FETCHERS + CHUNK_FETCHERS,
         )
         gate = MemoryGate(settings.memory_limit, settings.max_object_memory)
         own_hosts = frozenset((settings.store.host, settings.public_store.host))
@@ -58,10 +64,16 @@ class Service:
         regions = Regions(settings.s3_region)
         transport = transport or Transport(settings.allow_list, limits, trust=trust)
         subscribers = Subscribers(ends=(RequestLog(settings).write,))
-        return cls(settings, transport, Engine(gate), regions=regions, subscribers=subscribers, clock=clock)
+        engine = Engine(gate)
+        arrays = ArrayEngine(engine, _array_limits(settings))
+        return cls(settings, transport, engine, arrays, regions=regions, subscribers=subscribers, clock=clock)
 
     def open_scope(
-        self, seconds: float, is_abandoned: Callable[[], bool] = lambda: False, request_id: str | None = None
+        self,
+        seconds: float,
+        is_abandoned: Callable[[], bool] = lambda: False,
+        request_id: str | None = None,
+        latest_seconds: float = math.inf,
     ) -> Scope:
         """The scope of a new request.
 
@@ -69,6 +81,13 @@ class Service:
             seconds: The time until its deadline.
             is_abandoned: Returns whether the caller has closed the connection.
             request_id: The id of the request; None to make a new one.
+            latest_seconds: The time beyond which its deadline cannot lie.
         """
         record = Record(request_id or secrets.token_hex(8).upper(), self.subscribers)
-        return Scope.after(seconds, is_abandoned, record, self.clock)
+        now = self.clock()
+        return Scope(now + min(seconds, latest_seconds), is_abandoned, record, self.clock, now + latest_seconds)
+
+
+def _array_limits(settings: Settings) -> ArrayLimits:
+    reading = ReadLimits(settings.max_metadata_bytes, settings.max_metadata_requests, settings.max_references)
+    return ArrayLimits(reading, settings.max_chunks)

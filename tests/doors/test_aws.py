@@ -1,11 +1,13 @@
 """The AWS function: botocore sends its replies to a server that simulates S3 Object Lambda's endpoint."""
 
 import base64
+import io
 import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import botocore.session
@@ -20,6 +22,7 @@ from botocore.stub import Stubber
 from active_storage import errors
 from active_storage.grammar.reductions import format_reduction
 from active_storage.grammar.text import encode
+from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.etag import ETag
 from active_storage.model.spec import ReductionSpec
 from handler.doors import aws, aws_object_lambda
@@ -36,6 +39,9 @@ from tests import lambda_endpoint
 from tests.array_cases import CASES, ArrayCase
 from tests.client.signed_store import KEYS, REGION, Recorder, Served, SignedStore, serving
 from tests.conftest import NUMBERS
+from tests.doors.array_stores import make_store
+from tests.doors.fake_arrays import FakeArrays, make_answer
+from tests.events import LINK_QUERY
 from tests.helpers import make_settings
 from tests.judge import check_data
 from tests.lambda_endpoint import Answered, LambdaEndpoint
@@ -541,3 +547,35 @@ def test_no_secret_of_an_event_is_shown(call: Call, capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert len(err.splitlines()) == len(changes)
     assert CANARY not in out + err
+
+
+def test_a_container_of_one_object_is_reduced(s3: tuple[Any, LambdaEndpoint], call: Call) -> None:
+    arrays = FakeArrays(make_answer())
+    service = Service.of(make_settings(s3_endpoint=ORIGIN), FakeStore({"/bucket/f.nc": b"root"}))
+    function = Function(replace(service, arrays=arrays), s3[0])  # type: ignore[arg-type]  # as far as a door needs it
+    answered = call(event("/bucket/f.nc", payload="mean/netcdf;var=g/tas"), function)
+    assert (answered.status, answered.body) == (200, arrays.answer.result.data)
+    assert answered.metadata["activestorage-dims"] == '["lat"]'
+    assert arrays.asked == [ArrayReduction("mean", "netcdf", "g/tas")]
+    zarr = call(event("/bucket/a.zarr", payload="mean/zarr", link_query=LINK_QUERY), function)
+    assert (zarr.status, zarr.code) == (400, "InvalidArgument")
+    head = event("/bucket/f.nc", payload="mean/netcdf;var=tas", link_query=LINK_QUERY, context="headObjectContext")
+    described = function(head, Context())
+    assert described is not None
+    assert (described["statusCode"], described["errorCode"]) == (400, "NotImplemented")
+
+
+def test_a_whole_array_is_reduced_over_http(s3: tuple[Any, LambdaEndpoint]) -> None:
+    """A function returns the items in one piece, and has no longer than Lambda gives it."""
+    function = make_function(s3, make_store())
+    store = {"type": "zarr", "url": f"{ORIGIN}/bucket/store.zarr", "array": "tas"}
+    given = http_event("/arrays/v1/max", method="POST", body=json.dumps({"store": store, "answer": "progress"}))
+    status, headers, body = returned_by(function, given)
+    assert (status, headers["Content-Type"]) == (200, "application/cbor-seq")
+    stream = io.BytesIO(body)
+    items = [cbor2.load(stream) for _ in range(4)]
+    assert [item["type"] for item in items] == ["header", "progress", "result", "end"]
+    assert stream.read() == b""
+    late = function(given, Context(milliseconds=1000))
+    assert late is not None
+    assert late["statusCode"] == 504

@@ -840,7 +840,7 @@ def test_an_error_has_the_status_that_the_clients_expect(
 
 
 def test_every_error_has_a_status_here() -> None:
-    known = {400, 401, 404, 405, 500, 502, 503, 504}
+    known = {400, 401, 404, 405, 409, 500, 502, 503, 504}
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.ActiveStorageError):
             error = kind.__new__(kind)

@@ -22,6 +22,8 @@ def test_the_discovery_document_has_its_fields(make_app: Callable[..., flask.Fla
     assert document["s3_endpoint"] == "https://s3.example.org"
     assert document["available_reducers"] == list(REDUCERS)
     assert document["supported_datatypes"] == list(DTYPES)
+    assert {"zarr", "netcdf", "hdf5", "kerchunk"} <= set(document["containers"])
+    assert document["container_parameters"][:2] == ["var", "axis"]
 
 
 def test_other_well_known_documents_are_not_found(app: flask.Flask) -> None:

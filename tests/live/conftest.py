@@ -11,6 +11,7 @@ import pytest
 from botocore.config import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from deploy.local.arrays import write_arrays
 from deploy.local.processes import LOOPBACK, free_ports
 from deploy.local.samples import write_samples
 from deploy.local.service import service
@@ -87,6 +88,7 @@ def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
             lambdas = {name: value for target in targets.values() for name, value in target.environment.items()}
             store = stack.enter_context(minio(program, env=lambdas))
         write_samples(store)
+        write_arrays(store)
         yield store
 
 

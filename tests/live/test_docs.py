@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,25 +18,41 @@ pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parents[2]
 LAMBDA_PAGE = ROOT / "docs" / "object-lambda.md"
+ARRAYS_PAGE = ROOT / "docs" / "whole-arrays.md"
+# The page of whole arrays joins partial results of two services.
+SECOND_SERVICE = "localhost:8001"
+
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
 def listings(page: Path, language: str) -> list[str]:
     """The listings on a page in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [program for program, _ in programs(page, language)]
+
+
+def programs(page: Path, language: str) -> list[tuple[str, str | None]]:
+    """The listings on a page in that language, and what the page says that they print; None if it says nothing."""
+    listing = rf"^```{language}\n(.*?)^```(?:\n+This prints:\n+```text\n(.*?)^```)?"
+    found = re.finditer(listing, page.read_text(), re.MULTILINE | re.DOTALL)
+    return [(match[1], match[2]) for match in found]
 
 
 PROGRAMS = [
-    pytest.param(program, id=f"{page.name}-{number}")
+    pytest.param(program, shown, id=f"{page.name}-{number}")
     for page in PAGES
-    for number, program in enumerate(listings(page, "python"))
+    for number, (program, shown) in enumerate(programs(page, "python"))
 ]
 SCRIPTS = [script for script in listings(LAMBDA_PAGE, "sh") if "curl" in script]
+ARRAY_SCRIPTS = programs(ARRAYS_PAGE, "sh")
 
 
 def test_the_documentation_has_programs() -> None:
-    assert len(PROGRAMS) >= 6
+    assert len(PROGRAMS) >= 12
     assert len(SCRIPTS) == 1
+    assert len(ARRAY_SCRIPTS) == 2
+    assert all(shown for _, shown in ARRAY_SCRIPTS)
+    # The last one is a function.
+    assert [bool(shown) for _, shown in programs(ARRAYS_PAGE, "python")].count(False) == 1
 
 
 @pytest.fixture
@@ -51,22 +68,34 @@ def environment(tmp_path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_of_the_documentation_runs(
-    program: str, live_store: Store, lambda_store: Store, endpoint: str, environment: dict[str, str]
+@pytest.mark.parametrize(("program", "shown"), PROGRAMS)
+def test_a_program_of_the_documentation_runs_and_prints_what_the_page_shows(
+    program: str,
+    shown: str | None,
+    live_store: Store,
+    lambda_store: Store,
+    endpoint: str,
+    environment: dict[str, str],
+    start_service: Callable[..., str],
 ) -> None:
     store = lambda_store if "reducing(" in program or "lambdaArn" in program else live_store
+    if SECOND_SERVICE in program:
+        program = program.replace(SECOND_SERVICE, urlsplit(start_service()).netloc)
     command = [sys.executable, "-c", placed(program, store, endpoint)]
-    subprocess.run(command, check=True, env=environment, timeout=60)
+    answer = subprocess.run(command, check=True, env=environment, timeout=60, stdout=subprocess.PIPE, text=True)
+    assert shown in (None, answer.stdout)
 
 
-def test_the_example_of_the_readme_prints_what_the_readme_shows(
-    live_store: Store, endpoint: str, environment: dict[str, str]
+@pytest.mark.parametrize(("script", "shown"), ARRAY_SCRIPTS)
+def test_a_script_for_whole_arrays_prints_what_the_page_shows(
+    script: str, shown: str, live_store: Store, endpoint: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    readme = ROOT / "README.md"
-    (program,), (shown,) = listings(readme, "python"), listings(readme, "text")
-    command = [sys.executable, "-c", placed(program, live_store, endpoint)]
-    answer = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True, text=True)
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on PATH")
+    command = ["sh", "-euc", placed(script, live_store, endpoint)]
+    answer = subprocess.run(
+        command, check=True, env=environment, timeout=60, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
     assert answer.stdout == shown
 
 

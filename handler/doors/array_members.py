@@ -1,0 +1,92 @@
+"""The members of a JSON request for a whole array: their names and their types.
+
+``array_request.py`` says what they mean. The models are as strict as those of ``json_members.py``. Members of later
+versions are known by name, and refused.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from active_storage.model.array_reduction import CONTAINER_TYPES
+from active_storage.model.dtypes import MAX_DIMENSIONS
+from handler.doors.json_members import Bounds, MissingMembers, Strict, Text
+
+# The most files of one array.
+_MAX_FILES = 1 << 14
+
+# Members of a dimension's selection that later versions understand.
+PLANNED_SELECTIONS = ("from", "to", "nearest")
+
+
+def _ensure_type(value: Any) -> Any:
+    if value not in CONTAINER_TYPES:
+        raise PydanticCustomError("container", f"should be one of {', '.join(CONTAINER_TYPES)}")
+    return value
+
+
+def _ensure_dimension(value: Any) -> int | str:
+    if type(value) not in (int, str):
+        raise PydanticCustomError("dimension", "should be the name or the number of a dimension")
+    return value  # type: ignore[no-any-return]  # its type was just checked
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if type(value) in (int, str) else value
+
+
+_Dimension = Annotated[Any, AfterValidator(_ensure_dimension)]
+
+
+class StoreMembers(Strict):
+    """The members of a store that a URL names."""
+
+    type: Annotated[Text, AfterValidator(_ensure_type)]
+    url: Text | None = None
+    urls: Annotated[list[Text], Field(min_length=1, max_length=_MAX_FILES)] | None = None
+    array: Text | None = None
+    concat: Text | None = None
+    interface_type: Text = "s3"
+
+
+class PositionMembers(Strict):
+    """A selection by position: one slice for each dimension."""
+
+    selection: Annotated[list[Bounds], Field(max_length=MAX_DIMENSIONS)]
+
+
+class IndexMembers(Strict):
+    """A dimension's slice in a selection by name."""
+
+    index: Bounds
+
+
+class ArrayMembers(Strict):
+    """The members of a request for a whole array. Store and selection are read by their own models.
+
+    The members of a store that is a table of chunks are read by ``handler.containers.table``.
+    """
+
+    store: dict[str, Any]
+    selection: list[Any] | dict[str, Any] | None = None
+    axis: Annotated[list[_Dimension], Field(max_length=MAX_DIMENSIONS), BeforeValidator(_as_list)] | None = None
+    decode: Text = "cf"
+    missing: MissingMembers | None = None
+    ddof: int = 0
+    skipna: bool | None = None
+    absent: Literal[403] | None = None
+
+
+class ReductionMembers(ArrayMembers):
+    """The members of a request for a reduction."""
+
+    answer: Literal["result", "progress", "partials"] = "result"
+    sections: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
+    plan: Text | None = None
+
+
+class PlanMembers(ArrayMembers):
+    """The members of a request for a plan."""
+
+    reducer: Text | None = None

@@ -1,0 +1,211 @@
+"""What a JSON request for a whole array asks for: from the members of its body to a reduction and its place.
+
+An error names the member by its path in the body. No error text holds a part of a URL.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from active_storage.errors import InvalidArgument
+from active_storage.grammar.arrays import PLANNED_PARAMETERS, parse_array_path, parse_dimension
+from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction, ContainerType
+from active_storage.model.missing import Number
+from active_storage.model.ranges import Slice
+from handler.doors.array_members import (
+    PLANNED_SELECTIONS,
+    ArrayMembers,
+    IndexMembers,
+    PlanMembers,
+    PositionMembers,
+    ReductionMembers,
+    StoreMembers,
+)
+from handler.doors.json_body import name_member
+from handler.doors.json_location import ObjectLocation, locate_object
+from handler.doors.json_members import MissingMembers, read_members
+from handler.doors.urls import split_url
+from handler.json_text import Path
+
+# The reducer of a plan that names none. A plan depends on it in its memory only.
+_ANY_REDUCER = "mean"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayRequest:
+    """What a request asks for.
+
+    Attributes:
+        reduction: The reduction.
+        locations: Where the root of the container lies, or each of several files, or the first object of a table; empty
+            for a table of objects of the service's own store.
+        table: The members of the table of chunks; None for other containers.
+        answer: The form of the reply: ``result``, ``progress``, ``partials`` or ``plan``.
+        sections: The sections that are asked for; None for all.
+        plan: The digest of the plan that the caller knows; None for any.
+        names_reducer: Whether the caller has named the reducer.
+    """
+
+    reduction: ArrayReduction
+    locations: tuple[ObjectLocation, ...]
+    table: Mapping[str, Any] | None
+    answer: str
+    sections: range | None = None
+    plan: str | None = None
+    names_reducer: bool = True
+
+
+def parse_reduction_request(reducer: str, document: dict[str, Any]) -> ArrayRequest:
+    """What a body asks for, in a request for a reduction.
+
+    Raises:
+        UnknownReducer: There is no reducer of that name.
+        InvalidArgument: A member has a wrong name, type or value; ``field`` names it.
+    """
+    _refuse_planned(document)
+    members = read_members(ReductionMembers, document)
+    sections = None
+    if members.sections is not None:
+        sections = range(*members.sections)
+        if members.answer != "partials":
+            raise InvalidArgument("sections", f"is a member of partials, and answer is {members.answer}")
+        if not sections:
+            raise InvalidArgument("sections", "should be [first, after the last]")
+    locations, table, reduction = _build(reducer, members)
+    return ArrayRequest(reduction, locations, table, members.answer, sections, members.plan)
+
+
+def parse_plan_request(document: dict[str, Any]) -> ArrayRequest:
+    """What a body asks for, in a request for a plan.
+
+    Raises:
+        UnknownReducer: There is no reducer of that name.
+        InvalidArgument: A member has a wrong name, type or value; ``field`` names it.
+    """
+    _refuse_planned(document)
+    members = read_members(PlanMembers, document)
+    locations, table, reduction = _build(members.reducer or _ANY_REDUCER, members)
+    return ArrayRequest(reduction, locations, table, "plan", names_reducer=members.reducer is not None)
+
+
+def _refuse_planned(document: Mapping[str, Any]) -> None:
+    for name in PLANNED_PARAMETERS:
+        if document.get(name) is not None:
+            raise InvalidArgument(name, "is not supported yet")
+
+
+def _build(
+    reducer: str, members: ArrayMembers
+) -> tuple[tuple[ObjectLocation, ...], Mapping[str, Any] | None, ArrayReduction]:
+    table, concat = None, None
+    container: ContainerType
+    if members.store.get("type") == "table":
+        locations, table, path, container = _locate_table(members.store), members.store, "", "table"
+    else:
+        store = read_members(StoreMembers, members.store, ("store",))
+        container = CONTAINER_TYPES[store.type]
+        locations, path, concat = _locate(store), _read_path(store), store.concat
+    selection, is_complete = _build_selection(members.selection)
+    reduction = ArrayReduction(
+        reducer,
+        container,
+        path,
+        axis=None if members.axis is None else tuple(_read_dimension("axis", each) for each in members.axis),
+        selection=selection,
+        is_complete=is_complete,
+        decode=members.decode,  # type: ignore[arg-type]  # the reduction refuses any other
+        missing=_build_rules(members.missing),
+        ddof=members.ddof,
+        skipna=members.skipna,
+        absent_is_forbidden=members.absent is not None,
+        concat=concat,
+    )
+    return locations, table, reduction
+
+
+def _locate(store: StoreMembers) -> tuple[ObjectLocation, ...]:
+    if store.urls is not None or store.concat is not None:
+        return tuple(_locate_files(store))
+    if store.url is None:
+        raise InvalidArgument("store.url", "is required")
+    location = _locate_object("store.url", store, store.url)
+    if CONTAINER_TYPES[store.type] == "zarr" and "?" in location.targets[0]:
+        raise InvalidArgument("store.url", "has a query, which is about one object, and zarr has many")
+    return (location,)
+
+
+def _locate_files(store: StoreMembers) -> Iterator[ObjectLocation]:
+    if CONTAINER_TYPES[store.type] != "netcdf":
+        raise InvalidArgument("store.urls", f"names NetCDF or HDF5 files, and the type is {store.type}")
+    if store.url is not None:
+        raise InvalidArgument("store.url", "cannot be given together with urls")
+    if store.concat is None:
+        raise InvalidArgument("store.concat", "is required with urls: the dimension along which the files follow")
+    if store.urls is None:
+        raise InvalidArgument("store.urls", "is required with concat: the files, in the order of the dimension")
+    for number, url in enumerate(store.urls):
+        yield _locate_object(f"store.urls[{number}]", store, url)
+
+
+def _locate_object(field: str, store: StoreMembers, url: str) -> ObjectLocation:
+    try:
+        return locate_object(store.interface_type, url)
+    except InvalidArgument as error:
+        raise InvalidArgument(field if error.field == "url" else f"store.{error.field}", error.reason) from None
+
+
+def _locate_table(table: Mapping[str, Any]) -> tuple[ObjectLocation, ...]:
+    """Where the first object of a table lies; empty for the service's own store, and for a table without objects."""
+    urls = table.get("urls")
+    first = urls[0] if isinstance(urls, list) and urls else None
+    if not isinstance(first, str) or not first.lower().startswith(("http://", "https://")):
+        # The reader of tables refuses what is malformed.
+        return ()
+    return (ObjectLocation("store.urls", True, split_url("store.urls[0]", first).origin, ()),)
+
+
+def _read_path(store: StoreMembers) -> str:
+    # The root of a Zarr store can be the array.
+    if store.array is None and CONTAINER_TYPES[store.type] == "zarr":
+        return ""
+    if store.array is None:
+        raise InvalidArgument("store.array", "is required: the path of the variable in the file")
+    return parse_array_path("store.array", store.array)
+
+
+def _build_selection(selection: list[Any] | dict[str, Any] | None) -> tuple[dict[int | str, Slice], bool]:
+    """The slices, and whether there is one for each dimension."""
+    if selection is None:
+        return {}, False
+    if isinstance(selection, list):
+        bounds = read_members(PositionMembers, {"selection": selection}).selection
+        return {number: _build_slice(each, ("selection", number)) for number, each in enumerate(bounds)}, True
+    slices: dict[int | str, Slice] = {}
+    for name, chosen in selection.items():
+        path: Path = ("selection", name)
+        for planned in PLANNED_SELECTIONS:
+            if isinstance(chosen, Mapping) and chosen.get(planned) is not None:
+                raise InvalidArgument(name_member((*path, planned)), "is not supported yet")
+        dimension = _read_dimension("selection", name)
+        if dimension in slices:
+            raise InvalidArgument(name_member(path), "names a dimension twice")
+        slices[dimension] = _build_slice(read_members(IndexMembers, chosen, path).index, (*path, "index"))
+    return slices, False
+
+
+def _build_slice(bounds: list[int | None], path: Path) -> Slice:
+    try:
+        return Slice(*bounds)
+    except InvalidArgument as error:
+        # Only the step can be wrong: any start and any stop are valid.
+        raise InvalidArgument(name_member((*path, 2)), error.reason) from None
+
+
+def _read_dimension(field: str, value: int | str) -> int | str:
+    return value if isinstance(value, int) else parse_dimension(field, value)
+
+
+def _build_rules(members: MissingMembers | None) -> dict[str, tuple[Number, ...]]:
+    if members is None:
+        return {}
+    return {name: tuple(value) if isinstance(value, list) else (value,) for name, value in members if value is not None}
