@@ -15,9 +15,10 @@ TESTS ?=
 BENCH ?=
 ARCH ?= x86_64
 UPGRADE ?= --upgrade
+EXAMPLES ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test coverage test-long test-minio check format bench bench-kernels bench-peers faults \
+.PHONY: help install demo serve store test coverage test-long test-arrays test-minio check format bench bench-arrays bench-kernels bench-peers faults \
   docs dist lambda-zip lambda-cold lock clean
 
 help: ## Print this help
@@ -74,6 +75,9 @@ test-minio: $(LAYERS)/test ## The live tests against the MinIO program that MINI
 	@test -n "$(MINIO)" || { echo "say which MinIO: make test-minio MINIO=path/to/minio" >&2; exit 2; }
 	MINIO="$(MINIO)" $(BIN)/pytest tests/live -k minio
 
+test-arrays: $(LAYERS)/test ## Judge random whole arrays by xarray: EXAMPLES containers of each kind, other ones in every run
+	ARRAY_EXAMPLES=$(EXAMPLES) $(PYTEST) --hypothesis-profile=default tests/arrays
+
 check: $(LAYERS)/check ## Lint, formatting, import laws, types; changes nothing
 	bin/check
 
@@ -92,6 +96,9 @@ bench-kernels: $(LAYERS)/bench ## Measure the arithmetic alone, and write docs/k
 
 bench-peers: $(LAYERS)/bench ## Measure beside Reductionist, and write docs/peers.md; says which programs are missing
 	$(BIN)/python -m bench peers $(BENCH)
+
+bench-arrays: $(LAYERS)/bench ## Measure whole arrays, and write docs/whole-arrays-speed.md; says which programs are missing
+	$(BIN)/python -m bench whole-arrays-speed $(BENCH)
 
 faults: $(LAYERS)/test ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page

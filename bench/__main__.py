@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from bench import kernels, machine, peers, performance
+from bench import arrays, kernels, machine, peers, performance
 from bench.rounds import Page, Run
 from bench.turns import WrongReply
 from deploy.local.processes import ending_in_order
@@ -15,7 +15,12 @@ from deploy.local.processes import ending_in_order
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 PAGES: Mapping[str, Callable[[Run], Page]] = MappingProxyType(
-    {"performance": performance.measure, "kernels": kernels.measure, "peers": peers.measure}
+    {
+        "performance": performance.measure,
+        "kernels": kernels.measure,
+        "peers": peers.measure,
+        "whole-arrays-speed": arrays.measure,
+    }
 )
 
 

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from active_storage.algebra import Reduced, make_algebra
-from active_storage.model.dtypes import ByteOrder
+from active_storage.model.dtypes import DTYPES, ByteOrder
 from active_storage.model.missing import Missing
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import REDUCERS
@@ -20,6 +20,7 @@ from active_storage.model.spec import ReductionSpec
 from bench.rounds import Page, Row, Run, Spread, Target, run_rounds, table
 from handler.codecs.readable import MemoryReader
 from handler.engine.blocks import BlockReader, Buffers
+from handler.kernels.missing import Marker
 from handler.kernels.reducer import Reducer
 from handler.kernels.sizes import Sizes
 from handler.kernels.walk import Walk
@@ -73,7 +74,8 @@ def make_reduction(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
 
     def reduce() -> Reduced:
         reader = BlockReader(MemoryReader(memoryview(data)), spec, 0, ELEMENTS, buffers)
-        reducer = Reducer(make_algebra(spec), spec.missing, walk)
+        marker = Marker(spec.missing, DTYPES[spec.dtype]) if spec.missing else None
+        reducer = Reducer(make_algebra(spec), marker, walk)
         reducer.consume(reader.read, walk.stops(), lambda: None)
         reader.close()
         return reducer.result()

@@ -1,16 +1,18 @@
-"""A slow link between client and service: what pushdown is for, and where it loses.
+"""A slow link between client and service: what pushdown is for, and where it loses. And a store at a distance.
 
 The service stands beside the store; the client is a link away from both. The link is a program of ours, because not
 every kernel has netem: it hands on what comes after half the round trip, no faster than its bandwidth, and makes a new
 connection wait for one round trip. It starts slowly, as TCP does, and loses nothing.
+
+A store at a distance (``distant``) is the delay alone: any bandwidth, no slow start.
 """
 
 import asyncio
 import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -72,31 +74,54 @@ def _time(fetch: Fetch, stored: StoredObject) -> float:
 @contextmanager
 def _linked(scene: Scene) -> Iterator[Scene]:
     """The scene, seen from the other end of the link."""
+    with linked([scene.store.endpoint, scene.service]) as (store, service):
+        yield replace(scene, store=Store(store), service=service)
+
+
+def linked(endpoints: Sequence[str]) -> AbstractContextManager[list[str]]:
+    """These endpoints, seen from the other end of one link."""
+    return _standing_before(_open_link, endpoints)
+
+
+def distant(endpoint: str) -> AbstractContextManager[list[str]]:
+    """An endpoint, seen from a round trip away."""
+    return _standing_before(_open_distance, [endpoint])
+
+
+_Open = Callable[[Sequence[int]], Awaitable[list[asyncio.Server]]]
+
+
+@contextmanager
+def _standing_before(open_servers: _Open, endpoints: Sequence[str]) -> Iterator[list[str]]:
+    """The endpoints of a process of its own that stands before these."""
     here, there = multiprocessing.Pipe()
-    ends = [urlsplit(scene.store.endpoint).port or 0, urlsplit(scene.service).port or 0]
-    process = multiprocessing.get_context("spawn").Process(target=_run, args=(there, ends), daemon=True)
+    ports = [urlsplit(endpoint).port or 0 for endpoint in endpoints]
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(open_servers, there, ports), daemon=True)
     process.start()
     try:
-        store, service = (f"http://{LOOPBACK}:{port}" for port in here.recv())
-        yield replace(scene, store=Store(store), service=service)
+        yield [f"http://{LOOPBACK}:{port}" for port in here.recv()]
     finally:
         process.terminate()
         process.join()
 
 
-def _run(pipe: Connection, ports: list[int]) -> None:
-    asyncio.run(_serve(pipe, ports))
+def _run(open_servers: _Open, pipe: Connection, ports: Sequence[int]) -> None:
+    asyncio.run(_serve(open_servers, pipe, ports))
 
 
-async def _serve(pipe: Connection, ports: list[int]) -> None:
-    """Stand before these ports, all on one link, and say where."""
+async def _serve(open_servers: _Open, pipe: Connection, ports: Sequence[int]) -> None:
+    """Stand before these ports, and say where."""
+    servers = await open_servers(ports)
+    pipe.send([server.sockets[0].getsockname()[1] for server in servers])
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+async def _open_link(ports: Sequence[int]) -> list[asyncio.Server]:
     link = (_Way(), _Way())
-    servers = [
+    return [
         await asyncio.start_server(lambda r, w, port=port: _join(link, port, r, w), LOOPBACK, 0)  # type: ignore[misc]
         for port in ports
     ]
-    pipe.send([server.sockets[0].getsockname()[1] for server in servers])
-    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 async def _join(
@@ -170,3 +195,60 @@ class Window:
         self._sent.append((left_at + ROUND_TRIP_SECONDS, count))
         self._flying += count
         self._last_at = left_at
+
+
+async def _open_distance(ports: Sequence[int]) -> list[asyncio.Server]:
+    loop = asyncio.get_running_loop()
+    return [await loop.create_server(partial(_Near, port), LOOPBACK, 0) for port in ports]
+
+
+class _Delayed(asyncio.Protocol):
+    """An end of a connection: what comes here leaves at the other end half a round trip later."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.other: _Delayed | None = None
+        self._flying: deque[bytes] = deque()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._flying.append(data)
+        asyncio.get_running_loop().call_later(ROUND_TRIP_SECONDS / 2, self._arrive)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        # Behind all that has come before.
+        self.data_received(b"")
+
+    def _arrive(self) -> None:
+        if self.other is None or self.other.transport is None:
+            return
+        if data := self._flying.popleft():
+            self.other.transport.write(data)
+        else:
+            self.other.transport.close()
+
+
+class _Near(_Delayed):
+    """The end that a client has connected to. It opens the connection to the store a round trip later."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.transport is not None  # noqa: S101
+        # What comes meanwhile stays with the kernel.
+        self.transport.pause_reading()
+        self._connecting = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(ROUND_TRIP_SECONDS)
+        _, far = await loop.create_connection(_Delayed, LOOPBACK, self._port)
+        self.other, far.other = far, self
+        if self.transport is not None:
+            self.transport.resume_reading()

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
@@ -48,12 +48,13 @@ def need(name: str) -> Path:
     return program
 
 
-def tell_missing() -> str:
-    """What is missing, and how to install it; an empty text where all is there."""
-    lines = [f"  {name}: {how}" for name, how in _INSTALL.items() if find(name) is None]
+def tell_missing(needed: Iterable[str] = tuple(_INSTALL)) -> str:
+    """What is missing of these programs, and how to install it; an empty text where all are there."""
+    names = tuple(needed)
+    lines = [f"  {name}: {_INSTALL[name]}" for name in names if find(name) is None]
     if not lines:
         return ""
-    variables = ", ".join(f"{name.upper()}=..." for name in _INSTALL)
+    variables = ", ".join(f"{name.upper()}=..." for name in names)
     return "\n".join(["programs are missing:", *lines, f"or say where they are: {variables}"])
 
 

@@ -74,9 +74,9 @@ def ask_json(endpoint: str, operation: str, members: Mapping[str, object]) -> As
 class Connection:
     """A connection that is kept, and the buffer that bodies are received into."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, buffer_bytes: int = _BUFFER_BYTES) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_SECONDS)
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = memoryview(bytearray(buffer_bytes))
 
     def close(self) -> None:
         """Close it."""

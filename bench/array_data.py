@@ -1,0 +1,167 @@
+"""The arrays of docs/whole-arrays-speed.md: HDF5 files and Zarr stores, in the folder that nginx serves.
+
+All values are temperatures in kelvin, float32, which change smoothly and in steps of a hundredth. In some arrays all
+chunks are the same, so that they are written soon: whoever reads such an array still reads and decodes every chunk.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+from numcodecs import Shuffle, Zlib
+from zarr.codecs import ZstdCodec
+from zarr.errors import ZarrUserWarning
+
+from bench.scene import DTYPE
+
+Values = npt.NDArray[np.float32]
+
+VARIABLE = "tas"
+_DIMENSIONS = ("time", "lat", "lon")
+
+# A plane of 64 KiB.
+PLANE = (128, 128)
+
+_SEED = 7
+_KELVIN = np.float32(285)
+_ZLIB_LEVEL = 4
+
+# HDF5 writes a checksum behind the encoded chunk. The JSON interface has no name for it.
+_CHECKSUM_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ChunkPlace:
+    """Where the stored bytes of a chunk are: a path on the server, and ``offset`` and ``size`` in a larger object."""
+
+    path: str
+    part: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An array on the server.
+
+    Attributes:
+        path: The HDF5 file or the Zarr store.
+        container: What the service calls it.
+        shape: The shape of the array.
+        chunk: The shape of a chunk.
+        mean: numpy's mean of all values, in float64.
+        places: The chunks, for who asks for them one by one; empty if nobody does.
+        codecs: How a chunk is encoded, as members of a JSON request.
+    """
+
+    path: str
+    container: str
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    mean: float
+    places: Sequence[ChunkPlace] = field(default=(), repr=False)
+    codecs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_values(count: int, plane: tuple[int, int] = PLANE) -> Values:
+    """``count`` planes of values."""
+    steps = np.random.default_rng(_SEED).normal(0, 0.05, (count, *plane)).astype(DTYPE)
+    return np.round(np.cumsum(np.cumsum(steps, axis=1), axis=2) + _KELVIN, 2)
+
+
+def write_hdf5(root: Path, name: str, values: Values, planes: int, *, is_packed: bool = False) -> ArrayFile:
+    """An HDF5 file with chunks of some planes: raw, or in zlib and shuffle."""
+    chunk = (planes, *values.shape[1:])
+    with h5py.File(root / name, "w") as file:
+        variable = _create(file, values.shape, chunk, is_packed=is_packed, is_checked=False)
+        variable[...] = values
+        places = [ChunkPlace(name, {"offset": offset, "size": size}) for offset, size in _find_chunks(variable)]
+    return ArrayFile(name, "netcdf", values.shape, chunk, _mean(values), places, _codecs(chunk) if is_packed else {})
+
+
+def write_repeated_hdf5(root: Path, name: str, values: Values, times: int) -> ArrayFile:
+    """An HDF5 file of ``times`` chunks with the same values each, in zlib and shuffle, with a checksum."""
+    shape = (times * len(values), *values.shape[1:])
+    with h5py.File(root / name, "w") as file:
+        variable = _create(file, shape, values.shape, is_packed=True, is_checked=True)
+        variable[: len(values)] = values
+        mask, encoded = variable.id.read_direct_chunk((0, 0, 0))
+        for number in range(1, times):
+            variable.id.write_direct_chunk((number * len(values), 0, 0), encoded, mask)
+        places = [
+            ChunkPlace(name, {"offset": offset, "size": size - _CHECKSUM_BYTES})
+            for offset, size in _find_chunks(variable)
+        ]
+    return ArrayFile(name, "netcdf", shape, values.shape, _mean(values), places, _codecs(values.shape))
+
+
+def write_zarr(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
+    """A Zarr store with raw chunks of some planes, an object each."""
+    _save(root / name, values, 3, chunks=(planes, *PLANE), compressors=None)
+    places = [ChunkPlace(f"{name}/{VARIABLE}/c/{number}/0/0") for number in range(len(values) // planes)]
+    return ArrayFile(name, "zarr", values.shape, (planes, *PLANE), _mean(values), places)
+
+
+def write_shards(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
+    """A Zarr store with shards of some planes, which have a chunk of a plane each, in zstd."""
+    chunk = (1, *PLANE)
+    _save(root / name, values, 3, chunks=chunk, shards=(planes, *PLANE), compressors=ZstdCodec())
+    return ArrayFile(name, "zarr", values.shape, chunk, _mean(values))
+
+
+def write_packed_zarr(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
+    """A Zarr store whose chunks are encoded as those of HDF5 are, in zlib and shuffle, an object each."""
+    chunk = (planes, *PLANE)
+    _save(root / name, values, 2, chunks=chunk, compressors=Zlib(_ZLIB_LEVEL), filters=[Shuffle(DTYPE.itemsize)])
+    return ArrayFile(name, "zarr", values.shape, chunk, _mean(values))
+
+
+def write_repeated_zarr(root: Path, name: str, values: Values, times: int) -> ArrayFile:
+    """A Zarr store of ``times`` objects that are one file: an array of any size on a disk of any size."""
+    shape = (times * len(values), *values.shape[1:])
+    array = zarr.create_array(root / name / VARIABLE, shape=shape, chunks=values.shape, dtype=DTYPE, compressors=None)
+    array[: len(values)] = values
+    chunks = root / name / VARIABLE / "c"
+    for number in range(1, times):
+        (chunks / str(number) / "0").mkdir(parents=True)
+        (chunks / str(number) / "0" / "0").symlink_to(chunks / "0" / "0" / "0")
+    return ArrayFile(name, "zarr", shape, values.shape, _mean(values))
+
+
+def _create(
+    file: h5py.File, shape: tuple[int, ...], chunk: tuple[int, ...], *, is_packed: bool, is_checked: bool
+) -> h5py.Dataset:
+    level = _ZLIB_LEVEL if is_packed else None
+    return file.create_dataset(
+        VARIABLE, shape, DTYPE, chunks=chunk, compression=level, shuffle=is_packed, fletcher32=is_checked
+    )
+
+
+def _find_chunks(variable: h5py.Dataset) -> Iterable[tuple[int, int]]:
+    """Offset and size of each chunk, as stored."""
+    found: list[tuple[int, int]] = []
+    variable.id.chunk_iter(lambda info: found.append((info.byte_offset, info.size)))
+    return found
+
+
+def _codecs(chunk: tuple[int, ...]) -> dict[str, Any]:
+    shuffle = {"id": "shuffle", "element_size": DTYPE.itemsize}
+    return {"shape": chunk, "compression": {"id": "zlib"}, "filters": [shuffle]}
+
+
+def _mean(values: Values) -> float:
+    return float(values.mean(dtype=np.float64))
+
+
+def _save(folder: Path, values: Values, version: int, **encoding: Any) -> None:
+    dataset = xr.Dataset({VARIABLE: xr.Variable(_DIMENSIONS, values)})
+    options: dict[str, Any] = {"mode": "w", "consolidated": True, "zarr_format": version}
+    with warnings.catch_warnings():
+        # The specification does not know consolidated metadata yet. xarray needs it: a web server lists no folders.
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        dataset.to_zarr(folder, encoding={VARIABLE: encoding}, **options)

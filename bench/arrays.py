@@ -1,0 +1,422 @@
+"""docs/whole-arrays-speed.md: whole arrays by one request, beside a request a chunk, zarr, dask, zarrs and the peer.
+
+It needs nginx and Reductionist (``programs.py``); a quick run does without Reductionist. zarrs is measured if ``ZARRS``
+names a program that reads with it: it gets URLs of Zarr arrays of float32 from its input, one a line, and answers each
+line with the mean.
+What is no race comes before the rounds: the round trips to an index, and memory.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from bench import link
+from bench.array_data import (
+    ArrayFile,
+    make_values,
+    write_hdf5,
+    write_packed_zarr,
+    write_repeated_hdf5,
+    write_repeated_zarr,
+    write_shards,
+    write_zarr,
+)
+from bench.array_turns import (
+    CLIENTS,
+    PEER_TOLERANCE,
+    TOLERANCE,
+    MeanOf,
+    ask_array,
+    mean_at_once,
+    mean_by_active,
+    mean_by_chunks,
+    mean_by_dask,
+    mean_by_zarr,
+    mean_by_zarrs,
+    open_asker,
+    read_only,
+)
+from bench.machine import find_workers, watching
+from bench.programs import PEER, find, peer, tell_missing, web_server
+from bench.rounds import MIB, Page, Row, Run, Target, format_mib, run_rounds, table
+from bench.scene import SETTINGS
+from deploy.local.service import service
+from deploy.local.store import Store
+
+SERVICE = "one request"
+CHUNKS = "a request a chunk"
+PEER_CHUNKS = f"{PEER}, a request a chunk"
+ACTIVE = f"PyActiveStorage and {PEER}"
+ZARR, ZARR_64 = "zarr", "zarr, concurrency 64"
+DASK, DASK_50 = "dask, a chunk a task", "dask, 50 chunks a task"
+_DASKS = {1: DASK, 50: DASK_50}
+ZARRS = "zarrs"
+READ = "only reading"
+
+_STORE_PROGRAM, _PEER_PROGRAM = "nginx", "reductionist"
+
+_ROUNDS = 9
+# No round begins later: with the arrays before and what comes after, a run takes some ten minutes.
+_LAST_ROUND_SECONDS = 480
+
+# Connections, threads and what they keep make a worker larger once. The kernel decides which worker gets a connection.
+_WARM_UP_REQUESTS = 16
+
+_MOST_ROUND_TRIPS = 20
+_MOST_CPU = 1.5
+_GROWTH_BEYOND_RESULT = 64 * MIB
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the arrays are, in chunks."""
+
+    chunks: int = 1000
+    checked: int = 256
+    indexed: int = 10_000
+    large: int = 2500
+
+
+_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The arrays.
+
+    Attributes:
+        raw: 64 KiB a chunk, raw, in one HDF5 file.
+        objects: The same values in Zarr, an object a chunk.
+        shards: The same in Zarr, 20 chunks in zstd in each shard.
+        packed: The same in HDF5, 256 KiB a chunk in zlib and shuffle.
+        packed_objects: The same in Zarr.
+        checked: 4 MiB a chunk in zlib, shuffle and fletcher32, in one HDF5 file.
+        indexed: 1 KiB a chunk, raw, in one HDF5 file.
+        large: 4 MiB a chunk, raw, in Zarr.
+    """
+
+    raw: ArrayFile
+    objects: ArrayFile
+    shards: ArrayFile
+    packed: ArrayFile
+    packed_objects: ArrayFile
+    checked: ArrayFile
+    indexed: ArrayFile
+    large: ArrayFile
+
+    @classmethod
+    def write(cls, root: Path, sizes: Sizes) -> "Files":
+        """Write them to the folder that the store serves."""
+        values = make_values(sizes.chunks)
+        return cls(
+            raw=write_hdf5(root, "raw.nc", values, 1),
+            objects=write_zarr(root, "objects.zarr", values, 1),
+            shards=write_shards(root, "shards.zarr", values, 20),
+            packed=write_hdf5(root, "packed.nc", values, 4, is_packed=True),
+            packed_objects=write_packed_zarr(root, "packed.zarr", values, 4),
+            checked=write_repeated_hdf5(root, "checked.nc", make_values(64), sizes.checked),
+            indexed=write_hdf5(root, "indexed.nc", make_values(sizes.indexed, (16, 16)), 1),
+            large=write_repeated_zarr(root, "large.zarr", make_values(16, (180, 360)), sizes.large),
+        )
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything is.
+
+    Attributes:
+        service: The service.
+        near: The store.
+        far: The store, seen from a round trip away.
+        peer: The peer; None where there is none.
+        linked_service: The service, seen from the other end of a link.
+        linked_near: The store, seen from there.
+        linked_peer: The peer, seen from there.
+        zarrs: The program that reads with zarrs; None where there is none.
+    """
+
+    service: str
+    near: str
+    far: str
+    peer: str | None
+    linked_service: str
+    linked_near: str
+    linked_peer: str | None
+    zarrs: Path | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row, and what is asked of it.
+
+    Attributes:
+        name: What the page calls it.
+        asks: By the contender's name, what it does.
+        targets: By the name of another contender: how many times its rate the service is to reach.
+        mean: What must come of it.
+        is_cpu: Whether CPU is measured in place of time.
+    """
+
+    name: str
+    asks: Mapping[str, MeanOf] = field(repr=False)
+    targets: Mapping[str, float]
+    mean: float
+    is_cpu: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A row that was measured, and its targets."""
+
+    row: Row
+    targets: Mapping[str, float]
+    is_cpu: bool = False
+
+
+@dataclass
+class Findings:
+    """All that a run found out.
+
+    Attributes:
+        rows: The races.
+        round_trips: Requests to the store, one after the other, for one chunk of the array with the large index.
+        growth: How much larger a worker became by the mean over time of the large array, in bytes.
+        result_bytes: The size of the reply, with its counts.
+        has_zarrs: Whether zarrs took part.
+    """
+
+    rows: list[Finding] = field(default_factory=list)
+    round_trips: int = 0
+    growth: int = 0
+    result_bytes: int = 0
+    has_zarrs: bool = False
+
+
+def measure(run: Run) -> Page:
+    """Measure everything.
+
+    Raises:
+        RuntimeError: A program is missing, or does not start.
+        WrongReply: A reply is not what it must be.
+    """
+    if missing := tell_missing([_STORE_PROGRAM] if run.is_quick else [_STORE_PROGRAM, _PEER_PROGRAM]):
+        raise RuntimeError(missing)
+    sizes = _QUICK if run.is_quick else Sizes()
+    with ExitStack() as held:
+        near, root = held.enter_context(web_server())
+        run.tell("the arrays")
+        files = Files.write(root, sizes)
+        (far,) = held.enter_context(link.distant(near))
+        settings = {**SETTINGS, "ACTIVE_STORAGE_ALLOWED_ORIGINS": f"{near},{far}"}
+        ours = held.enter_context(service(Store(near), settings))
+        theirs = held.enter_context(peer())[0] if find(_PEER_PROGRAM) else None
+        linked = held.enter_context(link.linked([ours, near, theirs or near]))
+        places = Places(ours, near, far, theirs, linked[0], linked[1], linked[2] if theirs else None, find("zarrs"))
+        run.tell("an index, memory")
+        # Before everything else, while no worker has been large yet.
+        findings = Findings(has_zarrs=places.zarrs is not None)
+        findings.round_trips = _count_round_trips(places, files.indexed)
+        findings.growth, findings.result_bytes = _measure_growth(places, files)
+        asker = held.enter_context(open_asker([worker.pid for worker in find_workers()]))
+        for case in make_cases(places, files):
+            take = asker.take_cpu if case.is_cpu else asker.take_time
+            takes = {
+                name: partial(take, ask, case.mean, PEER_TOLERANCE if name in (PEER_CHUNKS, ACTIVE) else TOLERANCE)
+                for name, ask in case.asks.items()
+            }
+            row = Row(case.name, takes, rounds=1 if run.is_quick else _ROUNDS)
+            findings.rows.append(Finding(row, case.targets, case.is_cpu))
+        run.tell("everybody once, to warm up and to compare with numpy")
+        for finding in findings.rows:
+            for take_turn in finding.row.takes.values():
+                take_turn()
+        run_rounds([finding.row for finding in findings.rows], run.tell, run.started + _LAST_ROUND_SECONDS)
+    return render(findings)
+
+
+def make_cases(places: Places, files: Files) -> list[Case]:
+    """The races."""
+    raw, objects, shards, packed, checked = files.raw, files.objects, files.shards, files.packed, files.checked
+    raw_name = f"{_count(raw)} of 64 KiB, raw, in one HDF5 file"
+    objects_name = f"{_count(objects)} of 64 KiB, raw, an object each, Zarr"
+    shards_name = f"{_count(shards)} of 64 KiB in zstd, 20 a shard, Zarr"
+    at = partial(_ask_service, places.service)
+    zarrs = partial(_ask_zarrs, places.zarrs)
+    by_peer = partial(_ask_peer, places.peer, places.near)
+    return [
+        Case(
+            raw_name,
+            {
+                **at(places.near, raw),
+                **by_peer(raw),
+                **_ask_active(places.peer, places.near, places.near, raw),
+            },
+            {CHUNKS: 15, PEER_CHUNKS: 1.5},
+            raw.mean,
+        ),
+        Case(
+            f"{raw_name}, CPU",
+            {**at(places.near, raw), READ: partial(read_only, places.near, raw)},
+            {CHUNKS: 25},
+            raw.mean,
+            is_cpu=True,
+        ),
+        Case(
+            objects_name,
+            {**at(places.near, objects), **_ask_zarr(places.near, objects), **zarrs(places.near, objects)},
+            {CHUNKS: 3, DASK: 4},
+            objects.mean,
+        ),
+        Case(
+            f"{objects_name}, store 20 ms away",
+            {**at(places.far, objects), **_ask_zarr(places.far, objects), **zarrs(places.far, objects)},
+            {CHUNKS: 1.7, DASK: 4, ZARR: 4, ZARR_64: 1.3},
+            objects.mean,
+        ),
+        Case(
+            shards_name,
+            {**at(places.near, shards), **_ask_zarr(places.near, shards), **zarrs(places.near, shards)},
+            {ZARR: 1.8, ZARRS: 0.8},
+            shards.mean,
+        ),
+        Case(
+            f"{shards_name}, store 20 ms away",
+            # A chunk a task takes 20 seconds here.
+            {**at(places.far, shards), **_ask_zarr(places.far, shards, (50,)), **zarrs(places.far, shards)},
+            {ZARRS: 1.3},
+            shards.mean,
+        ),
+        Case(
+            f"{_count(packed)} of 256 KiB in zlib and shuffle, HDF5; the others from Zarr",
+            {**at(places.near, packed), **_ask_zarr(places.near, files.packed_objects)},
+            {ZARR: 1.4, DASK: 2.3, CHUNKS: 1},
+            packed.mean,
+        ),
+        Case(
+            f"{_count(checked)} of 4 MiB in zlib, shuffle and fletcher32, HDF5",
+            {**at(places.near, checked), **by_peer(checked)},
+            {PEER_CHUNKS: 1.5},
+            checked.mean,
+        ),
+        Case(
+            f"{raw_name}, client 20 ms away",
+            {
+                SERVICE: partial(mean_at_once, places.linked_service, places.near, raw),
+                **_ask_active(places.linked_peer, places.near, places.linked_near, raw),
+            },
+            {ACTIVE: 20},
+            raw.mean,
+        ),
+    ]
+
+
+def _count(file: ArrayFile) -> str:
+    count = math.prod(-(-size // chunk) for size, chunk in zip(file.shape, file.chunk, strict=True))
+    return f"{count:,} chunks"
+
+
+def _ask_service(endpoint: str, store: str, file: ArrayFile) -> dict[str, MeanOf]:
+    asks: dict[str, MeanOf] = {SERVICE: partial(mean_at_once, endpoint, store, file)}
+    if file.places:
+        asks[CHUNKS] = partial(mean_by_chunks, endpoint, store, file)
+    return asks
+
+
+def _ask_zarr(store: str, file: ArrayFile, chunks_a_task: Sequence[int] = (1, 50)) -> dict[str, MeanOf]:
+    return {
+        ZARR: partial(mean_by_zarr, store, file),
+        ZARR_64: partial(mean_by_zarr, store, file, 64),
+        **{_DASKS[count]: partial(mean_by_dask, store, file, count) for count in chunks_a_task},
+    }
+
+
+def _ask_peer(endpoint: str | None, store: str, file: ArrayFile) -> dict[str, MeanOf]:
+    return {} if endpoint is None else {PEER_CHUNKS: partial(mean_by_chunks, endpoint, store, file)}
+
+
+def _ask_active(endpoint: str | None, store: str, seen_store: str, file: ArrayFile) -> dict[str, MeanOf]:
+    return {} if endpoint is None else {ACTIVE: partial(mean_by_active, endpoint, store, seen_store, file)}
+
+
+def _ask_zarrs(program: Path | None, store: str, file: ArrayFile) -> dict[str, MeanOf]:
+    return {} if program is None else {ZARRS: partial(mean_by_zarrs, program, store, file)}
+
+
+# What is no race
+
+
+def _count_round_trips(places: Places, file: ArrayFile) -> int:
+    """The requests to the store for an array of which one chunk is selected, the one for the chunk not counted.
+
+    Nobody has asked for the file before. The service makes them one after the other at most.
+    """
+    reply = ask_array(places.service, places.near, file, selection=[[0, 1, None], *[[None] * 3] * 2])
+    return int(reply["requests"]) - 1
+
+
+def _measure_growth(places: Places, files: Files) -> tuple[int, int]:
+    """How far the worker that grows most grows by the mean over time of the large array, and the size of the reply."""
+    for _ in range(_WARM_UP_REQUESTS):
+        ask_array(places.service, places.near, files.objects)
+    with watching(find_workers()) as watched:
+        reply = ask_array(places.service, places.near, files.large, axis=[0])
+    return watched[0].growth, len(reply["bytes"]) + 8 * len(reply["count"])
+
+
+# The page
+
+
+def render(findings: Findings) -> Page:
+    """The page of what was found out."""
+    return Page(
+        "whole-arrays-speed",
+        [*_find_targets(findings)],
+        {
+            "races": table(
+                ("case", "beside", "ratio", "rounds"),
+                (line for finding in findings.rows for line in _list_ratios(finding)),
+            ),
+            "clients": str(CLIENTS),
+            "peer_tolerance": f"{PEER_TOLERANCE:.0%}",
+            "round_trips": str(findings.round_trips),
+            "growth": format_mib(findings.growth),
+            "result": format_mib(findings.result_bytes),
+            "zarrs": _WITH_ZARRS if findings.has_zarrs else _WITHOUT_ZARRS,
+        },
+    )
+
+
+_WITH_ZARRS = (
+    "a program in Rust that reads chunks or shards with zarrs and its HTTP store, 32 at a time, and adds up each in"
+    " float64"
+)
+_WITHOUT_ZARRS = "not measured: no program that reads with it was there"
+
+
+def _list_ratios(finding: Finding) -> Iterator[tuple[object, ...]]:
+    name = finding.row.name
+    for other in finding.row.takes or finding.row.rates:
+        if other != SERVICE:
+            spread = finding.row.beside(SERVICE, other)
+            yield name, other, spread, len(finding.row.rates[other])
+            name = ""
+
+
+def _find_targets(findings: Findings) -> Iterator[Target]:
+    for finding in findings.rows:
+        name = finding.row.name
+        for other, least in finding.targets.items():
+            row = replace(finding.row, target=least)
+            yield from Target.of_row(row, SERVICE, other, f"{name}: beside {other}")
+        if spread := finding.row.beside(READ, SERVICE):
+            what = f"{name}: CPU for each byte, divided by that of only reading"
+            yield Target(what, f"at most {_MOST_CPU:g}", str(spread), spread.median <= _MOST_CPU)
+    trips = findings.round_trips
+    what = "10,000 chunks in one HDF5 file: round trips for the index"
+    yield Target(what, f"at most {_MOST_ROUND_TRIPS}", str(trips), trips <= _MOST_ROUND_TRIPS)
+    most = findings.result_bytes + _GROWTH_BEYOND_RESULT
+    what = "mean over time of 10 GiB: growth of a worker, the result and 64 MiB"
+    yield Target(what, f"at most {format_mib(most)}", format_mib(findings.growth), findings.growth <= most)
