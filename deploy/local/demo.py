@@ -21,6 +21,7 @@ import numpy.typing as npt
 from botocore.client import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
+from deploy.local.arrays import compare_arrays, format_arrays, format_to_try, write_arrays
 from deploy.local.processes import ending_in_order, is_free, wait_while_listening
 from deploy.local.samples import BUCKET, SAMPLES, Sample, write_samples
 from deploy.local.service import service
@@ -62,6 +63,7 @@ link=$(.venv/bin/python -c 'from deploy.local.store import Store; print(Store("{
     .generate_presigned_url("get_object", Params=dict(Bucket="{bucket}", Key="data-float32.dat")))')
 curl -sSf "{service}/sum/float32${{link#{store}}}" | od -A n -t f4
 
+{arrays}
 Ctrl+C stops both."""
 
 
@@ -148,7 +150,7 @@ def _active_storage(store: Store, endpoint: str) -> Any:
 
 def _compare() -> int:
     with _everything() as (store, endpoint, _):
-        rows = list(compare(store, endpoint))
+        rows, arrays = list(compare(store, endpoint)), compare_arrays(store, endpoint)
     print(_format_table(rows))
     differing = sum(not row.is_equal for row in rows)
     asked = sum(row.sample.size for row in rows)
@@ -157,7 +159,8 @@ def _compare() -> int:
         f"\n{len(rows)} reductions, {differing or 'none'} different from numpy's:"
         f" {asked:,} bytes in the objects reduced, {received:,} bytes received."
     )
-    return 1 if differing else 0
+    print(f"\n{format_arrays(arrays)}")
+    return 1 if differing or not all(row.is_equal for row in arrays) else 0
 
 
 def _serve() -> int:
@@ -165,7 +168,15 @@ def _serve() -> int:
     with _everything(*ports) as (store, endpoint, log):
         public = store.readers_endpoint
         print(
-            _TO_TRY.format(service=endpoint, store=public, bucket=BUCKET, region=REGION, key=DEMO_KEY, log=log),
+            _TO_TRY.format(
+                service=endpoint,
+                store=public,
+                bucket=BUCKET,
+                region=REGION,
+                key=DEMO_KEY,
+                log=log,
+                arrays=format_to_try(store, endpoint),
+            ),
             flush=True,
         )
         gone = wait_while_listening(store.endpoint, endpoint)
@@ -180,6 +191,7 @@ def _everything(store_port: int | None = None, service_port: int | None = None) 
         log = Path(folder) / "service.log"
         store = stack.enter_context(seaweedfs(port=store_port))
         write_samples(store)
+        write_arrays(store)
         # Clients sign for the name that the docs use. The JSON interface may use both names.
         public = store.readers_endpoint
         settings = {
