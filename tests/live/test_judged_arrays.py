@@ -14,7 +14,7 @@ from tests.arrays.written import KINDS, NAME, Contents, Written
 
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore")]
 
-BUCKET = "whole-arrays"
+BUCKET = "judged-arrays"
 
 # Containers of one object: a signature covers one, so that S3 clients can ask for them.
 _FILES = ("netCDF4", "h5netcdf", "netCDF-3 classic", "h5py earliest")
