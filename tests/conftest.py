@@ -3,9 +3,6 @@
 from collections.abc import Callable, Iterator
 
 import flask
-
-# Before netCDF4, which leads HDF5 to plugins of its own that h5py cannot use: the first import counts.
-import hdf5plugin  # noqa: F401
 import hypothesis
 import numpy as np
 import pytest
