@@ -395,9 +395,4 @@ def finish(plan: ArrayPlan, whole: Partial[Any]) -> Result:
     values, counts = reduced.values, reduced.counts
     if plan.packing is not None:
         values = plan.packing.transform(reducer, values, counts)
-    total, present = int(counts.sum()), np.count_nonzero(counts)
-    empty = 0 if REDUCERS[reducer].keeps_elements else counts.size - int(present)
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    data = np.ascontiguousarray(little).tobytes()
-    flat = np.ascontiguousarray(counts, np.int64).ravel().data
-    return Result(values.dtype.name, values.shape, flat, total, empty, data)
+    return Result.of_numbers(reducer, values, counts)

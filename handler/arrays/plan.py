@@ -31,6 +31,7 @@ from handler.arrays.grid import Grid, count_all_touched
 from handler.arrays.selection import AnyArray, Selection
 from handler.containers.concat import ConcatenatedArray, in_file
 from handler.containers.stored_array import ChunkObject, StoredArray
+from handler.kernels.reducer import state_bytes
 from handler.kernels.sizes import Sizes
 
 # A section is worth a request of its own: some 50 ms of work near the store.
@@ -297,10 +298,7 @@ class ArrayPlan:
     @property
     def result_bytes(self) -> int:
         """The memory of the result, with the state that it is computed from."""
-        leading = REDUCERS[self.spec.reducer].leading or 1
-        return math.prod(self.selection.cells) * (
-            self.algebra.cell_bytes + 8 + 2 * leading * self.algebra.result_dtype.itemsize
-        )
+        return state_bytes(self.algebra, REDUCERS[self.spec.reducer].leading or 1, self.selection.cells)
 
     @property
     def metadata(self) -> list[ChunkObject]:

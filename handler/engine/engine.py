@@ -122,7 +122,7 @@ class Engine:
                 with closing(elements.reader):
                     with stage("reduce"):
                         walk = Walk.of(spec, elements.shape, self.sizes)
-                        account.hold(state_bytes(algebra, REDUCERS[spec.reducer].leading or 1, walk))
+                        account.hold(state_bytes(algebra, REDUCERS[spec.reducer].leading or 1, walk.cells))
                         tasks = cut(walk, elements.origin(source, stream.facts))
                         marker = Marker(spec.missing, algebra.dtype) if spec.missing else None
                         executor = Executor(partial(Reducer, algebra, marker), self.fetchers, scope, self.resources)

@@ -12,7 +12,7 @@ from active_storage.errors import NothingToReduce
 from active_storage.model.dtypes import DTYPES, Order
 from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
-from handler.kernels.walk import Walk
+from handler.kernels.walk import Array, Walk
 
 # The maximum number of counts in a description: more than a header can contain. A shape could ask for more memory.
 _MAX_DESCRIBED_COUNTS = 1024
@@ -43,14 +43,24 @@ class Result:
     @classmethod
     def of(cls, spec: ReductionSpec, walk: Walk, reduced: Reduced) -> Self:
         """The result of a reduction's numbers."""
-        values = _arrange(spec, walk, reduced.values)
-        values = values.astype(values.dtype.newbyteorder("<"), copy=False)
-        order: Order = "F" if _keeps_order(spec) else "C"
+        values, counts = _arrange(spec, walk, reduced.values), walk.arrange(reduced.counts)
+        return cls.of_numbers(spec.reducer, values, counts, "F" if _keeps_order(spec) else "C")
+
+    @classmethod
+    def of_numbers(cls, reducer: str, values: Array, counts: Array, order: Order = "C") -> Self:
+        """The result with these values and counts, in the caller's order of dimensions.
+
+        Args:
+            reducer: A name in ``REDUCERS``.
+            values: The values, in the data type of the result.
+            counts: The number of elements of each cell, int64; of all cells for a reducer that keeps elements.
+            order: The order in which the values are written.
+        """
+        little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+        empty = 0 if REDUCERS[reducer].keeps_elements else counts.size - int(np.count_nonzero(counts))
         # A memoryview: Python numbers for millions of cells would take several times the memory of the result.
-        counts = walk.arrange(reduced.counts).ravel(order=order).data
-        total, present = int(reduced.counts.sum()), np.count_nonzero(reduced.counts)
-        empty = 0 if REDUCERS[spec.reducer].keeps_elements else reduced.counts.size - int(present)
-        return cls(spec.result_dtype, values.shape, counts, total, empty, values.tobytes(order=order))
+        flat = counts.ravel(order=order).data
+        return cls(values.dtype.name, values.shape, flat, int(counts.sum()), empty, little.tobytes(order=order))
 
     @classmethod
     def describe(cls, spec: ReductionSpec, walk: Walk) -> Self:

@@ -138,12 +138,12 @@ def _count_present(values: Array, mask: Array | None, axes: tuple[int, ...]) -> 
     return np.add.reduce(np.logical_not(mask), axis=axes, dtype=np.int64)
 
 
-def state_bytes(algebra: Algebra[Any], leading: int, walk: Walk) -> int:
+def state_bytes(algebra: Algebra[Any], leading: int, cells: tuple[int, ...]) -> int:
     """The memory of a reducer and of its result, in bytes.
 
     Args:
         algebra: The reducer's algebra.
         leading: The number of values of the result for each cell.
-        walk: The walk through the data.
+        cells: The shape of the cells.
     """
-    return math.prod(walk.cells) * (algebra.cell_bytes + 8 + 2 * leading * algebra.result_dtype.itemsize)
+    return math.prod(cells) * (algebra.cell_bytes + 8 + 2 * leading * algebra.result_dtype.itemsize)
