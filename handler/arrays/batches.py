@@ -26,6 +26,7 @@ from handler.codecs.base import Budget
 from handler.codecs.chain import open_decoded
 from handler.codecs.readable import Readable, fill
 from handler.containers.stored_array import StoredArray
+from handler.engine.blocks import storage_dtype
 from handler.kernels.missing import Marker
 from handler.kernels.pieces import Array
 from handler.kernels.reducer import Reducer
@@ -49,15 +50,13 @@ class ChunkDecoder:
 
     def __init__(self, array: StoredArray) -> None:
         self._array = array
-        self._dtype = DTYPES[array.dtype]
-        # Bools are read as numbers: every number but 0 is true, as in C and HDF5.
-        self._stored = np.dtype(np.uint8) if array.dtype == "bool" else self._dtype
+        self._stored = storage_dtype(array.dtype)
         self._is_swapped = not self._stored.newbyteorder(array.byte_order).isnative
         self._is_turned = array.permutation != tuple(range(len(array.shape)))
+        self._stored_shape = tuple(array.chunks[axis] for axis in array.permutation)
         self._bytes = array.chunk_bytes
         self._specs: dict[int, ReductionSpec] = {}
         self._cut_bytes = 0 if array.steps or self._is_turned else _cut_bytes(array)
-        self.elements = math.prod(array.chunks)
 
     def decode(  # noqa: PLR0913, PLR0917  # what makes a chunk
         self, stored: Readable, stored_bytes: int, is_whole: bool, mask: int, slot: Array, budget: Budget
@@ -99,8 +98,7 @@ class ChunkDecoder:
         if not is_chunk:
             raise UndecodableData("chunk", f"does not decode to {self._bytes} bytes, the size of a chunk")
         if self._is_turned:
-            stored_shape = tuple(self._array.chunks[axis] for axis in self._array.permutation)
-            turned = slot.reshape(stored_shape).transpose(np.argsort(self._array.permutation))
+            turned = slot.reshape(self._stored_shape).transpose(np.argsort(self._array.permutation))
             slot[:] = turned.ravel()
         if self._is_swapped:
             slot.byteswap(inplace=True)
@@ -120,9 +118,9 @@ class ChunkDecoder:
             steps: tuple[Step, ...] = tuple(
                 step for number, step in enumerate(self._array.steps) if not mask >> number & 1
             )
-            dtype = "uint8" if self._array.dtype == "bool" else self._array.dtype
-            shape = tuple(self._array.chunks[axis] for axis in self._array.permutation)
-            self._specs[mask] = ReductionSpec("select", dtype, self._array.byte_order, shape=shape, steps=steps)
+            self._specs[mask] = ReductionSpec(
+                "select", self._stored.name, self._array.byte_order, shape=self._stored_shape, steps=steps
+            )
         return self._specs[mask]
 
 
@@ -151,9 +149,8 @@ class Workspace:
 
     def prepare(self, part: PartPlan) -> None:
         """Hold the chunks of an array from now on."""
-        stored = np.dtype(np.uint8) if part.array.dtype == "bool" else DTYPES[part.array.dtype]
         self._elements = math.prod(part.array.chunks)
-        self._memory = self._bytes[: part.batch_bytes].view(stored)
+        self._memory = self._bytes[: part.batch_bytes].view(storage_dtype(part.array.dtype))
 
     def slot(self, number: int) -> Array:
         """The memory of a chunk of the batch."""

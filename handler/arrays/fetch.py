@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from active_storage.errors import ActiveStorageError, InvalidRange, StoreError, UndecodableData, UnsupportedArray
+from active_storage.errors import ActiveStorageError, InvalidRange, StoreError, UndecodableData
 from active_storage.model.ranges import ByteRange
 from handler.codecs.readable import Readable
-from handler.containers.reader import is_absent
+from handler.containers.reader import ensure_comparable, is_absent
 from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, ChunkObject, Places
 from handler.stores.source import UNKNOWN_BYTES, ObjectFacts, Source, Stream
 
@@ -149,10 +149,8 @@ class Versions:
         with self._lock:
             _, known = self._known.get(id(chunk_object.source), (None, None))
         facts = chunk_object.facts or known
-        if facts is not None and facts.strong_etag is None and "last-modified" not in facts.headers:
-            raise UnsupportedArray(
-                chunk_object.name, "neither a strong ETag nor a date by which its versions can be compared"
-            )
+        if facts is not None:
+            ensure_comparable(chunk_object.name, facts)
         return facts
 
     def keep(self, chunk_object: ChunkObject, facts: ObjectFacts) -> None:
@@ -254,7 +252,7 @@ class RunReader:
         return stream
 
     def _object(self, run: Run) -> ChunkObject:
-        return self._places.objects[int(self._places.object_numbers[run.rows[0]])]
+        return self._places.object_of(run.rows[0])
 
     def _window(self, stream: Stream, size: int) -> "Window":
         if self._scratch is None:
@@ -269,7 +267,7 @@ def open_run(run: Run, places: Places, versions: Versions) -> Stream:
         UndecodableData: They lie outside the object.
         ActiveStorageError: They cannot be had.
     """
-    chunk_object = places.objects[int(places.object_numbers[run.rows[0]])]
+    chunk_object = places.object_of(run.rows[0])
     is_whole = run.stop == WHOLE_OBJECT
     byte_range = None if is_whole else ByteRange(run.start, run.stop - 1)
     # A whole object is read once, and is of one version by itself.

@@ -152,7 +152,7 @@ class Grid:
 
     def box(self, start: int, stop: int) -> tuple[slice, ...]:
         """The cells of the result that the touched chunks from ``start`` to before ``stop`` belong to: a box."""
-        first, last = _unravel(start, self._sizes), _unravel(stop - 1, self._sizes)
+        first, last = unravel(start, self._sizes), unravel(stop - 1, self._sizes)
         # Behind the first dimension along which they differ, every chunk may be touched.
         differ = next((axis for axis, (one, other) in enumerate(zip(first, last, strict=True)) if one != other), None)
         box = []
@@ -171,7 +171,7 @@ class Grid:
             touched: Its number among the touched chunks.
             number: Its number in the whole grid.
         """
-        places = _unravel(touched, self._sizes)
+        places = unravel(touched, self._sizes)
         parts = [find(place) for find, place in zip(self._parts, places, strict=True)]
         return TouchedChunk(
             number,
@@ -181,7 +181,8 @@ class Grid:
         )
 
 
-def _unravel(number: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+def unravel(number: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """The index in an array of these sizes of a number that was flattened in C order; () without dimensions."""
     index = []
     for size in reversed(sizes):
         number, place = divmod(number, size)

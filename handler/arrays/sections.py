@@ -14,8 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from active_storage.errors import ActiveStorageError, CallerGone, EntityTooLarge, SlowDown, shown, shown_end
 from active_storage.model.reducers import REDUCERS
 from handler.affinity import roam
@@ -30,6 +28,7 @@ from handler.arrays.fetch import (
     cut_runs,
     split_run,
 )
+from handler.arrays.grid import unravel
 from handler.arrays.plan import ArrayPlan, PartPlan, Stretch
 from handler.codecs.base import Budget
 from handler.codecs.readable import MemoryReader, Readable
@@ -458,11 +457,10 @@ class SectionReducer:
 def _name(unit: _Unit, row: int) -> str:
     """The array, the chunk and the object of a row, for messages."""
     array, places = unit.tools.part.array, unit.places
-    index = np.unravel_index(int(unit.numbers[row]), array.grid) if array.grid else ()
-    chunk = ",".join(str(int(each)) for each in index)
+    chunk = ",".join(map(str, unravel(int(unit.numbers[row]), array.grid)))
     has_object = row not in places.inline and places.sizes[row] != ABSENT
     # The root of a container has no name of its own.
-    name = places.objects[int(places.object_numbers[row])].name if has_object else ""
+    name = places.object_of(row).name if has_object else ""
     where = f", object {shown_end(name)}" if name else ""
     return f"array {shown(array.name)}, chunk ({chunk}){where}"
 

@@ -353,8 +353,8 @@ class ObjectReader:
             size = byte_range.last - byte_range.first + 1
         self._reader.count_request(size)
         facts = self.facts
-        if facts is not None and facts.strong_etag is None and not self._can_compare(facts):
-            raise UnsupportedArray(self.name, "neither a strong ETag nor a date by which its versions can be compared")
+        if facts is not None:
+            ensure_comparable(self.name, facts)
         stream = self.source.open(byte_range, facts)
         try:
             stream.facts.ensure_plain()
@@ -385,9 +385,15 @@ class ObjectReader:
                         self.facts, self._blocks = cached.facts, cached.blocks
         return self._blocks
 
-    @staticmethod
-    def _can_compare(facts: ObjectFacts) -> bool:
-        return "last-modified" in facts.headers
+
+def ensure_comparable(name: str, facts: ObjectFacts) -> None:
+    """Pass if the store tells something by which later answers about an object can be compared with the first.
+
+    Raises:
+        UnsupportedArray: It does not, so that the object cannot be read by more than one request.
+    """
+    if facts.strong_etag is None and "last-modified" not in facts.headers:
+        raise UnsupportedArray(name, "neither a strong ETag nor a date by which its versions can be compared")
 
 
 def is_absent(error: StoreError) -> bool:

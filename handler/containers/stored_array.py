@@ -61,6 +61,10 @@ class Places:
     masks: Numbers | None = None
     inline: Mapping[int, bytes] = field(default_factory=dict)
 
+    def object_of(self, row: int) -> ChunkObject:
+        """The object that holds the chunk of a row."""
+        return self.objects[int(self.object_numbers[row])]
+
 
 class ChunkIndex(Protocol):
     """Where the chunks of an array lie. It may read from the store, such as the index of a shard."""

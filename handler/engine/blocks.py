@@ -56,7 +56,7 @@ class BlockReader:
 
     def __init__(self, stream: Readable, spec: ReductionSpec, start: int, stop: int, buffers: Buffers) -> None:
         self._stream = stream
-        self._dtype = _storage_dtype(spec)
+        self._dtype = storage_dtype(spec.dtype)
         self._is_swapped = not self._dtype.newbyteorder(spec.byte_order).isnative
         self._is_bool = spec.dtype == "bool"
         self._position = start
@@ -117,7 +117,10 @@ class BlockReader:
             raise InvalidArgument("shape", "has more elements than the data")
 
 
-def _storage_dtype(spec: ReductionSpec) -> np.dtype[Any]:
-    # numpy's kernels disagree about bools whose byte is neither 0 nor 1. Therefore bools are read as numbers, and every
-    # number except 0 is true, as in C and HDF5.
-    return np.dtype(np.uint8) if spec.dtype == "bool" else DTYPES[spec.dtype]
+def storage_dtype(dtype: str) -> np.dtype[Any]:
+    """The data type in which stored elements are read, in the machine's byte order.
+
+    numpy's kernels disagree about bools whose byte is neither 0 nor 1. Therefore bools are read as numbers, and every
+    number except 0 is true, as in C and HDF5.
+    """
+    return np.dtype(np.uint8) if dtype == "bool" else DTYPES[dtype]
