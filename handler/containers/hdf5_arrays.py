@@ -12,7 +12,7 @@ import numpy as np
 
 from handler.containers.hdf5_chunks import ChunkGrid, ElementOrder, Entries
 from handler.containers.hdf5_file import Hdf5File
-from handler.containers.hdf5_source import CHECKSUM_BYTES, Cursor, Hdf5Source, damaged, ensure_checksum
+from handler.containers.hdf5_source import CHECKSUM_BYTES, Cursor, Hdf5Source, damaged
 from handler.containers.stored_array import Numbers
 
 # Signature, version, client, and the address of the header.
@@ -106,7 +106,7 @@ class _Elements:
         spans = [(run.address, run.prefix + run.count * self.size + CHECKSUM_BYTES) for run in runs]
         parts = []
         for run, block in zip(runs, self._source.read_many(spans, self._what), strict=True):
-            cursor = Cursor(ensure_checksum(block, self._what), self._what)
+            cursor = Cursor.checked(block, self._what)
             cursor.expect(run.signature)
             cursor.take(run.prefix - len(run.signature))
             parts.append(self.parse(cursor.take(run.count * self.size), run.first))
@@ -133,7 +133,7 @@ class FixedArray:
         self._source = file.source
         self._order = ElementOrder(grid)
         header = file.source.read(address, 24 + CHECKSUM_BYTES, _FIXED)
-        cursor = Cursor(ensure_checksum(header, _FIXED), _FIXED)
+        cursor = Cursor.checked(header, _FIXED)
         cursor.expect(b"FAHD\0" + bytes([grid.is_filtered]))
         element_bytes, self._page_bits = cursor.uint(1), cursor.uint(1)
         self._count, self._block = cursor.uint(8), cursor.address()
@@ -157,7 +157,7 @@ class FixedArray:
         bitmap_bytes = -(-self._count // (8 * page))
         start = _PREFIX_BYTES + bitmap_bytes + CHECKSUM_BYTES
         prefix = self._source.read(block, start, _FIXED)
-        cursor = Cursor(ensure_checksum(prefix, _FIXED), _FIXED)
+        cursor = Cursor.checked(prefix, _FIXED)
         cursor.expect(self._signature)
         bitmap = cursor.take(bitmap_bytes)
         page_bytes = page * self._elements.size + CHECKSUM_BYTES
@@ -184,7 +184,7 @@ class ExtensibleArray:
         self._source = file.source
         self._order = ElementOrder(grid)
         header = file.source.read(address, 68 + CHECKSUM_BYTES, _EXTENSIBLE)
-        cursor = Cursor(ensure_checksum(header, _EXTENSIBLE), _EXTENSIBLE)
+        cursor = Cursor.checked(header, _EXTENSIBLE)
         client = bytes([grid.is_filtered])
         cursor.expect(b"EAHD\0" + client)
         element_bytes, most_bits, self._index_count, least_elements, least_pointers, page_bits = cursor.take(6)
@@ -223,7 +223,7 @@ class ExtensibleArray:
         secondary = len(self._supers) - self._direct_supers
         element_bytes = self._index_count * self._elements.size
         size = _PREFIX_BYTES + element_bytes + 8 * (self._direct_blocks + secondary) + CHECKSUM_BYTES
-        cursor = Cursor(ensure_checksum(self._source.read(address, size, _EXTENSIBLE), _EXTENSIBLE), _EXTENSIBLE)
+        cursor = Cursor.checked(self._source.read(address, size, _EXTENSIBLE), _EXTENSIBLE)
         cursor.expect(b"EAIB\0" + self._owner)
         entries = self._elements.parse(cursor.take(element_bytes), 0)
         direct = [cursor.address() for _ in range(self._direct_blocks)]
@@ -271,7 +271,7 @@ class ExtensibleArray:
         return each.block_elements // self._page if each.block_elements > self._page else 0
 
     def _parse_secondary(self, data: bytes, each: _SuperBlock, touched: dict[int, list[int]]) -> list[_Block]:
-        cursor = Cursor(ensure_checksum(data, _EXTENSIBLE), _EXTENSIBLE)
+        cursor = Cursor.checked(data, _EXTENSIBLE)
         cursor.expect(b"EASB\0" + self._owner)
         cursor.take(self._offset_bytes)
         in_block = self._pages(each)

@@ -15,7 +15,6 @@ from handler.containers.hdf5_source import (
     Hdf5Source,
     count_bytes,
     damaged,
-    ensure_checksum,
 )
 
 # Types of records.
@@ -63,8 +62,7 @@ class Btree2:
 
     def __init__(self, source: Hdf5Source, address: int, *kinds: int) -> None:
         self._source = source
-        data = ensure_checksum(source.read(address, _HEADER_BYTES, "a B-tree"), "a B-tree")
-        cursor = Cursor(data, "a B-tree")
+        cursor = Cursor.checked(source.read(address, _HEADER_BYTES, "a B-tree"), "a B-tree")
         cursor.expect(b"BTHD\0")
         self.kind = cursor.uint(1)
         if self.kind not in kinds:
@@ -114,7 +112,7 @@ class Btree2:
             blocks = self._read_level([node for node, _ in nodes], level)
             below: list[tuple[_Node, Wanted]] = []
             for (node, part), block in zip(nodes, blocks, strict=True):
-                cursor = Cursor(ensure_checksum(block, "a node of a B-tree"), "a node of a B-tree")
+                cursor = Cursor.checked(block, "a node of a B-tree")
                 cursor.expect((b"BTIN" if level else b"BTLF") + bytes([0, self.kind]))
                 records = cursor.take(node.count * self.record_bytes)
                 yield records, part

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
+from typing import Self
 
 from active_storage.errors import EntityTooLarge, UndecodableData
 from handler.codecs.checksum import lookup3
@@ -249,6 +250,15 @@ class Cursor:
         self.data = data
         self.what = what
         self.place = 0
+
+    @classmethod
+    def checked(cls, data: bytes, what: str) -> Self:
+        """A cursor over a structure that ends with its checksum, which is verified and left out.
+
+        Raises:
+            UndecodableData: The checksum is wrong.
+        """
+        return cls(ensure_checksum(data, what), what)
 
     @property
     def left(self) -> int:

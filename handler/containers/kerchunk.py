@@ -6,6 +6,7 @@ references (``gen``) and templates that are more than a name.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -45,15 +46,16 @@ def open_kerchunk(reader: ContainerReader, array: str) -> StoredArray:
         ReaderNotInstalled: They are in Parquet, and pyarrow is not installed.
         ActiveStorageError: They cannot be read.
     """
-    return reader.keep(_References, lambda: _open_references(reader, array)).open_array(array)
+    references = reader.keep(_References, lambda: _open_references(reader, array))  # type: ignore[type-abstract]
+    return references.open_array(array)
 
 
-class _References:
+class _References(ABC):
     """References in one of the two forms. A reader keeps them for all arrays."""
 
+    @abstractmethod
     def open_array(self, array: str) -> StoredArray:
         """See ``open_kerchunk``."""
-        raise NotImplementedError
 
 
 def _open_references(reader: ContainerReader, array: str) -> _References:

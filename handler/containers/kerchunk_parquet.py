@@ -31,42 +31,43 @@ _KEPT_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Record:
-    """The references in one file, a row for each.
+class _Columns:
+    """Some references, a row for each.
 
     Attributes:
         urls: The different URLs.
         objects: For each row the number of its URL, -1 if its path is null.
         offsets: For each row its first byte.
         sizes: For each row its size, ``ABSENT`` or ``WHOLE_OBJECT``.
-        raw: For each row its inline bytes or null; None if no row has some.
-        memory_bytes: What all this takes.
     """
 
     urls: list[str]
     objects: Numbers
     offsets: Numbers
     sizes: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Record(_Columns):
+    """The references in one file.
+
+    Attributes:
+        raw: For each row its inline bytes or null; None if no row has some.
+        memory_bytes: What all this takes.
+    """
+
     raw: Any
     memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _Rows(_Columns):
     """Some rows of a file.
 
     Attributes:
-        urls: Their different URLs.
-        objects: For each row the number of its URL, -1 if its path is null.
-        offsets: For each row its first byte.
-        sizes: For each row its size, ``ABSENT`` or ``WHOLE_OBJECT``.
         inline: The inline bytes by row.
     """
 
-    urls: list[str]
-    objects: Numbers
-    offsets: Numbers
-    sizes: Numbers
     inline: dict[int, bytes]
 
 

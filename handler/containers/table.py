@@ -36,7 +36,7 @@ from active_storage.model.etag import ETag
 from handler.containers.chunk_keys import ChunkKeys
 from handler.containers.reader import ContainerReader
 from handler.containers.references import ReferenceColumns, ReferenceIndex, UrlObjects, ensure_url
-from handler.containers.stored_array import ABSENT, ChunkIndex, Numbers, Places, StoredArray
+from handler.containers.stored_array import ABSENT, ChunkIndex, Numbers, StoredArray
 from handler.containers.zarr_document import ZarrDocument
 from handler.containers.zarr_shards import Shards
 from handler.containers.zarr_v2 import read_v2
@@ -70,28 +70,32 @@ def open_table(table: Mapping[str, Any], reader: ContainerReader) -> StoredArray
     for name in table.keys() - {*_REQUIRED, *_OPTIONAL}:
         raise InvalidArgument("store", f"has the unknown member {shown(str(name))}")
     try:
-        array = _read_array(table)
+        array = _read_array(table, reader)
         dimensions = ZarrDocument(_NAME, table).names("dims", len(array.shape), has_null=True)
     except UndecodableData as error:
         raise InvalidArgument("store", error.message) from None
-    index = _read_index(table, math.prod(array.grid), reader)
-    return replace(array, dimensions=dimensions, index=index, places_digest=_digest(table))
+    return replace(array, dimensions=dimensions, places_digest=_digest(table))
 
 
 # The array
 
 
-def _read_array(table: Mapping[str, Any]) -> StoredArray:
+def _read_array(table: Mapping[str, Any], reader: ContainerReader) -> StoredArray:
+    def open_index(keys: ChunkKeys, shards: Shards | None = None) -> ChunkIndex:
+        if shards is not None:
+            raise UnsupportedArray(_NAME, "references to shards")
+        return _read_index(table, math.prod(keys.grid), reader)
+
     codecs, attributes = table["codecs"], table.get("attributes")
     if attributes is not None and not isinstance(attributes, dict):
         raise InvalidArgument("store.attributes", "should be an object")
     if isinstance(codecs, list):
-        return read_v3(_NAME, _make_v3(table, codecs, attributes or {}), (), _make_no_index)
+        return read_v3(_NAME, _make_v3(table, codecs, attributes or {}), (), open_index)
     if not isinstance(codecs, dict):
         raise InvalidArgument("store.codecs", "should be a list, or an object with filters and compressor")
     for name in codecs.keys() - set(_VERSION_2):
         raise InvalidArgument("store.codecs", f"has the unknown member {shown(str(name))}")
-    return read_v2(_NAME, _make_v2(table, codecs), attributes or {}, (), _make_no_index)
+    return read_v2(_NAME, _make_v2(table, codecs), attributes or {}, (), open_index)
 
 
 def _make_v3(table: Mapping[str, Any], codecs: list[Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,19 +126,6 @@ def _make_v2(table: Mapping[str, Any], codecs: Mapping[str, Any]) -> dict[str, A
         "compressor": codecs.get("compressor"),
         "order": codecs.get("order", "C"),
     }
-
-
-class _NoIndex:
-    """What stands for the index until the columns are read."""
-
-    def locate(self, chunks: Numbers) -> Places:
-        raise NotImplementedError
-
-
-def _make_no_index(_keys: ChunkKeys, shards: Shards | None = None) -> ChunkIndex:
-    if shards is not None:
-        raise UnsupportedArray(_NAME, "references to shards")
-    return _NoIndex()
 
 
 def _digest(table: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from active_storage.errors import ActiveStorageError, EntityTooLarge, UndecodableData, UnsupportedArray
 from handler.codecs.checksum import lookup3
-from handler.containers import hdf5_arrays, hdf5_btree2, hdf5_file, hdf5_heaps
+from handler.containers import hdf5_file, hdf5_heaps, hdf5_source
 from handler.containers.hdf5_source import SIGNATURE, count_bytes
 from handler.containers.reader import ReadLimits
 from tests.containers.exam import Array, read_whole
@@ -92,7 +92,7 @@ def test_no_changed_byte_is_an_unknown_error(name: str, version: str) -> None:
 def test_no_changed_byte_is_an_unknown_error_where_checksums_are_right(
     name: str, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (hdf5_arrays, hdf5_btree2, hdf5_file, hdf5_heaps):
+    for module in (hdf5_file, hdf5_heaps, hdf5_source):
         monkeypatch.setattr(module, "ensure_checksum", lambda data, _: data[:-4])
     for damaged in damage(make_file(BUILDS[name], version), 60):
         read_or_refuse(damaged, "a")
