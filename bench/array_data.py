@@ -1,7 +1,7 @@
 """The arrays of docs/whole-arrays-speed.md: HDF5 files and Zarr stores, in the folder that nginx serves.
 
 All values are temperatures in kelvin, float32, which change smoothly and in steps of a hundredth. In some arrays all
-chunks are the same, so that they are written soon: whoever reads such an array still reads and decodes every chunk.
+chunks have the same bytes, which makes the array quick to write. A reader still reads and decodes every chunk.
 """
 
 import warnings

@@ -131,11 +131,11 @@ class Places:
         service: The service.
         near: The store.
         far: The store, seen from a round trip away.
-        peer: The peer; None where there is none.
+        peer: The peer, or None if it is not measured.
         linked_service: The service, seen from the other end of a link.
         linked_near: The store, seen from there.
         linked_peer: The peer, seen from there.
-        zarrs: The program that reads with zarrs; None where there is none.
+        zarrs: The program that reads with zarrs, or None if it is not measured.
     """
 
     service: str

@@ -200,7 +200,7 @@ class _Attributes:
         return int(min(max(to_integer(limit), info.min), info.max))
 
     def factor(self, name: str) -> Any:
-        """``scale_factor`` or ``add_offset``; None if there is none.
+        """``scale_factor`` or ``add_offset``, or None if the variable lacks the attribute.
 
         A number of JSON is a float of Python, which takes the type of the data. A typed one is a numpy scalar.
         """

@@ -20,7 +20,7 @@ from handler.containers.time_units import TimeUnits
 
 Values = np.ndarray[Any, Any]
 
-# Opens a variable of a file. It raises InvalidArgument, but not UnsupportedArray, if there is none of that name.
+# Opens a variable of a file. If the file lacks the variable, it raises InvalidArgument and not UnsupportedArray.
 OpenVariable = Callable[[ContainerReader, str], StoredArray]
 
 # Gives all elements of a small array of a file as they are stored.
