@@ -15,7 +15,8 @@ from handler.scope import Scope
 from handler.stores.fake import FakeStore
 from handler.stores.source import Stream
 from handler.stores.store_request import StoreRequest
-from tests.doors.test_arrays_json import SECRET, STORE, basic, numbers, post, read, read_items
+from tests.array_replies import numbers
+from tests.doors.test_arrays_json import SECRET, STORE, basic, post, read, read_items
 from tests.doors.test_json import read_error
 from tests.helpers import make_settings
 

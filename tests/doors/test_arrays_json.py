@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 from werkzeug.test import TestResponse
 
-from active_storage.algebra import ALGEBRAS, Partial, make_algebra
+from active_storage.algebra import ALGEBRAS
 from active_storage.errors import ObjectChanged, StoreCutOff
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.ranges import ByteRange
 from active_storage.model.reducers import REDUCERS
-from active_storage.model.spec import ReductionSpec
 from handler.app import Application, create_app
 from handler.arrays import plan as plans
 from handler.arrays.engine import ArrayAnswer, ArrayEngine, Tell
@@ -32,6 +31,7 @@ from handler.doors.service import Service
 from handler.scope import Scope
 from handler.stores.fake import FakeSource, FakeStore
 from handler.stores.source import Stream
+from tests.array_replies import join, numbers, split_items
 from tests.arrays.memory_array import SMALL
 from tests.doors.array_stores import VALUES, make_store, write_zarr
 from tests.doors.fake_arrays import FakeArrays, make_answer
@@ -78,16 +78,7 @@ def read_items(response: TestResponse) -> list[dict[str, Any]]:
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "application/cbor-seq"
     assert "Content-Length" not in response.headers
-    stream = io.BytesIO(response.data)
-    items = []
-    while stream.tell() < len(response.data):
-        items.append(cbor2.load(stream))
-    return items
-
-
-def numbers(reply: Mapping[str, Any]) -> Any:
-    """The numbers of a result, or of an array in an item."""
-    return np.frombuffer(reply["bytes"], np.dtype(reply["dtype"]).newbyteorder("<")).reshape(reply["shape"])
+    return split_items(response.data)
 
 
 def request(**members: Any) -> dict[str, Any]:
@@ -318,20 +309,6 @@ def test_progress_is_a_result_with_items_on_the_way(app: flask.Flask, many_secti
     assert end == {"type": "end"}
 
 
-def join(items: list[dict[str, Any]]) -> Any:
-    """The result of partial results, as a client joins them."""
-    header = items[0]
-    spec = ReductionSpec(**header["partial"])
-    algebra = make_algebra(spec)
-    whole = algebra.start(tuple(header["cells"]))
-    for item in items:
-        for piece in item.get("pieces", ()):
-            cells = tuple(slice(*each) if isinstance(each, list) else each for each in piece["cells"])
-            state = type(whole.state)(**{name: numbers(array)[()] for name, array in piece["state"].items()})
-            algebra.join_quietly(whole, cells, Partial(numbers(piece["count"])[()], state))
-    return algebra.finish_partial(whole).values
-
-
 @pytest.mark.parametrize("reducer", REDUCERS)
 @pytest.mark.parametrize("axis", ["time", ["lat", "time"], []])
 def test_partial_results_join_to_the_result(app: flask.Flask, many_sections: None, reducer: str, axis: Any) -> None:
@@ -342,7 +319,7 @@ def test_partial_results_join_to_the_result(app: flask.Flask, many_sections: Non
     assert [item["type"] for item in items] == ["header", *["section"] * 6, "end"]
     assert [item["section"] for item in items[1:-1]] == list(range(6))
     expected = read(post(app, reducer, request(axis=axis)))
-    assert np.array_equal(join(items), numbers(expected))
+    assert np.array_equal(join(items[0], items[1:-1]), numbers(expected))
     # The same from two services, of which each has some of the sections.
     plan = items[0]["plan"]
     parts = [read_items(post(app, reducer, wanted | {"sections": s, "plan": plan})) for s in ([0, 2], [2, 6])]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deploy.local.processes import LOOPBACK, free_ports
 from deploy.local.store import Store
 from tests.minio_lambda import Target
 
@@ -84,6 +85,17 @@ def test_a_program_of_the_documentation_runs_and_prints_what_the_page_shows(
     command = [sys.executable, "-c", placed(program, store, endpoint)]
     answer = subprocess.run(command, check=True, env=environment, timeout=60, stdout=subprocess.PIPE, text=True)
     assert shown in (None, answer.stdout)
+
+
+def test_partial_results_come_from_one_service_if_the_other_does_not_run(
+    live_store: Store, endpoint: str, environment: dict[str, str]
+) -> None:
+    [(program, shown)] = [each for each in programs(ARRAYS_PAGE, "python") if SECOND_SERVICE in each[0]]
+    program = program.replace(SECOND_SERVICE, f"{LOOPBACK}:{free_ports(1)[0]}")
+    command = [sys.executable, "-c", placed(program, live_store, endpoint)]
+    answer = subprocess.run(command, check=True, env=environment, timeout=60, stdout=subprocess.PIPE, text=True)
+    assert shown
+    assert re.fullmatch(rf"a service failed: .*\n{re.escape(shown)}", answer.stdout)
 
 
 @pytest.mark.parametrize(("script", "shown"), ARRAY_SCRIPTS)

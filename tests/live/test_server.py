@@ -28,6 +28,7 @@ from handler.settings import ENV_PREFIX
 from tests import faulty_store
 from tests.faulty_store import Call, FaultyStore, HangUp, plain, well
 from tests.helpers import BLOCK_BYTES
+from tests.live.processes import find_listeners
 
 pytestmark = pytest.mark.live
 
@@ -343,12 +344,5 @@ def _worker_of(url: str) -> psutil.Process:
 
 
 def _workers_of(url: str, count: int) -> list[psutil.Process]:
-    port = urlsplit(url).port
-    listening = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        for connection in process.net_connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
-    ]
     # Without the first process, which has started them.
-    return sorted(listening, key=lambda process: process.create_time())[-count:]
+    return find_listeners(url)[-count:]

@@ -1,6 +1,5 @@
 """Whole arrays, asked of the real service before a real store: through boto3, an object lambda, and JSON."""
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from active_storage.client.object_lambda import reducing
 from deploy.local.store import Store
+from tests.array_replies import split_items
 from tests.doors.array_stores import VALUES, write_hdf5, write_references, write_zarr
 from tests.minio_lambda import Target
 
@@ -97,10 +97,7 @@ def test_items_come_in_chunks(live_store: Store, endpoint: str, session: request
     body = {"store": store, "axis": "time", "answer": "progress"}
     with session.post(f"{endpoint}/arrays/v1/mean", json=body, stream=True, timeout=60) as answer:
         assert (answer.status_code, answer.headers["Transfer-Encoding"]) == (200, "chunked")
-        stream = io.BytesIO(answer.content)
-    items = []
-    while stream.tell() < len(stream.getvalue()):
-        items.append(cbor2.load(stream))
+        items = split_items(answer.content)
     assert [item["type"] for item in items] == ["header", "progress", "result", "end"]
     assert items[2]["bytes"] == MEAN
     # The connection is good for the next request.
