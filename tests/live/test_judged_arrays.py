@@ -9,8 +9,10 @@ import pytest
 import requests
 import xarray as xr
 
+from active_storage.client.object_lambda import reducing
 from deploy.local.store import Store
 from tests.arrays.written import KINDS, NAME, Contents, Written
+from tests.minio_lambda import Target
 
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore")]
 
@@ -80,3 +82,30 @@ def test_boto3_through_the_direct_proxy(proxied: Any, stored: tuple[Written, str
         answer: Any = proxied.get_object(Bucket=reducer, Key=key)
         values = np.frombuffer(answer["Body"].read(), "<f8").reshape(7, 5)
         _check(values, getattr(written.read(True).astype(np.float64), reducer)("z"))
+
+
+@pytest.mark.parametrize("stored", _FILES, indirect=True)
+@pytest.mark.parametrize("way", ["header-signed", "presigned"])
+def test_an_object_lambda(
+    lambda_store: Store, targets: dict[str, Target], stored: tuple[Written, str], way: str
+) -> None:
+    """Through MinIO's own object lambda, or its stand-in. Both ways, the store signs the link for the service."""
+    written, root = stored
+    s3, wanted = lambda_store.client(), {"Bucket": BUCKET, "Key": root}
+    for reducer in ("mean", "max"):
+        with reducing(s3, f"{reducer}/netcdf;var={NAME};axis=z", targets["reduce"].arn):
+            if way == "presigned":
+                data = _fetch(s3.generate_presigned_url("get_object", Params=wanted))
+            else:
+                data = s3.get_object(**wanted)["Body"].read()
+        values = np.frombuffer(data, "<f8").reshape(7, 5)
+        _check(values, getattr(written.read(True).astype(np.float64), reducer)("z"))
+
+
+def _fetch(link: str) -> bytes:
+    """The body of the answer to a link."""
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(link, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer.content
