@@ -1,4 +1,4 @@
-"""``python -m bench PAGE``: measure, and write the page; ``--quick`` checks in seconds that all of it works."""
+"""``python -m bench PAGE`` measures and writes the page; with ``--quick`` it only checks in seconds that this works."""
 
 import argparse
 import sys
@@ -25,7 +25,7 @@ PAGES: Mapping[str, Callable[[Run], Page]] = MappingProxyType(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, and write the page; the exit code, 1 where a reply is wrong or where something does not start."""
+    """Measure, and write the page. Returns the exit code: 1 if a reply is wrong or a program does not start."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and write a page of docs/.")
     parser.add_argument("page", choices=PAGES)
     parser.add_argument("--quick", action="store_true", help="a few small cases, once; writes nothing")
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (WrongReply, RuntimeError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    # A quick run makes the page as well, so that all of it is seen to work.
+    # A quick run makes the page as well, to check that code too.
     text = page.render(machine.describe(others))
     print(page.summary)
     if not options.quick:

@@ -33,7 +33,7 @@ _SEED = 7
 _KELVIN = np.float32(285)
 _ZLIB_LEVEL = 4
 
-# HDF5 writes a checksum behind the encoded chunk. The JSON interface has no name for it.
+# HDF5 writes a checksum after the encoded chunk. Requests of the JSON interface leave it out.
 _CHECKSUM_BYTES = 4
 
 
@@ -51,11 +51,11 @@ class ArrayFile:
 
     Attributes:
         path: The HDF5 file or the Zarr store.
-        container: What the service calls it.
+        container: The service's name for its format.
         shape: The shape of the array.
         chunk: The shape of a chunk.
         mean: numpy's mean of all values, in float64.
-        places: The chunks, for who asks for them one by one; empty if nobody does.
+        places: The chunks, for contenders that ask for each chunk; empty if there are none.
         codecs: How a chunk is encoded, as members of a JSON request.
     """
 
@@ -75,7 +75,7 @@ def make_values(count: int, plane: tuple[int, int] = PLANE) -> Values:
 
 
 def write_hdf5(root: Path, name: str, values: Values, planes: int, *, is_packed: bool = False) -> ArrayFile:
-    """An HDF5 file with chunks of some planes: raw, or in zlib and shuffle."""
+    """An HDF5 file whose chunks have ``planes`` planes each: raw, or in zlib and shuffle."""
     chunk = (planes, *values.shape[1:])
     with h5py.File(root / name, "w") as file:
         variable = _create(file, values.shape, chunk, is_packed=is_packed, is_checked=False)
@@ -101,28 +101,28 @@ def write_repeated_hdf5(root: Path, name: str, values: Values, times: int) -> Ar
 
 
 def write_zarr(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
-    """A Zarr store with raw chunks of some planes, an object each."""
+    """A Zarr store whose raw chunks have ``planes`` planes and are an object each."""
     _save(root / name, values, 3, chunks=(planes, *PLANE), compressors=None)
     places = [ChunkPlace(f"{name}/{VARIABLE}/c/{number}/0/0") for number in range(len(values) // planes)]
     return ArrayFile(name, "zarr", values.shape, (planes, *PLANE), _mean(values), places)
 
 
 def write_shards(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
-    """A Zarr store with shards of some planes, which have a chunk of a plane each, in zstd."""
+    """A Zarr store whose shards have ``planes`` planes, each of which is a chunk in zstd."""
     chunk = (1, *PLANE)
     _save(root / name, values, 3, chunks=chunk, shards=(planes, *PLANE), compressors=ZstdCodec())
     return ArrayFile(name, "zarr", values.shape, chunk, _mean(values))
 
 
 def write_packed_zarr(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
-    """A Zarr store whose chunks are encoded as those of HDF5 are, in zlib and shuffle, an object each."""
+    """A Zarr store whose chunks are an object each, in zlib and shuffle like those of the HDF5 file."""
     chunk = (planes, *PLANE)
     _save(root / name, values, 2, chunks=chunk, compressors=Zlib(_ZLIB_LEVEL), filters=[Shuffle(DTYPE.itemsize)])
     return ArrayFile(name, "zarr", values.shape, chunk, _mean(values))
 
 
 def write_repeated_zarr(root: Path, name: str, values: Values, times: int) -> ArrayFile:
-    """A Zarr store of ``times`` objects that are one file: an array of any size on a disk of any size."""
+    """A Zarr store whose ``times`` chunks are links to one file, so that a large array fits a small disk."""
     shape = (times * len(values), *values.shape[1:])
     array = zarr.create_array(root / name / VARIABLE, shape=shape, chunks=values.shape, dtype=DTYPE, compressors=None)
     array[: len(values)] = values
@@ -162,6 +162,7 @@ def _save(folder: Path, values: Values, version: int, **encoding: Any) -> None:
     dataset = xr.Dataset({VARIABLE: xr.Variable(_DIMENSIONS, values)})
     options: dict[str, Any] = {"mode": "w", "consolidated": True, "zarr_format": version}
     with warnings.catch_warnings():
-        # The specification does not know consolidated metadata yet. xarray needs it: a web server lists no folders.
+        # zarr warns that consolidated metadata is not in the specification. xarray needs it: a web server does not list
+        # folders.
         warnings.simplefilter("ignore", ZarrUserWarning)
         dataset.to_zarr(folder, encoding={VARIABLE: encoding}, **options)

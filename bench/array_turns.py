@@ -1,7 +1,7 @@
-"""Ways to come by the mean of a whole array, and how much time and CPU they take.
+"""Ways to compute the mean of a whole array, and how much time and CPU they take.
 
-Everything is asked from one process of its own (``open_asker``), which keeps its connections from turn to turn. Its CPU
-counts, and that of the service; the store's does not.
+A process of its own (``open_asker``) sends all requests, and keeps its connections from turn to turn. Its CPU time and
+that of the service count; that of the store does not.
 """
 
 import io
@@ -32,11 +32,11 @@ from bench.array_data import VARIABLE, ArrayFile
 from bench.scene import DTYPE
 from bench.turns import Ask, Connection, WrongReply, ask_json, fetch
 
-# How many requests or tasks are under way, for each contender that can be told.
+# The number of concurrent requests or tasks, for each contender that has such an option.
 CLIENTS = 32
 
-# As far from numpy's, relative, as a mean may be: sums of float32 chunks come rounded to float32. The peer also adds up
-# in float32, which loses half a percent of 4 MiB.
+# The largest relative error of a mean, compared with numpy's: sums of float32 chunks are rounded to float32. The peer
+# also adds up in float32, with an error of half a percent for 4 MiB.
 TOLERANCE, PEER_TOLERANCE = 1e-6, 2e-2
 
 # Large enough that the fixed cost of a read is small, small enough for the processor's cache.
@@ -53,7 +53,7 @@ def ask_array(endpoint: str, store: str, file: ArrayFile, **members: object) -> 
 
     Args:
         endpoint: The service.
-        store: Where the store is for the service.
+        store: The address of the store, as the service reaches it.
         file: The array.
         members: Further members of the request.
     """
@@ -65,7 +65,7 @@ def ask_array(endpoint: str, store: str, file: ArrayFile, **members: object) -> 
 
 
 def mean_at_once(endpoint: str, store: str, file: ArrayFile) -> float:
-    """By one request for the array."""
+    """The mean, by one request for the array."""
     reply = ask_array(endpoint, store, file)
     return float(np.frombuffer(reply["bytes"], reply["dtype"])[0])
 
@@ -74,7 +74,7 @@ def mean_at_once(endpoint: str, store: str, file: ArrayFile) -> float:
 
 
 def mean_by_chunks(endpoint: str, store: str, file: ArrayFile) -> float:
-    """By a request for the sum of each chunk, from threads with a connection each."""
+    """The mean, by a request for the sum of each chunk, from threads with a connection each."""
     where = {"interface_type": "http", "dtype": "float32", "byte_order": "little"}
     asks = [
         ask_json(endpoint, "sum", {**where, "url": f"{store}/{place.path}", **place.part, **file.codecs})
@@ -98,12 +98,12 @@ def _add_up(endpoint: str, asks: Iterator[Ask]) -> float:
 
 
 def mean_by_active(peer: str, store: str, seen_store: str, file: ArrayFile) -> float:
-    """By PyActiveStorage, which reads the index of an HDF5 file and asks the peer for each chunk.
+    """The mean, by PyActiveStorage, which reads the index of an HDF5 file and asks the peer for each chunk.
 
     Args:
         peer: The peer's endpoint.
-        store: Where the store is for the peer.
-        seen_store: Where it is for this process.
+        store: The address of the store, as the peer reaches it.
+        seen_store: The address of the store, as this process reaches it.
         file: The array.
     """
     with redirect_stdout(io.StringIO()), fsspec.open(f"{seen_store}/{file.path}") as opened:
@@ -111,9 +111,9 @@ def mean_by_active(peer: str, store: str, seen_store: str, file: ArrayFile) -> f
         active = Active(
             f"{store}/{file.path}", VARIABLE, interface_type="https", max_threads=CLIENTS, active_storage_url=peer
         )
-        # What it opens by itself it opens by the URL that it gives the peer.
+        # By default it opens the file at the URL that it sends to the peer.
         active.ds, active.filename = pyfive.File(opened)[VARIABLE], active.uri
-        active._version = 2  # noqa: SLF001  # its documentation says so
+        active._version = 2  # noqa: SLF001  # as its documentation says
         return float(active.mean()[...].squeeze())
 
 
@@ -121,12 +121,12 @@ def mean_by_active(peer: str, store: str, seen_store: str, file: ArrayFile) -> f
 
 
 def mean_by_zarr(store: str, file: ArrayFile, side_by_side: int | None = None) -> float:
-    """By zarr-python and numpy.
+    """The mean, by zarr-python and numpy.
 
     Args:
-        store: Where the store is.
+        store: The address of the store.
         file: The array.
-        side_by_side: How many chunks are under way; None for zarr's default.
+        side_by_side: The number of concurrent reads; None for zarr's default.
     """
     with zarr.config.set({} if side_by_side is None else {"async.concurrency": side_by_side}):
         array = zarr.open_array(FsspecStore.from_url(f"{store}/{file.path}", read_only=True), path=VARIABLE, mode="r")
@@ -134,7 +134,7 @@ def mean_by_zarr(store: str, file: ArrayFile, side_by_side: int | None = None) -
 
 
 def mean_by_dask(store: str, file: ArrayFile, chunks_a_task: int) -> float:
-    """By xarray, with dask's threads, as many as there are cores."""
+    """The mean, by xarray with a thread of dask for each core."""
     chunks = dict(zip(("time", "lat", "lon"), (file.chunk[0] * chunks_a_task, *file.chunk[1:]), strict=True))
     with (
         dask.config.set(scheduler="threads"),
@@ -147,14 +147,14 @@ def mean_by_dask(store: str, file: ArrayFile, chunks_a_task: int) -> float:
 
 
 def mean_by_zarrs(program: Path, store: str, file: ArrayFile) -> float:
-    """By a program in Rust that gets URLs, and answers each with the mean."""
+    """The mean, by a program in Rust that reads URLs from its input, and writes the mean for each."""
     process = _zarrs(program)
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018
     process.stdin.write(f"{store}/{file.path}/{VARIABLE}\n")
     process.stdin.flush()
     answer = process.stdout.readline()
     if not answer:
-        raise WrongReply("zarrs: it gave no answer")
+        raise WrongReply("zarrs: the program gave no answer")
     return float(answer)
 
 
@@ -174,19 +174,19 @@ def read_only(store: str, file: ArrayFile) -> float:
 
 
 class Asker:
-    """The process that asks. See ``open_asker``."""
+    """The process that sends the requests. See ``open_asker``."""
 
     def __init__(self, pool: ProcessPoolExecutor, workers: Sequence[int]) -> None:
         self._pool = pool
         self._workers = workers
 
     def take_time(self, mean_of: MeanOf, mean: float, tolerance: float) -> float:
-        """How often per second.
+        """The rate of one turn: means per second.
 
         Args:
-            mean_of: What is asked.
+            mean_of: Computes the mean.
             mean: numpy's mean.
-            tolerance: How far from it the answer may be, relative.
+            tolerance: The largest relative error of the mean.
 
         Raises:
             WrongReply: The mean is not numpy's.
@@ -194,12 +194,12 @@ class Asker:
         return 1 / self._take(mean_of, mean, tolerance).seconds
 
     def take_cpu(self, mean_of: MeanOf, mean: float, tolerance: float) -> float:
-        """How often per second of CPU, of this process and the service together.
+        """The rate of one turn: means per second of CPU time, of this process and the service together.
 
         Args:
-            mean_of: What is asked.
+            mean_of: Computes the mean.
             mean: numpy's mean.
-            tolerance: How far from it the answer may be, relative.
+            tolerance: The largest relative error of the mean.
 
         Raises:
             WrongReply: The mean is not numpy's.
@@ -221,7 +221,7 @@ class Asker:
 
 @contextmanager
 def open_asker(workers: Sequence[int]) -> Iterator[Asker]:
-    """A process that is ready to ask.
+    """Start the process that sends the requests.
 
     Args:
         workers: The processes of the service.
@@ -232,7 +232,7 @@ def open_asker(workers: Sequence[int]) -> Iterator[Asker]:
 
 @dataclass(frozen=True)
 class _Turn:
-    """The mean that came of a turn, and what it took."""
+    """The mean that a turn computed, and how long that took."""
 
     mean: float
     seconds: float

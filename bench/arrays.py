@@ -3,7 +3,7 @@
 It needs nginx and Reductionist (``programs.py``); a quick run does without Reductionist. zarrs is measured if ``ZARRS``
 names a program that reads with it: it gets URLs of Zarr arrays of float32 from its input, one a line, and answers each
 line with the mean.
-What is no race comes before the rounds: the round trips to an index, and memory.
+The round trips for an index, and memory, are measured before the rounds.
 """
 
 import math
@@ -59,10 +59,11 @@ READ = "only reading"
 _STORE_PROGRAM, _PEER_PROGRAM = "nginx", "reductionist"
 
 _ROUNDS = 9
-# No round begins later: with the arrays before and what comes after, a run takes some ten minutes.
+# No round begins later. With the time to write the arrays, a run takes some ten minutes.
 _LAST_ROUND_SECONDS = 480
 
-# Connections, threads and what they keep make a worker larger once. The kernel decides which worker gets a connection.
+# A worker's first requests make it larger once, by connections and threads. The kernel decides which worker gets a
+# connection, so that it takes several requests to reach all of them.
 _WARM_UP_REQUESTS = 16
 
 _MOST_ROUND_TRIPS = 20
@@ -72,7 +73,7 @@ _GROWTH_BEYOND_RESULT = 64 * MIB
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the arrays are, in chunks."""
+    """The sizes of the arrays, in chunks."""
 
     chunks: int = 1000
     checked: int = 256
@@ -125,7 +126,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Places:
-    """Where everything is.
+    """The addresses of the programs that take part.
 
     Attributes:
         service: The service.
@@ -150,14 +151,14 @@ class Places:
 
 @dataclass(frozen=True)
 class Case:
-    """A row, and what is asked of it.
+    """A row of the page: an array, and the contenders that compute its mean.
 
     Attributes:
-        name: What the page calls it.
-        asks: By the contender's name, what it does.
-        targets: By the name of another contender: how many times its rate the service is to reach.
-        mean: What must come of it.
-        is_cpu: Whether CPU is measured in place of time.
+        name: Its name on the page.
+        asks: For each contender, by name, the function that computes the mean.
+        targets: For other contenders, by name, the smallest ratio of the service's rate to theirs.
+        mean: The mean that is right.
+        is_cpu: Whether CPU time is measured in place of time.
     """
 
     name: str
@@ -178,12 +179,12 @@ class Finding:
 
 @dataclass
 class Findings:
-    """All that a run found out.
+    """The results of a run.
 
     Attributes:
-        rows: The races.
+        rows: The rows that were measured in rounds.
         round_trips: Requests to the store, one after the other, for one chunk of the array with the large index.
-        growth: How much larger a worker became by the mean over time of the large array, in bytes.
+        growth: By how many bytes a worker grew while it computed the mean over time of the large array.
         result_bytes: The size of the reply, with its counts.
         has_zarrs: Whether zarrs took part.
     """
@@ -216,7 +217,7 @@ def measure(run: Run) -> Page:
         linked = held.enter_context(link.linked([ours, near, theirs or near]))
         places = Places(ours, near, far, theirs, linked[0], linked[1], linked[2] if theirs else None, find("zarrs"))
         run.tell("an index, memory")
-        # Before everything else, while no worker has been large yet.
+        # Before everything else, since a worker that was large once stays so.
         findings = Findings(has_zarrs=places.zarrs is not None)
         findings.round_trips = _count_round_trips(places, files.indexed)
         findings.growth, findings.result_bytes = _measure_growth(places, files)
@@ -229,7 +230,7 @@ def measure(run: Run) -> Page:
             }
             row = Row(case.name, takes, rounds=1 if run.is_quick else _ROUNDS)
             findings.rows.append(Finding(row, case.targets, case.is_cpu))
-        run.tell("everybody once, to warm up and to compare with numpy")
+        run.tell("each contender once, to warm up and to compare with numpy")
         for finding in findings.rows:
             for take_turn in finding.row.takes.values():
                 take_turn()
@@ -238,7 +239,7 @@ def measure(run: Run) -> Page:
 
 
 def make_cases(places: Places, files: Files) -> list[Case]:
-    """The races."""
+    """The rows of the page."""
     raw, objects, shards, packed, checked = files.raw, files.objects, files.shards, files.packed, files.checked
     raw_name = f"{_count(raw)} of 64 KiB, raw, in one HDF5 file"
     objects_name = f"{_count(objects)} of 64 KiB, raw, an object each, Zarr"
@@ -284,7 +285,7 @@ def make_cases(places: Places, files: Files) -> list[Case]:
         ),
         Case(
             f"{shards_name}, store 20 ms away",
-            # A chunk a task takes 20 seconds here.
+            # dask with a chunk a task would take 20 seconds here.
             {**at(places.far, shards), **_ask_zarr(places.far, shards, (50,)), **zarrs(places.far, shards)},
             {ZARRS: 1.3},
             shards.mean,
@@ -345,20 +346,20 @@ def _ask_zarrs(program: Path | None, store: str, file: ArrayFile) -> dict[str, M
     return {} if program is None else {ZARRS: partial(mean_by_zarrs, program, store, file)}
 
 
-# What is no race
+# Round trips and memory
 
 
 def _count_round_trips(places: Places, file: ArrayFile) -> int:
-    """The requests to the store for an array of which one chunk is selected, the one for the chunk not counted.
+    """The number of requests to the store for one chunk of an array, without the request for the chunk itself.
 
-    Nobody has asked for the file before. The service makes them one after the other at most.
+    The service has not read the file before. The number of round trips is at most that of the requests.
     """
     reply = ask_array(places.service, places.near, file, selection=[[0, 1, None], *[[None] * 3] * 2])
     return int(reply["requests"]) - 1
 
 
 def _measure_growth(places: Places, files: Files) -> tuple[int, int]:
-    """How far the worker that grows most grows by the mean over time of the large array, and the size of the reply."""
+    """The growth of the worker that grows most while the large array is reduced, and the size of the reply."""
     for _ in range(_WARM_UP_REQUESTS):
         ask_array(places.service, places.near, files.objects)
     with watching(find_workers()) as watched:
@@ -370,7 +371,7 @@ def _measure_growth(places: Places, files: Files) -> tuple[int, int]:
 
 
 def render(findings: Findings) -> Page:
-    """The page of what was found out."""
+    """The page with these results."""
     return Page(
         "whole-arrays-speed",
         [*_find_targets(findings)],

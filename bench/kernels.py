@@ -1,7 +1,7 @@
-"""docs/kernels.md: what the arithmetic itself costs, without any network.
+"""docs/kernels.md: the cost of the arithmetic, without any network.
 
 Every case reduces the same 4 MiB from memory, block by block, through the reader and the reducer that the service uses.
-Cases take turns in rounds; what is reported are ratios to the plain sum of the same round, never a time alone.
+Cases take turns in rounds. The page shows the time of each case divided by that of the plain sum in the same round.
 """
 
 import sys
@@ -31,8 +31,8 @@ FILL = -1e20
 _ROUNDS, _QUICK_ROUNDS = 41, 2
 _PLAIN = "sum"
 
-# What was promised, by case: what the page calls it, and so many times the plain sum's time at most. With a tenth
-# missing, 2 GB/s on a core that sums plainly at 8: as a ratio, since the core that this is measured on may be another.
+# The targets: the case, its name on the page, and its longest time as a multiple of the plain sum's. With a tenth
+# missing, the promise is 2 GB/s on a core that sums 8 GB/s without a rule. It is a ratio here, since cores differ.
 _TARGETS = (
     ("sum, a rule, nothing missing", "a rule, nothing missing", 1.3),
     ("sum, 10 % missing", "10 % missing at random", 8 / 2),
@@ -47,8 +47,8 @@ def _sample(missing_share: float) -> bytes:
 
 
 def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
-    """What is reduced, and the bytes that it is reduced from, by name."""
-    # The same memory wherever the numbers are the same: what is in the cache must not tell cases apart.
+    """The cases by name: the reduction, and its data."""
+    # Cases with the same numbers share their memory, so that the processor's cache does not favour one of them.
     plain, tenth = _sample(0), _sample(0.1)
     rule = Missing((FILL,))
     shape = (64, 128, 128)
@@ -68,7 +68,7 @@ def make_cases() -> dict[str, tuple[ReductionSpec, bytes]]:
 
 
 def make_reduction(spec: ReductionSpec, data: bytes) -> Callable[[], Reduced]:
-    """What reduces a case once, from its bytes to its result."""
+    """A function that reduces a case once, from its bytes to its result."""
     sizes = Sizes()
     walk, buffers = Walk.of(spec, spec.shape or (ELEMENTS,), sizes), Buffers(sizes.block_bytes)
 
@@ -90,7 +90,7 @@ def _time(reduce: Callable[[], Reduced]) -> float:
 
 
 def measure(run: Run) -> Page:
-    """Every case beside the plain sum."""
+    """Measure each case beside the plain sum."""
     reductions = {name: make_reduction(*case) for name, case in make_cases().items()}
     for reduce in reductions.values():
         reduce()
@@ -104,7 +104,7 @@ def measure(run: Run) -> Page:
 
 
 def render(row: Row) -> Page:
-    """The page of what was measured: a row whose contenders are the cases."""
+    """The page with these results: a row whose contenders are the cases."""
     costs = {name: Spread.of_ratios(row.rates[_PLAIN], rates) for name, rates in row.rates.items()}
     targets = [
         Target(what, f"at most {most:g} plain sums", f"{costs[name].median:.2f}", costs[name].median <= most)

@@ -1,10 +1,10 @@
-"""A slow link between client and service: what pushdown is for, and where it loses. And a store at a distance.
+"""A slow link between the client and the service with its store, and a distant store.
 
-The service stands beside the store; the client is a link away from both. The link is a program of ours, because not
-every kernel has netem: it hands on what comes after half the round trip, no faster than its bandwidth, and makes a new
-connection wait for one round trip. It starts slowly, as TCP does, and loses nothing.
+The link shows where a reduction beside the store is faster than a download, and where it is not. It is a program of
+ours, since not every kernel has netem: it forwards data after half the round trip, at most at its bandwidth, and makes
+a new connection wait for one round trip. It has TCP's slow start, and loses nothing.
 
-A store at a distance (``distant``) is the delay alone: any bandwidth, no slow start.
+A distant store (``distant``) has the delay only: its bandwidth is not limited, and it has no slow start.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ SIZES = (4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB, 16 * MIB, 64 
 BITS_PER_SECOND = 10**9
 ROUND_TRIP_SECONDS = 0.02
 
-# What has to be reached, at the largest of the sizes.
+# The target: the smallest ratio of the service's rate to that of a download, for the largest of the sizes.
 TARGET = 20
 
 _PIECE_BYTES = 64 * KIB
 
 # RFC 6928: ten segments. A connection that was idle for longer than Linux's shortest timeout of retransmission (200 ms
-# and the round trip) begins again with so many: RFC 5681, section 4.1.
+# and the round trip) begins again with ten segments: RFC 5681, section 4.1.
 _INITIAL_WINDOW_BYTES = 10 * 1460
 _IDLE_SECONDS = 0.2 + ROUND_TRIP_SECONDS
 
 
 def measure(scene: Scene, sizes: Sequence[int], rounds: int, tell: Callable[[str], None]) -> list[Row]:
-    """How fast the sums of objects of these sizes come across the link, by the service and by a download.
+    """Measure the rate of sums across the link, by the service and by a download, for objects of these sizes.
 
     Raises:
         WrongReply: A sum is not numpy's.
@@ -93,7 +93,7 @@ _Open = Callable[[Sequence[int]], Awaitable[list[asyncio.Server]]]
 
 @contextmanager
 def _standing_before(open_servers: _Open, endpoints: Sequence[str]) -> Iterator[list[str]]:
-    """The endpoints of a process of its own that stands before these."""
+    """The endpoints of a separate process that forwards to these."""
     here, there = multiprocessing.Pipe()
     ports = [urlsplit(endpoint).port or 0 for endpoint in endpoints]
     process = multiprocessing.get_context("spawn").Process(target=_run, args=(open_servers, there, ports), daemon=True)
@@ -110,7 +110,7 @@ def _run(open_servers: _Open, pipe: Connection, ports: Sequence[int]) -> None:
 
 
 async def _serve(open_servers: _Open, pipe: Connection, ports: Sequence[int]) -> None:
-    """Stand before these ports, and say where."""
+    """Forward to these ports, and send the ports of the servers through the pipe."""
     servers = await open_servers(ports)
     pipe.send([server.sockets[0].getsockname()[1] for server in servers])
     await asyncio.gather(*(server.serve_forever() for server in servers))
@@ -140,7 +140,7 @@ class _Way:
         self._free_at = 0.0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hand on what comes, later, until there is no more."""
+        """Forward the data with a delay, until the sender closes the connection."""
         arriving: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
         delivering = asyncio.create_task(self._deliver(arriving, writer))
         clock, window = asyncio.get_running_loop().time, Window()
@@ -152,7 +152,7 @@ class _Way:
                 self._free_at = max(clock(), self._free_at) + len(part) * 8 / BITS_PER_SECOND
                 window.send(len(part), self._free_at)
                 arriving.put_nowait((self._free_at + ROUND_TRIP_SECONDS / 2, part))
-                # What has not left yet keeps the sender from sending more.
+                # The sender has to wait until this part has left.
                 await asyncio.sleep(self._free_at - clock())
         arriving.put_nowait((clock() + ROUND_TRIP_SECONDS / 2, b""))
         await delivering
@@ -169,7 +169,7 @@ class _Way:
 
 
 class Window:
-    """How much of a connection may be on its way: TCP's congestion window where nothing is lost (RFC 5681, 3.1)."""
+    """The number of bytes that may be in flight: TCP's congestion window if nothing is lost (RFC 5681, 3.1)."""
 
     def __init__(self) -> None:
         self._size = _INITIAL_WINDOW_BYTES
@@ -178,7 +178,7 @@ class Window:
         self._last_at = 0.0
 
     def find_room(self, now: float) -> tuple[float, int]:
-        """How many seconds it takes until more may be sent, and how many bytes may then."""
+        """The seconds until more may be sent, and the number of bytes that may be sent then."""
         if now - self._last_at > _IDLE_SECONDS:
             self._size = _INITIAL_WINDOW_BYTES
         waits_until = now
@@ -186,12 +186,12 @@ class Window:
             acknowledged_at, count = self._sent.popleft()
             waits_until = max(waits_until, acknowledged_at)
             self._flying -= count
-            # Slow start: as much more as was acknowledged.
+            # Slow start: the window grows by what was acknowledged.
             self._size += count
         return waits_until - now, self._size - self._flying
 
     def send(self, count: int, left_at: float) -> None:
-        """So many bytes are on their way; a round trip later they are acknowledged."""
+        """Count bytes that are sent. A round trip after ``left_at`` they are acknowledged."""
         self._sent.append((left_at + ROUND_TRIP_SECONDS, count))
         self._flying += count
         self._last_at = left_at
@@ -203,7 +203,7 @@ async def _open_distance(ports: Sequence[int]) -> list[asyncio.Server]:
 
 
 class _Delayed(asyncio.Protocol):
-    """An end of a connection: what comes here leaves at the other end half a round trip later."""
+    """An end of a connection: data that arrives here is sent at the other end half a round trip later."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -219,7 +219,7 @@ class _Delayed(asyncio.Protocol):
         asyncio.get_running_loop().call_later(ROUND_TRIP_SECONDS / 2, self._arrive)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        # Behind all that has come before.
+        # The other end is closed after all earlier data.
         self.data_received(b"")
 
     def _arrive(self) -> None:
@@ -241,7 +241,7 @@ class _Near(_Delayed):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None  # noqa: S101
-        # What comes meanwhile stays with the kernel.
+        # The kernel keeps the data that arrives meanwhile.
         self.transport.pause_reading()
         self._connecting = asyncio.get_running_loop().create_task(self._connect())
 

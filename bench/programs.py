@@ -1,4 +1,4 @@
-"""The programs of others: where they are, how they are started, and how to install one that is missing."""
+"""Programs of other projects: how they are found and started, and how to install one that is missing."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from handler.affinity import count_cores
 
 PEER = "Reductionist"
 
-# Under this path nginx gives each connection so much a second, as stores at a distance do.
+# Under this path nginx limits each connection to this many bytes a second, as distant stores do.
 SHARED_PATH = "/shared"
 SHARE_BYTES = 256 * MIB
 
@@ -29,7 +29,7 @@ _NGINX = Template((Path(__file__).parent / "nginx.conf").read_text())
 
 
 def find(name: str) -> Path | None:
-    """A program: what the variable of its name in capitals says, or what is on PATH or where such programs lie."""
+    """A program: the one that the variable with its name in capitals names, or else the one in the usual places."""
     named = os.environ.get(name.upper())
     places = (os.environ.get("PATH", ""), Path(sys.executable).parent, "/usr/sbin", Path.home() / ".cargo" / "bin")
     found = named or shutil.which(name, path=os.pathsep.join(map(str, places)))
@@ -37,10 +37,10 @@ def find(name: str) -> Path | None:
 
 
 def need(name: str) -> Path:
-    """The same of a program that nothing can be measured without.
+    """A program that is needed.
 
     Raises:
-        RuntimeError: It is missing; the text says how to install it.
+        RuntimeError: It is missing. The message says how to install it.
     """
     program = find(name)
     if program is None:
@@ -49,7 +49,7 @@ def need(name: str) -> Path:
 
 
 def tell_missing(needed: Iterable[str] = tuple(_INSTALL)) -> str:
-    """What is missing of these programs, and how to install it; an empty text where all are there."""
+    """A message that says which of these programs are missing, and how to install them; empty if none is missing."""
     names = tuple(needed)
     lines = [f"  {name}: {_INSTALL[name]}" for name in names if find(name) is None]
     if not lines:

@@ -1,7 +1,7 @@
-"""What every page is made of: rows measured in interleaved rounds, ratios with quartiles, targets, Markdown tables.
+"""The parts of every page: rows that are measured in interleaved rounds, ratios with quartiles, targets, tables.
 
-What is measured and what has to be reached, the pages say. How numbers are summed up, judged and written is decided
-here alone, so that a median, a quartile and a "yes" mean the same on each page.
+The modules of the pages decide what is measured, and which targets it has. This module computes the medians and the
+quartiles, judges the targets, and writes the tables, so that these mean the same on each page.
 """
 
 import math
@@ -24,24 +24,24 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the program: whether it is a short one, and when it started.
+    """One run of the program.
 
     Attributes:
-        is_quick: Everything once, on small objects, to see that it works.
-        started: By ``time.monotonic``.
+        is_quick: Whether everything is measured once, on small objects, to check that it works.
+        started: When it started, by ``time.monotonic``.
     """
 
     is_quick: bool
     started: float
 
     def tell(self, what: str) -> None:
-        """Say how far the run has come."""
+        """Print what the run does now, and the time since its start."""
         print(f"{time.monotonic() - self.started:6.1f} s  {what}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some numbers, their quartiles, and how many there are."""
+    """The median of some numbers, their quartiles, and their count."""
 
     median: float
     lower_quartile: float
@@ -50,7 +50,7 @@ class Spread:
 
     @classmethod
     def of_ratios(cls, values: Sequence[float], others: Sequence[float]) -> "Spread":
-        """The spread of each value divided by the other one of its round."""
+        """The spread of the ratios of two contenders, whose values are in the order of the rounds."""
         ratios = [value / other for value, other in zip(values, others, strict=True)]
         if len(ratios) == 1:
             return cls(ratios[0], ratios[0], ratios[0], 1)
@@ -65,15 +65,15 @@ class Spread:
 
 @dataclass
 class Row:
-    """One case, and how fast each contender was at it.
+    """One case, and the rate of each contender.
 
     Attributes:
-        name: What the page calls it.
-        takes: By the contender's name, what takes its turn and returns a rate: times per second.
-        clients: How many ask at a time.
-        rounds: How often everybody has a turn.
-        target: The least ratio that the page asks for, None where it asks for nothing.
-        rates: What was measured: a number for each round, by the contender's name.
+        name: Its name on the page.
+        takes: For each contender, by name, the function that takes a turn and returns its rate: times per second.
+        clients: The number of concurrent clients.
+        rounds: The number of rounds, in each of which every contender has a turn.
+        target: The smallest ratio that meets the page's target; None for no target.
+        rates: The measured rates of each contender, by name: one for each round.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Row:
         return f"{self.name}, {self.clients} at a time"
 
     def beside(self, ours: str, theirs: str) -> Spread | None:
-        """The rate of a contender divided by that of another one; None where one of them was not measured."""
+        """The rate of a contender divided by that of another one; None if one of them was not measured."""
         if not self.rates.get(ours) or not self.rates.get(theirs):
             return None
         return Spread.of_ratios(self.rates[ours], self.rates[theirs])
@@ -97,9 +97,9 @@ def run_rounds(rows: Sequence[Row], tell: Callable[[str], None], ends_at: float 
     """Measure the rows, round after round.
 
     Args:
-        rows: Each gets its rates.
-        tell: Told how far it has come.
-        ends_at: The moment of ``time.monotonic`` after which no other round begins; there is always one.
+        rows: The rows. Their ``rates`` are filled in.
+        tell: Called with the name of each row before its turns, to show the progress.
+        ends_at: The time by ``time.monotonic`` after which no further round begins. There is at least one round.
     """
     for number in range(max(row.rounds for row in rows)):
         if number and time.monotonic() > ends_at:
@@ -113,20 +113,20 @@ def run_rounds(rows: Sequence[Row], tell: Callable[[str], None], ends_at: float 
 
 
 def rotated(names: Sequence[_Name], number: int) -> list[_Name]:
-    """The order of the turns in a round: one further than in the round before."""
+    """The order of the turns in a round: that of the round before, moved on by one."""
     start = number % len(names)
     return [*names[start:], *names[:start]]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What has to be reached, and whether it was.
+    """A target, and whether it was met.
 
     Attributes:
         what: What was measured.
         wanted: The limit, as the page shows it.
-        measured: What came of it, as the page shows it.
-        is_met: Whether that is enough.
+        measured: The result, as the page shows it.
+        is_met: Whether the result is within the limit.
     """
 
     what: str
@@ -136,7 +136,7 @@ class Target:
 
     @classmethod
     def of_row(cls, row: Row, ours: str, theirs: str, what: str) -> "list[Target]":
-        """The target of a row; none where it has none, or where one of the two was not measured."""
+        """The target of a row, in a list that is empty if it has none or if a contender was not measured."""
         spread = row.beside(ours, theirs)
         if spread is None or row.target is None:
             return []
@@ -153,9 +153,10 @@ class Page:
     """A page that has been measured.
 
     Attributes:
-        name: Its file in ``docs/``, and that in ``bench/pages/`` which has its prose, with a field for each table.
-        targets: What is judged: the field ``{targets}``.
-        tables: What stands in the other fields, but for ``{machine}``.
+        name: The name of its file in ``docs/``, and of its template in ``bench/pages/``, which has a field for each
+            table.
+        targets: The targets, for the field ``{targets}``.
+        tables: The texts of all other fields but ``{machine}``.
     """
 
     name: str
@@ -164,7 +165,7 @@ class Page:
 
     @property
     def summary(self) -> str:
-        """What a person waits for: the targets, and whether they were met."""
+        """The targets, and whether they were met."""
         rows = ((each.what, each.wanted, each.measured, "yes" if each.is_met else "**no**") for each in self.targets)
         missed = sum(not target.is_met for target in self.targets)
         verdict = f"{missed} of {len(self.targets)} targets were missed" if missed else "All targets were met"
@@ -174,21 +175,21 @@ class Page:
         """The whole page.
 
         Args:
-            machine: Facts about where it was measured, by name.
+            machine: Facts about the machine, by name.
         """
         text = (_TEXTS / f"{self.name}.md").read_text()
         return text.format(targets=self.summary, machine=table(("", ""), machine.items()), **self.tables)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table in Markdown; a dash for what is None."""
+    """A table in Markdown. A cell that is None is a dash."""
     titles = list(head)
     lines = [titles, ["---"] * len(titles), *(["-" if cell is None else str(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def format_size(size: int) -> str:
-    """A number of bytes in the largest unit that leaves it whole."""
+    """A number of bytes in the largest unit of which it is a multiple."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
         if size % unit == 0:
             return f"{size // unit} {name}"
@@ -196,5 +197,5 @@ def format_size(size: int) -> str:
 
 
 def format_mib(count: int) -> str:
-    """A number of bytes in MiB, however large it is, so that numbers below each other can be compared."""
+    """A number of bytes in MiB, also if it is larger than a GiB, so that the numbers of a column can be compared."""
     return f"{count / MIB:,.1f} MiB"

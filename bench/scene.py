@@ -1,7 +1,7 @@
-"""Where it is measured: a store on loopback, the objects in it, the service in front of it.
+"""The scene of a measurement: a store on loopback, its objects, and the service in front of it.
 
-The objects hold temperatures in kelvin; each is a beginning of one long array of float32. Their sums are numpy's, in
-float64, rounded to float32.
+The objects hold temperatures in kelvin: the first elements of one long array of float32. numpy computes the sums that
+are expected in float64, and rounds them to float32.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,16 +20,16 @@ from handler.affinity import count_cores
 BUCKET = "bench"
 DTYPE = np.dtype("<f4")
 
-# 32 GiB at a time take longer than the service would give any caller; all its other settings are the defaults.
+# 32 concurrent requests for 1 GiB take longer than the default deadline. All other settings are the defaults.
 SETTINGS: Mapping[str, str] = MappingProxyType({"ACTIVE_STORAGE_DEADLINE": "10m"})
 
-# One a core, as the service has by default.
+# One for each core, as the service has by default.
 WORKERS = count_cores()
 
 _SEED = 42
 _KELVIN = (285, 12)  # mean and standard deviation
 
-# numpy's generator makes float64, twice as large as what is kept of it.
+# numpy's generator makes float64, which takes twice as much memory as the float32 that are kept.
 _PIECE_ELEMENTS = 4 * MIB
 
 _LINK_SECONDS = 12 * 3600
@@ -37,7 +37,7 @@ _LINK_SECONDS = 12 * 3600
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object in the store, with its sum as the service must answer it, and path and query of a link to it."""
+    """An object in the store, the sum that the service must answer, and the path and query of a link to it."""
 
     key: str
     size: int
@@ -47,7 +47,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """The store with its keys, the service's endpoint, and the objects by their sizes."""
+    """The store with its keys, the endpoint of the service, and the objects by their sizes."""
 
     store: Store
     service: str
@@ -61,7 +61,7 @@ class Scene:
 
 @contextmanager
 def open_scene(sizes: Iterable[int]) -> Iterator[Scene]:
-    """SeaweedFS with an object of each size, and the service, while the context lasts.
+    """Run SeaweedFS with an object of each size, and the service, until the context ends.
 
     Raises:
         RuntimeError: One of the two does not start.
@@ -86,7 +86,7 @@ def store_objects(sizes: Iterable[int], put: Callable[[str, bytes], str]) -> dic
 
     Args:
         sizes: In bytes.
-        put: Stores bytes under a key of the bucket, and returns path and query of a link to them.
+        put: Stores bytes under a key of the bucket, and returns the path and query of a link to them.
     """
     ascending = sorted(set(sizes))
     temperatures = make_temperatures(ascending[-1])
@@ -109,5 +109,5 @@ def make_temperatures(size: int) -> npt.NDArray[np.float32]:
 
 
 def format_total(values: npt.NDArray[np.float32]) -> bytes:
-    """The sum of ``values``, added up in float64, as the four bytes that stand for it."""
+    """The sum of ``values``, added up in float64, as the four bytes of a float32."""
     return np.asarray(values.sum(dtype=np.float64), DTYPE).tobytes()

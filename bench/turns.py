@@ -1,9 +1,9 @@
-"""Turns: a contender is asked a number of times, or for some seconds, and what comes of it is a rate, per second.
+"""Turns: requests to a contender, a number of them or for some seconds. The result of a turn is a rate, per second.
 
-Three ways to ask. ``Clients`` are processes with threads, which ask by a ``Way`` and check every sum. wrk costs little,
-asks again as soon as it has an answer, and forgets what it has not got when the time is over. ``ask_by_threads`` asks
-for objects that take longer than that. All of them share the cores with the store and the service: when all cores are
-busy, a contender's time is what the whole of it costs in CPU, the asking included.
+There are three ways to send them. ``Clients`` are processes with threads, which use a ``Way`` and check every sum. wrk
+takes little CPU, sends the next request after each answer, and does not count answers after the end of its time.
+``ask_by_threads`` is for objects that take longer than that. All of them share the cores with the store and the
+service: if all cores are busy, a contender's time includes the CPU time of the store and of the client.
 """
 
 import http.client
@@ -32,13 +32,13 @@ from bench.rounds import MIB
 from bench.scene import BUCKET, DTYPE, Scene, StoredObject, format_total
 from deploy.local.store import Store
 
-# No smaller and no larger one is faster for the store alone.
+# Neither smaller nor larger buffers are faster for the store alone.
 _BUFFER_BYTES = 1 * MIB
 
-# Nobody waits as long; it ends a run that hangs.
+# No request takes as long. This ends a run that hangs.
 _TIMEOUT_SECONDS = 600
 
-# boto3 keeps 10 connections and opens the others anew for each request; no case has more clients than this.
+# By default boto3 keeps 10 connections, and opens others for each request. No case has more clients than this.
 _BOTO3_CONNECTIONS = 64
 
 # The smallest number of clients of a case that has more than one: each process has at least one of them.
@@ -49,7 +49,7 @@ _FAILURE_RE = re.compile(r"Non-2xx or 3xx responses: \d+|Socket errors: .*")
 
 
 class WrongReply(Exception):
-    """A contender was refused, received too little, or came to another sum than numpy."""
+    """A reply is an error, has too few bytes, or is not the sum that numpy computed."""
 
 
 # Requests
@@ -57,7 +57,7 @@ class WrongReply(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request, to be made again and again."""
+    """A request, which is sent repeatedly."""
 
     url: str = field(repr=False)
     method: str = "GET"
@@ -72,7 +72,7 @@ def ask_json(endpoint: str, operation: str, members: Mapping[str, object]) -> As
 
 
 class Connection:
-    """A connection that is kept, and the buffer that bodies are received into."""
+    """A persistent connection, and the buffer for the bodies of its replies."""
 
     def __init__(self, url: str, buffer_bytes: int = _BUFFER_BYTES) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_SECONDS)
@@ -83,14 +83,14 @@ class Connection:
         self._connection.close()
 
     def fetch(self, ask: Ask, keep: Callable[[memoryview], object] | None = None) -> int:
-        """The bytes of the body of one answer.
+        """Send a request, and return the size of the body of its reply.
 
         Args:
-            ask: What for.
-            keep: Given each piece of the body, in a buffer that the next piece overwrites.
+            ask: The request.
+            keep: Called with each piece of the body, in a buffer that the next piece overwrites.
 
         Raises:
-            WrongReply: It is a refusal.
+            WrongReply: The reply is an error.
         """
         parts, received = urlsplit(ask.url), 0
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -106,7 +106,7 @@ class Connection:
 
 
 def fetch(ask: Ask) -> bytes:
-    """The body of one answer."""
+    """The body of the reply to a request."""
     pieces: list[bytes] = []
     with closing(Connection(ask.url)) as connection:
         connection.fetch(ask, lambda piece: pieces.append(bytes(piece)))
@@ -126,7 +126,7 @@ def ask_by_wrk(ask: Ask, clients: int, seconds: int) -> float:
 
     Raises:
         RuntimeError: There is no wrk.
-        WrongReply: One of them failed.
+        WrongReply: A request failed.
     """
     with TemporaryDirectory(prefix="active-storage-") as folder:
         script = Path(folder) / "ask.lua"
@@ -147,7 +147,7 @@ def ask_by_wrk(ask: Ask, clients: int, seconds: int) -> float:
 
 
 def to_lua(ask: Ask) -> str:
-    """The request as a script for wrk. JSON's strings of ASCII without escapes for letters are Lua's."""
+    """The request as a script for wrk. Strings of JSON without Unicode escapes are valid in Lua, too."""
     headers = "".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}\n" for name, value in ask.headers.items())
     body = f"wrk.body = {json.dumps(ask.body)}\n" if ask.body else ""
     return f"wrk.method = {json.dumps(ask.method)}\n{headers}{body}"
@@ -162,7 +162,7 @@ def ask_by_threads(ask: Ask, clients: int, times: int) -> float:
 
 
 def download_by_requests(ask: Ask, size: int) -> float:
-    """The rate of downloading ``size`` bytes with requests as programs do, piece by piece."""
+    """The rate of downloads of ``size`` bytes with the library requests, in pieces, as programs do."""
     started = time.monotonic()
     with requests.get(ask.url, stream=True, timeout=_TIMEOUT_SECONDS) as response:
         received = sum(map(len, response.iter_content(_BUFFER_BYTES)))
@@ -172,19 +172,19 @@ def download_by_requests(ask: Ask, size: int) -> float:
     return 1 / elapsed
 
 
-# Ways to come by the sum of an object
+# Ways to compute the sum of an object
 
 Fetch = Callable[[StoredObject], None]
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to come by the sum of an object or, for the store alone, by its bytes.
+    """A way to get the sum of an object or, for the store alone, its bytes.
 
     Attributes:
-        name: What the pages call it.
-        open: What fetches an object and checks what came, for one client at a time, until the context ends.
-        copies: How many times the object each client holds in memory at once.
+        name: Its name on the pages.
+        open: Opens a function that fetches an object and checks the reply, for one client, until the context ends.
+        copies: The number of copies of the object that each client holds in memory.
     """
 
     name: str
@@ -234,7 +234,7 @@ def _open_client(scene: Scene) -> Iterator[Fetch]:
 
 @cache
 def _boto3_client(store: Store) -> Any:
-    """One for all threads of a process, as boto3's documentation recommends: it takes a tenth of a second to make."""
+    """A client for all threads of a process, as boto3's documentation recommends: making one takes 0.1 s."""
     return store.client(max_pool_connections=_BOTO3_CONNECTIONS)
 
 
@@ -247,7 +247,7 @@ CLIENT = Way("client", _open_client, copies=1)
 
 
 class Clients:
-    """A process for each core: one with 32 threads would measure its own interpreter's lock. See ``open_clients``."""
+    """A process for each core, since 32 threads of one process would wait for its lock. See ``open_clients``."""
 
     def __init__(self, scene: Scene, pool: ProcessPoolExecutor, processes: int) -> None:
         self._scene = scene
@@ -255,12 +255,12 @@ class Clients:
         self._processes = processes
 
     def take(self, way: Way, stored: StoredObject, clients: int, times: int) -> float:
-        """Fetches per second, from the first request to the last answer; each client fetches ``times`` times.
+        """Fetches per second, from the first request to the last answer, if each client fetches ``times`` times.
 
-        Connections are open and used once before the clock starts.
+        Each connection is opened, and used once, before the clock starts.
 
         Raises:
-            WrongReply: A reply is not what it must be.
+            WrongReply: A reply is wrong.
         """
         processes = 1 if clients == 1 else self._processes
         threads = [clients // processes + (place < clients % processes) for place in range(processes)]
@@ -270,13 +270,13 @@ class Clients:
         return clients * times / (max(ended for _, ended in shares) - min(started for started, _ in shares))
 
     def pid(self) -> int:
-        """The process id of one of the processes, of the only one if there is one."""
+        """The id of one of the processes."""
         return self._pool.submit(os.getpid).result()
 
 
 @contextmanager
 def open_clients(scene: Scene, processes: int | None = None) -> Iterator[Clients]:
-    """Processes that are ready to ask; by default one for each core."""
+    """Start the processes of the clients; by default one for each core."""
     count = processes or min(os.cpu_count() or 1, _MOST_PROCESSES)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(count, context, initializer=_share, initargs=(context.Barrier(count),)) as pool:
@@ -287,14 +287,14 @@ _shared: list[Barrier] = []
 
 
 def _share(barrier: Barrier) -> None:
-    """Keep what cannot be sent with a turn: it can only be inherited."""
+    """Keep the barrier. Processes can inherit it, but not receive it with a turn."""
     _shared.append(barrier)
 
 
 def _take_share(
     scene: Scene, turn: tuple[Way, StoredObject, int], threads: int, is_shared: bool
 ) -> tuple[float, float]:
-    """When one process began and ended. It waits for the others between warming up and asking."""
+    """Take one process's share of a turn, and return when it began and ended. It waits until all have warmed up."""
     way, stored, times = turn
     with ExitStack() as held:
         pool = held.enter_context(ThreadPoolExecutor(threads))

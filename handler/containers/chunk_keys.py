@@ -16,7 +16,7 @@ class ChunkKeys:
 
     Attributes:
         grid: The number of chunks along each dimension.
-        separator: What stands between the numbers of a chunk.
+        separator: The text between the numbers of a chunk.
         prefix: The first part of a key: "c" in the default encoding of Zarr version 3, "" in that of version 2.
     """
 
@@ -38,11 +38,11 @@ class ChunkKeys:
 
 
 class ObjectIndex:
-    """The index of an array whose chunks are an object each. Only a request for a chunk tells whether it is there.
+    """The index of an array whose chunks are an object each. Only a request for a chunk shows whether it exists.
 
     Args:
         container: Opens the objects.
-        path: What the keys begin with: the path of the array and a slash, or "".
+        path: The beginning of the keys: the path of the array and a slash, or "".
         keys: The keys below the path.
     """
 
@@ -85,7 +85,7 @@ class _KeyedObjects(Sequence[ChunkObject]):
         made = self._made.get(index)
         if made is None:
             key = self._keys[index]
-            # Of two threads that ask at the same time both get the first object.
+            # If two threads ask at the same time, both get the first object.
             made = self._made.setdefault(index, ChunkObject(key, self._container.open_key(key)))
         return made
 

@@ -2,7 +2,7 @@
 
 The files must agree on everything but the size of that dimension: dimensions, data type, and the values of the other
 coordinates. Chunks, codecs, packing and fill values are each file's own, and so are the units of its times: the parts
-stay arrays of their own, which are decoded and reduced one by one. What is checked here is that they follow each other.
+stay arrays of their own, which are decoded and reduced one by one. This file checks that they follow each other.
 """
 
 from collections.abc import Callable, Sequence
@@ -75,7 +75,7 @@ class ConcatenatedArray:
 
 
 def in_file(error: ActiveStorageError, number: int | None) -> ActiveStorageError:
-    """The same error, whose message begins with the file that it happened in; None if there is one file only."""
+    """The error with the number of its file in front of its message; unchanged if the request names one container."""
     return error if number is None else error.located(f"store.urls[{number}]")
 
 
@@ -209,7 +209,7 @@ def _ensure_same_coordinate(files: Sequence[_File], array: str, name: str) -> No
         other = coordinates[file.number]
         for attribute in _MEANINGS:
             if _attribute(other, attribute) != _attribute(first, attribute):
-                raise _wrong(file.number, f"another {attribute} of the coordinate {shown(name)} than the first file")
+                raise _wrong(file.number, f"other {attribute} of the coordinate {shown(name)} than the first file")
         if not np.array_equal(file.read(other), values, equal_nan=values.dtype.kind in "fc"):
             raise _wrong(file.number, f"other values of the coordinate {shown(name)} than the first file")
 
@@ -270,7 +270,7 @@ def _read_units(coordinates: Sequence[StoredArray]) -> list[TimeUnits | None]:
 def _read_span(file: _File, coordinate: StoredArray, units: TimeUnits | None) -> tuple[Fraction, ...]:
     """The first and the last value of a coordinate in a file, exactly; times are in nanoseconds.
 
-    A coordinate of one value has one, and an empty one has none.
+    There is one value if the coordinate has one element, and none if it is empty.
 
     Raises:
         InvalidArgument: A value is missing, or the values neither increase nor decrease.
@@ -297,7 +297,7 @@ def _read_span(file: _File, coordinate: StoredArray, units: TimeUnits | None) ->
 
 
 def _ensure_monotonic(dim: str, spans: Sequence[tuple[Fraction, ...]]) -> None:
-    """Pass if the values go on from file to file. That they do within each file is known."""
+    """Pass if the values go on from file to file. Those of each file have been checked before."""
     ends = [(number, value) for number, span in enumerate(spans) for value in span]
     is_up = len(ends) > 1 and ends[1][1] > ends[0][1]
     for (_, before), (number, after) in pairwise(ends):

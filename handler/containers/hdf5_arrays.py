@@ -2,7 +2,7 @@
 
 An element of the array is a chunk, in the order that ``ElementOrder`` says. A fixed array has one block of elements. An
 extensible array has an index block, and ever larger blocks whose addresses are in the index block or in secondary
-blocks. Long blocks are cut into pages with a checksum each. A bit says of a page whether it was ever written.
+blocks. Long blocks are cut into pages with a checksum each. A bit for each page says whether it was ever written.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ class _Block:
 
 
 class _Elements:
-    """What both kinds of arrays share: the size of elements, and how runs of them are read.
+    """The code that both kinds of arrays share: it knows the size of elements, and reads runs of them.
 
     Args:
         source: Reads the file.
@@ -152,7 +152,7 @@ class FixedArray:
         return self._elements.read(self._find_pages(self._block, np.unique(elements >> self._page_bits).tolist()))
 
     def _find_pages(self, block: int, numbers: list[int]) -> list[_Run]:
-        """Pages of the block, those of them that were ever written."""
+        """The pages of the block that were ever written."""
         page = 1 << self._page_bits
         bitmap_bytes = -(-self._count // (8 * page))
         start = _PREFIX_BYTES + bitmap_bytes + CHECKSUM_BYTES
@@ -192,9 +192,9 @@ class ExtensibleArray:
         cursor.take(6 * 8)
         self._index_block = cursor.address()
         if least_elements.bit_count() != 1 or least_pointers.bit_count() != 1:
-            raise damaged("the blocks of an extensible array are no powers of two")
+            raise damaged("the sizes of the blocks of an extensible array are not powers of two")
         if not least_elements.bit_length() <= most_bits <= _MOST_BITS or page_bits > _MOST_BITS:
-            raise damaged("an extensible array has more elements than there can be")
+            raise damaged("an extensible array has more elements than is possible")
         self._page = 1 << page_bits
         self._offset_bytes = -(-most_bits // 8)
         self._supers = _measure_super_blocks(most_bits, least_elements)
@@ -245,7 +245,7 @@ class ExtensibleArray:
     def _find_blocks(
         self, touched: dict[int, dict[int, list[int]]], direct: list[int | None], secondary: list[int | None]
     ) -> list[_Block]:
-        """The touched blocks, those of them that were ever written."""
+        """The touched blocks that were ever written."""
         blocks = []
         for number in (number for number in touched if number < self._direct_supers):
             each = self._supers[number]

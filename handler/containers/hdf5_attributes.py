@@ -52,7 +52,7 @@ class Attributes:
         return attributes
 
     def _find(self, header: ObjectHeader) -> Iterator[bytes]:
-        """The messages of attributes, from the header and from the heap of an object that has many."""
+        """The messages of attributes. Those of an object that has many are in a heap, and not in its header."""
         for message in header.all(ATTRIBUTE):
             yield self._file.message_data(message)
         info = header.find(ATTRIBUTE_INFO)

@@ -1,8 +1,8 @@
-"""HDF5: version 1 B-trees of chunks, the index of all files but those of the newest versions.
+"""HDF5: version 1 B-trees of chunks, the index of chunks in all but the newest versions of the format.
 
 Nodes hold chunks, or children, in the C order of the grid, and the key of each: the size, the mask and the first
-element of a chunk. All nodes of a level that touched chunks need are read together. The format has no checksums: what
-can be checked is the order of the keys.
+element of a chunk. All nodes of a level that touched chunks need are read together. The format has no checksums, but
+the order of the keys can be checked.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class _Node:
     Attributes:
         address: Where it lies.
         wanted: The touched chunks that lie below it, ascending.
-        low: No key of it is smaller.
-        high: No key of it is larger.
+        low: The smallest number that its keys can have.
+        high: The largest number that its keys can have.
     """
 
     address: int
@@ -106,7 +106,7 @@ class ChunkTree1:
         coordinates = starts // shape
         if not level:
             self._grid.ensure_inside(coordinates[:-1])
-        # The last key is behind the last chunk: at the end of its element, or further.
+        # The last key lies behind the last chunk: at the end of its element, or further.
         keys = self._grid.flatten(coordinates) + (inside[:, 0] != 0)
         return level, rows, np.minimum(keys, self._grid.count)
 

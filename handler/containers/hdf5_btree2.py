@@ -72,7 +72,7 @@ class Btree2:
         root, count = cursor.address(), cursor.uint(2)
         total = cursor.uint(8)
         if self._depth > _MOST_LEVELS or self.record_bytes < 1:
-            raise damaged("a B-tree is deeper than any can be, or has empty records")
+            raise damaged("a B-tree has more levels than is possible, or empty records")
         if root is None and total:
             raise damaged("a B-tree has records, but no node")
         self._root = None if root is None else _Node(root, count)
@@ -99,7 +99,7 @@ class Btree2:
         """The records of the nodes from the root to the leaves, and what is wanted of them.
 
         Args:
-            wanted: What is sought in the tree.
+            wanted: What the caller looks for in the tree.
             split: From the records of an inner node and what is wanted of it, what is wanted of each of its children;
                 None for a child that has nothing of it. There is one child more than records.
 

@@ -109,7 +109,7 @@ class ChunkGrid:
             raise damaged("an index names a chunk outside of the dataset")
 
     def is_partial(self, chunks: Numbers) -> npt.NDArray[np.bool_]:
-        """Which chunks reach beyond the edge of the dataset."""
+        """For each chunk, whether it reaches beyond the edge of the dataset."""
         found = np.zeros(len(chunks), bool)
         places = np.unravel_index(chunks, self.sizes) if self.sizes else ()
         for place, count, size, chunk in zip(places, self.sizes, self.shape, self.chunks, strict=True):

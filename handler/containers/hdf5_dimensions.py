@@ -2,7 +2,7 @@
 
 A dataset refers to a scale for each of its dimensions. In NetCDF-4 a scale is a dimension, and where it holds data,
 also the coordinate variable of that name. A coordinate variable does not refer to itself: if it has several dimensions,
-it has their numbers, and the scales have them too.
+an attribute has their numbers, and the scales have their own number in an attribute.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _ONLY_DIMENSION = "This is a netCDF dimension but not a netCDF variable"
 
 _NUMBER, _NUMBERS, _REFERENCES = "_Netcdf4Dimid", "_Netcdf4Coordinates", "DIMENSION_LIST"
 
-# What NetCDF-4 and dimension scales keep for themselves.
+# The attributes that NetCDF-4 and dimension scales reserve.
 RESERVED = frozenset(
     {"CLASS", "NAME", "REFERENCE_LIST", "_NCProperties", "_nc3_strict", _NUMBER, _NUMBERS, _REFERENCES}
 )

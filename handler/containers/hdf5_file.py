@@ -1,6 +1,6 @@
 """HDF5: the superblock and the headers of objects, which consist of messages.
 
-What messages mean is said in the files for types, layouts, filters, groups and attributes.
+The files for types, layouts, filters, groups and attributes interpret the messages.
 """
 
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ class Message:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the data says where the message is, in place of being it."""
+        """Whether the data is a reference to the message, and not the message itself."""
         return bool(self.flags & SHARED)
 
 
@@ -194,7 +194,7 @@ class Hdf5File:
             cursor.take(6)
         found = self.header(cursor.uint(8)).find(kind)
         if found is None or found.is_shared:
-            raise damaged("a shared message is not where it should be")
+            raise damaged("a reference to a shared message leads to an object without it")
         return found.data
 
     # The superblock
@@ -237,7 +237,7 @@ class Hdf5File:
             raise self.refuse(f"offsets of {offset_bytes} bytes and lengths of {length_bytes}, not 8")
 
     def _check_extent(self, base: int, stop: int) -> None:
-        # As the library does: the superblock's place counts, and the end of the file moves with it.
+        # As in the library, addresses count from the superblock, and the end of the file moves with it.
         stop += self.source.base - base
         if stop > self.source.total_bytes:
             raise damaged(f"the file is cut short: it has {self.source.total_bytes} bytes, not {stop}")

@@ -111,12 +111,12 @@ def make_pipeline(file: Hdf5File, filters: list[Filter], itemsize: int) -> Pipel
 
 
 def _plain(step: str) -> Callable[[tuple[int, ...], int], Step]:
-    """A filter whose data says all that decoding needs."""
+    """A filter that needs no parameters for decoding: the data has them."""
     return lambda _values, _itemsize: Step(step)
 
 
 def _with_values(step: str) -> Callable[[tuple[int, ...], int], Step]:
-    """A filter whose values the codec needs as they are."""
+    """A filter whose values are passed to the codec unchanged."""
     return lambda values, _itemsize: Step(step, None, (("cd_values", values),))
 
 

@@ -16,7 +16,7 @@ from handler.containers.hdf5_source import Cursor, damaged
 
 HARD, _SOFT, _EXTERNAL = 0, 1, 64
 
-# What HDF5 itself follows.
+# The number of soft links that HDF5 itself follows.
 _MOST_SOFT_LINKS = 16
 
 # Old groups: the start of a node of the B-tree, a key with a child, the start of a node of the table, an entry.
@@ -46,7 +46,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a path leads to.
+    """The object that a path leads to.
 
     Attributes:
         header: The header of the object.
@@ -71,7 +71,7 @@ class Groups:
         self._soft_links = 0
 
     def find(self, path: bytes, groups: tuple[ObjectHeader, ...] = ()) -> Found | None:
-        """What a path leads to; None if there is no such object.
+        """The object that a path leads to; None if there is no such object.
 
         Args:
             path: The path.
@@ -79,7 +79,7 @@ class Groups:
                 the root group.
 
         Raises:
-            UnsupportedArray: The path leads to another file, or by too many soft links.
+            UnsupportedArray: The path leads to another file, or through too many soft links.
             UndecodableData: A group is damaged.
         """
         if not groups:
@@ -153,7 +153,7 @@ class Groups:
             cursor = Cursor(entry, "a symbol table")
             name, address, kind = heap.name(cursor.uint(8)), cursor.uint(8), cursor.uint(4)
             if name <= previous:
-                # There is no checksum that would tell that the heap is not where the file says.
+                # There is no checksum that would show a wrong address of the heap.
                 raise damaged("the names in a group are not in order")
             previous = name
             cursor.take(4)

@@ -33,7 +33,7 @@ class LocalHeap:
         address: Where the heap lies.
 
     Raises:
-        UndecodableData: There is none.
+        UndecodableData: There is no heap at this address.
     """
 
     def __init__(self, source: Hdf5Source, address: int) -> None:
@@ -48,7 +48,7 @@ class LocalHeap:
         """The text at an offset.
 
         Raises:
-            UndecodableData: There is none.
+            UndecodableData: There is no text.
         """
         cursor = Cursor(self._data, "a local heap")
         cursor.take(offset)
@@ -75,7 +75,7 @@ class GlobalHeaps:
             number: Its number in the collection.
 
         Raises:
-            UndecodableData: There is none.
+            UndecodableData: There is no such element.
         """
         # The elements of an attribute follow each other: one collection is kept.
         if address != self._address:
@@ -97,7 +97,7 @@ class GlobalHeaps:
             number = cursor.uint(2)
             cursor.take(6)
             size = cursor.uint(8)
-            # What is free at the end has the number 0.
+            # The free space at the end has the number 0.
             if not number:
                 break
             objects[number] = cursor.take(size)
@@ -131,7 +131,7 @@ class _Table:
         return row, row * self.width + column, start + column * self.block_bytes(row)
 
     def rows(self, size: int) -> int:
-        """The number of rows of an indirect block that stands for so many bytes."""
+        """The number of rows of an indirect block whose blocks have ``size`` bytes in all."""
         return max(1, (size // (self.width * self.start_bytes)).bit_length())
 
 
@@ -143,7 +143,7 @@ class FractalHeap:
         address: Where the header of the heap lies.
 
     Raises:
-        UndecodableData: There is none, or it is damaged or compressed.
+        UndecodableData: There is no heap at this address, or it is damaged or compressed.
     """
 
     def __init__(self, source: Hdf5Source, address: int) -> None:
@@ -161,14 +161,14 @@ class FractalHeap:
         most_managed = cursor.uint(4)
         cursor.take(8)
         self._huge_tree = cursor.address()
-        # The space that is free, and statistics.
+        # The free space, and statistics.
         cursor.take(10 * 8)
         width, start_bytes, most_direct, offset_bits = cursor.uint(2), cursor.uint(8), cursor.uint(8), cursor.uint(2)
         cursor.take(2)
         self._root, self._root_rows = cursor.address(), cursor.uint(2)
         for power in (width, start_bytes, most_direct):
             if power.bit_count() != 1:
-                raise damaged("the blocks of a fractal heap are no powers of two")
+                raise damaged("the sizes of the blocks of a fractal heap are not powers of two")
         if most_direct < start_bytes:
             raise damaged("the first block of a fractal heap is larger than its largest")
         self._table = _Table(width, start_bytes, most_direct.bit_length() - start_bytes.bit_length() + 2)

@@ -1,6 +1,6 @@
-"""HDF5: where the chunks of a dataset lie: what all kinds of indexes share.
+"""HDF5: where the chunks of a dataset lie, by an index of any kind.
 
-``ChunkTable`` keeps what an index said, so that each part of an index is read once. 10,000 chunks take 120 kB.
+``ChunkTable`` keeps the entries of an index, so that each part of it is read once. 10,000 chunks take 120 kB.
 """
 
 import threading
@@ -22,7 +22,7 @@ from handler.containers.hdf5_layout import BTREE_1, BTREE_2, EXTENSIBLE_ARRAY, F
 from handler.containers.hdf5_source import UNDEFINED, damaged
 from handler.containers.stored_array import ABSENT, Numbers, Places
 
-# In a table: what is not known yet, and a chunk that is absent. Offsets are moved up by as much.
+# In a table: a place that is not known yet, and that of an absent chunk. Offsets are stored plus 2.
 _UNKNOWN, _ABSENT, _FIRST = 0, 1, 2
 
 # The table has 4 bytes for a size. HDF5 itself allows no larger chunks before version 2.
@@ -33,7 +33,7 @@ class ChunkFinder(Protocol):
     """An index as it lies in the file."""
 
     def find(self, chunks: Numbers) -> Entries:
-        """What the index says of some chunks. A chunk that it does not name is absent.
+        """The entries of some chunks in the index. A chunk without an entry is absent.
 
         Args:
             chunks: Numbers of chunks of the grid, ascending and unique.
@@ -42,7 +42,7 @@ class ChunkFinder(Protocol):
             The entries of these chunks, and of others that were read with them.
 
         Raises:
-            ActiveStorageError: The index cannot be read, or it lies.
+            ActiveStorageError: The index cannot be read, or is damaged.
         """
 
 
@@ -59,7 +59,7 @@ class SingleChunk:
     layout: Layout
 
     def find(self, chunks: Numbers) -> Entries:
-        """What the layout says; see ``ChunkFinder``."""
+        """The entry that the layout has; see ``ChunkFinder``."""
         size = self.grid.chunk_bytes if self.layout.size is None else self.layout.size
         address = UNDEFINED if self.layout.address is None else self.layout.address
         values = (np.full(len(chunks), value, np.uint64) for value in (address, size, self.layout.mask))
@@ -82,7 +82,7 @@ class ImplicitIndex:
             raise damaged("the chunks lie outside the file")
 
     def find(self, chunks: Numbers) -> Entries:
-        """What arithmetic says; see ``ChunkFinder``."""
+        """The entries of these chunks, by arithmetic; see ``ChunkFinder``."""
         addresses = self._address + self._order.elements(chunks) * self._grid.chunk_bytes
         sizes = np.full(len(chunks), self._grid.chunk_bytes, np.uint64)
         return Entries(chunks, addresses.astype(np.uint64), sizes, np.zeros(len(chunks), np.uint64))
@@ -168,7 +168,7 @@ class ChunkTable:
         with self._lock:
             unknown = chunks[self._offsets[chunks] == _UNKNOWN]
         if len(unknown):
-            # Two threads may read the same part at the same time; what they keep is the same.
+            # Two threads may read the same part at the same time, and then keep the same entries.
             entries = self._find(unknown)
             offsets, masks = self._check(entries), self._step_masks(entries)
             with self._lock:
@@ -181,7 +181,7 @@ class ChunkTable:
         return Places([self._object], np.zeros(len(chunks), np.int64), np.maximum(offsets, 0), sizes, skipped)
 
     def _find(self, chunks: Numbers) -> Entries:
-        """The stored chunks of those that the index names."""
+        """The entries of stored chunks."""
         if self._layout.address is None:
             return Entries.join([])
         # The index of a large array is larger than what one request may read at once.

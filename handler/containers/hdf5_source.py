@@ -1,7 +1,7 @@
 """The bytes of an HDF5 file: cached blocks and nodes, many ranges at a time, checksums, and a cursor over them.
 
 All structures of the file are read here, so that a file whose structures point at themselves ends at a limit: each
-structure counts when it is handed out, even if it was cached. Addresses count from the superblock.
+structure counts whenever it is asked for, even if it was cached. Addresses count from the superblock.
 
 Source of this and the other ``hdf5_`` files: "HDF5 File Format Specification Version 3.0" and 4.0.
 """
@@ -37,7 +37,7 @@ _MOST_NODE_BYTES = 16 << 10
 _MOST_GAP_BYTES = 16 << 10
 _MOST_RUN_BYTES = 1 << 20
 
-# What a structure counts at least: parsing it takes as long as reading this many bytes.
+# The least number of bytes that a structure counts: parsing one takes as long as reading this many bytes.
 _LEAST_COUNTED_BYTES = 256
 
 
@@ -68,7 +68,7 @@ def ensure_checksum(data: bytes, what: str) -> bytes:
     """The data without its last 4 bytes, which are its checksum.
 
     Raises:
-        UndecodableData: The checksum is another one.
+        UndecodableData: The checksum is wrong.
     """
     plain, stored = data[:-CHECKSUM_BYTES], data[-CHECKSUM_BYTES:]
     if lookup3(plain).to_bytes(CHECKSUM_BYTES, "little") != stored:
@@ -181,7 +181,7 @@ class Hdf5Source:
         return start, stop
 
     def _count(self, size: int) -> None:
-        """Count a structure, so that one that is read again and again ends."""
+        """Count a structure, so that a loop of structures ends at the limit."""
         self._scope.check()
         self.handed_out += max(size, _LEAST_COUNTED_BYTES)
         # Twice, since some structures are read for several purposes.
@@ -284,7 +284,7 @@ class Cursor:
         """Pass over these bytes.
 
         Raises:
-            UndecodableData: There are others.
+            UndecodableData: The next bytes are other ones.
         """
         if self.take(len(expected)) != expected:
             raise damaged(f"{self.what} does not begin as it should")

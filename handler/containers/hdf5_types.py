@@ -17,7 +17,7 @@ _CLASS_NAMES = (
     "array", "complex",
 )  # fmt: skip
 
-# The bytes of the properties of a type, for classes that others are made of.
+# The size of the properties of a type in bytes, for the classes that can be part of others.
 _INTEGER_BYTES, _FLOAT_BYTES = 4, 12
 
 # IEEE 754 by size: bit offset, precision, exponent's place and size, mantissa's place and size, bias; sign's place.
@@ -47,7 +47,7 @@ class Datatype:
         bits: For integers with fewer bits than their bytes have: the place of the lowest bit, and the number of bits.
         base: The type of the elements of a sequence.
         is_text: Whether an element is text, of fixed or variable length.
-        is_padded_by_spaces: Whether text of fixed length is.
+        is_padded_by_spaces: Whether text of fixed length is padded by spaces, and not by null bytes.
     """
 
     kind: str
@@ -99,7 +99,7 @@ def _parse(cursor: Cursor, depth: int) -> Datatype:
     if kind == _SEQUENCE:
         return Datatype(other.kind, size, base=_parse(cursor, depth + 1), is_text=flags & 15 == 1)
     if kind == _REFERENCE:
-        # Those to objects; others are to regions, and those of HDF5 1.12 and later.
+        # References to objects. Other references are to regions, or those of HDF5 1.12 and later.
         return Datatype("object reference" if not flags & 15 else other.kind, size)
     return other
 
@@ -133,7 +133,7 @@ def _parse_compound(cursor: Cursor, size: int, count: int, version: int, depth: 
         name = _parse_name(cursor, version)
         offset = cursor.uint(count_bytes(size) if version >= 3 else 4)
         if version == 1:
-            # The number of dimensions, a permutation, and sizes of dimensions, which no one uses.
+            # The number of dimensions, a permutation, and sizes of dimensions, which no writer uses.
             cursor.take(28)
         member = _parse(cursor, depth + 1)
         members.append((name, offset))

@@ -1,8 +1,8 @@
 """Kerchunk references: a Zarr store whose keys are references to parts of other objects.
 
-Source: kerchunk's documentation, "References specification". The two forms are read in ``kerchunk_json.py`` and
-``kerchunk_parquet.py``, the documents of Zarr where Zarr is read. What only Jinja can do is refused by name: generated
-references (``gen``) and templates that are more than a name.
+Source: kerchunk's documentation, "References specification". ``kerchunk_json.py`` and ``kerchunk_parquet.py`` read the
+two forms, and the readers of Zarr read the documents of Zarr. Features that need Jinja are refused by name: generated
+references (``gen``), and templates that are more than a name.
 """
 
 import re
@@ -39,8 +39,8 @@ def open_kerchunk(reader: ContainerReader, array: str) -> StoredArray:
 
     Raises:
         UndecodableData: The references or the metadata contradict themselves or their format.
-        UnsupportedArray: They need what is not supported, such as Jinja, another scheme than ``s3`` and ``http``, or
-            a feature of Zarr.
+        UnsupportedArray: They need a feature that is not supported, such as Jinja, another scheme than ``s3`` and
+            ``http``, or a feature of Zarr.
         StoreError: There is no such array (404 NoSuchKey), or they cannot be read.
         EntityTooLarge: They exceed ``ReadLimits``.
         ReaderNotInstalled: They are in Parquet, and pyarrow is not installed.
@@ -63,14 +63,14 @@ def _open_references(reader: ContainerReader, array: str) -> _References:
     try:
         text = root.read_all()
     except StoreError as error:
-        # A folder is not an object. A store answers 403 for a key that is missing if it may not tell.
+        # A folder is not an object. A store that denies listing answers 403 for a missing key.
         if error.status not in (403, 404):
             raise
         try:
             consolidated = reader.open_key(_CONSOLIDATED)
             document = consolidated.read_all()
         except (StoreError, InvalidArgument):
-            # A caller's signature may not cover what lies below the root.
+            # A caller's signature may not cover the objects below the root.
             raise error from None
         return _ParquetReferences(reader, consolidated.chunk_object, document, array)
     return _JsonReferences(reader, root.chunk_object, ReferenceText(text, array, reader))
@@ -154,7 +154,7 @@ class _ParquetReferences(_References):
     def open_array(self, array: str) -> StoredArray:
         """See ``open_kerchunk``."""
         if not array:
-            raise UnsupportedArray(array, "references in Parquet and no path")
+            raise UnsupportedArray(array, "references in Parquet without the path of an array")
         members, attributes = find_consolidated(array, f"{array}/", self._document)
         index = ParquetIndex(self._reader, self._objects, array, self._record_size)
         return read_v2(array, members, attributes, [self._root], lambda _: index)

@@ -21,7 +21,7 @@ from handler.containers.stored_array import WHOLE_OBJECT
 
 _Template = Annotated[str, msgspec.Meta(max_length=MAX_URL_LENGTH)]
 
-# How many keys are read between two looks at the deadline.
+# The number of keys that are read between two checks of the deadline.
 _CHECKED_EVERY = 1024
 
 
@@ -64,7 +64,7 @@ class ReferenceText:
             return
         for name in ("version", "refs"):
             if name not in members:
-                raise damaged_references(array, f'they have no "{name}"')
+                raise damaged_references(array, f'the references have no member "{name}"')
         if bytes(members["version"]) != b"1":
             raise UnsupportedArray(array, "references of a version other than 0 and 1")
         if bytes(members.get("gen", b"")).translate(None, b" \t\r\n") not in (b"", b"[]"):

@@ -26,7 +26,7 @@ from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, Numbers, Place
 
 _COLUMNS = ("path", "offset", "size", "raw")
 
-# What is kept of files that were read: a section often begins in the file in which the one before it ended.
+# The memory of the files that are kept: a section often begins in the file in which the one before it ended.
 _KEPT_BYTES = 32 << 20
 
 
@@ -52,8 +52,8 @@ class _Record(_Columns):
     """The references in one file.
 
     Attributes:
-        raw: For each row its inline bytes or null; None if no row has some.
-        memory_bytes: What all this takes.
+        raw: For each row its inline bytes or null; None if no row has inline bytes.
+        memory_bytes: The memory that all this takes.
     """
 
     raw: Any
@@ -196,7 +196,9 @@ class ParquetIndex:
         is_reference = objects >= 0
         wrong = (offsets < 0) | (sizes < 0) | (offsets > 2**63 - 1 - sizes) | ((sizes == 0) & (offsets > 0))
         if np.any(is_reference & wrong):
-            raise damaged_references(self._array, f"a row of refs.{number}.parq lies outside of any object")
+            raise damaged_references(
+                self._array, f"a row of refs.{number}.parq has an offset or a size that is out of range"
+            )
         sizes[sizes == 0] = WHOLE_OBJECT
         sizes[~is_reference] = ABSENT
         raw = columns.get("raw")
@@ -209,7 +211,7 @@ class ParquetIndex:
         if not self._pyarrow.types.is_dictionary(paths.type):
             paths = paths.dictionary_encode()
         if not _is_text(self._pyarrow, paths.type.value_type):
-            raise damaged_references(self._array, "a column path has no texts")
+            raise damaged_references(self._array, "a column path should have texts")
         codes = paths.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
         urls = paths.dictionary.to_pylist()
         if None in urls:
@@ -220,7 +222,7 @@ class ParquetIndex:
         if numbers is None:
             return np.zeros(rows, np.int64)
         if not self._pyarrow.types.is_integer(numbers.type) or numbers.null_count:
-            raise damaged_references(self._array, "a column of offsets or sizes has something else")
+            raise damaged_references(self._array, "a column offset or size should have whole numbers")
         return np.array(numbers.cast("int64").to_numpy(zero_copy_only=False), np.int64)
 
     def _read_inline(self, raw: Any, rows: Numbers) -> dict[int, bytes]:
@@ -230,7 +232,7 @@ class ParquetIndex:
             if data is None:
                 continue
             if not isinstance(data, bytes | str):
-                raise damaged_references(self._array, "a column raw has something else than bytes")
+                raise damaged_references(self._array, "a column raw should have bytes")
             inline[row] = decode_inline(data, self._array)
         return inline
 

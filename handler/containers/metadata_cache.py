@@ -1,7 +1,7 @@
 """Metadata that is kept from one request to the next, by object and version.
 
-Nothing is given to a caller whom the store would refuse: every caller asks the store for the object again, with
-``If-None-Match`` and in their own name, and only the store's 304 makes the kept bytes count.
+A caller whom the store would refuse gets nothing: every caller asks the store for the object again, with
+``If-None-Match`` and their own credentials. The kept bytes are used only after the store's 304.
 """
 
 import threading
@@ -12,13 +12,13 @@ from active_storage.model.ranges import ByteRange
 from handler.stores.identity import read_customer_keys
 from handler.stores.source import ObjectFacts
 
-# Of an object or a block that is kept, beside its bytes.
+# The memory of an object or a block that is kept, in addition to its bytes.
 _OVERHEAD_BYTES = 512
 
 
 @dataclass(slots=True)
 class CachedObject:
-    """What is kept of one version of an object.
+    """The kept facts and bytes of one version of an object.
 
     Attributes:
         facts: The store's facts of the whole object, or of the range that was read first.
@@ -36,7 +36,7 @@ class CachedObject:
 
 
 class MetadataCache:
-    """Keeps what was read of objects with a strong ETag. The object that was not used for longest goes first.
+    """Keeps blocks of objects with a strong ETag. The least recently used object is dropped first.
 
     Threads may share it.
 
@@ -54,7 +54,7 @@ class MetadataCache:
         return f"<MetadataCache {len(self._objects)} objects, {self._bytes} of {self._limit_bytes} bytes>"
 
     def find(self, identity: str) -> CachedObject | None:
-        """What is kept of an object. Its facts are of a version that may be gone."""
+        """The kept blocks of an object; its version may have been replaced."""
         with self._lock:
             if identity in self._objects:
                 self._objects.move_to_end(identity)

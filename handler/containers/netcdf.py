@@ -1,4 +1,4 @@
-"""NetCDF and HDF5 files: which of the formats lies in the object, told by its first bytes."""
+"""NetCDF and HDF5 files: the first bytes of an object show which of the formats it has."""
 
 from active_storage.errors import EntityTooLarge, UndecodableData, shown
 from handler.containers import netcdf3

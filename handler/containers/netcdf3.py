@@ -1,4 +1,4 @@
-"""netCDF-3: the header of the classic format, and where its variables lie.
+"""netCDF-3: the header of the classic format, and the places of its variables.
 
 All three forms: CDF-1, CDF-2 with 64-bit offsets, and CDF-5 with 64-bit sizes and more data types. Everything is big
 endian, and names and values are padded to 4 bytes. Variables of the record dimension are stored record by record; all
@@ -118,7 +118,7 @@ class _Cursor:
             UndecodableData: It is negative.
         """
         number = int(_INT64.unpack(self.take(8))[0]) if self.is_wide else self.uint32()
-        # CDF-1 and CDF-2 say that it is of 31 bits, and writers use all 32 for the size of a variable.
+        # The formats CDF-1 and CDF-2 define 31 bits, but writers use all 32 for the size of a variable.
         if number < 0:
             raise UndecodableData("netCDF-3", "a size in the header is negative")
         return number
@@ -135,7 +135,7 @@ class _Cursor:
         return self.take(size + -size % 4)[:size]
 
     def name(self) -> str:
-        """The next name. It is UTF-8, but older writers knew nothing of that."""
+        """The next name. It should be UTF-8, but older writers used other encodings."""
         return self.padded(self.size()).decode(errors="replace")
 
     def count(self, tag: int) -> int:
@@ -186,7 +186,7 @@ class _Header:
         records: The number of records.
         dimensions: Pairs of name and size; the size of the record dimension is 0.
         variables: The variables.
-        record_bytes: The distance of two records of a variable.
+        record_bytes: The distance between two records of a variable.
         header_bytes: The size of the header.
         total_bytes: The size of the file.
     """
@@ -221,7 +221,7 @@ class _Header:
         if records_field.strip(b"\xff"):
             records = int.from_bytes(records_field, "big")
         else:
-            # The writer did not know. The padding of the last record may be missing.
+            # The writer did not know the number of records. The padding of the last one may be missing.
             begin = min((variable.begin for variable in in_records), default=0)
             stored_bytes = max(0, cursor.total_bytes - begin + last_padding)
             records = stored_bytes // record_bytes if record_bytes else 0
@@ -268,7 +268,7 @@ class _Header:
         stop = self.header_bytes
         for variable in sorted(self.variables, key=attrgetter("is_record")):
             if variable.begin < stop:
-                where = f"byte {variable.begin}, inside of what precedes it"
+                where = f"byte {variable.begin}, inside the header or the variable before it"
                 raise UndecodableData("netCDF-3", f"variable {shown(variable.name)} begins at {where}")
             stop = variable.begin + variable.inner_bytes
 
@@ -305,10 +305,12 @@ def _parse_variable(cursor: _Cursor, version: int, dimensions: tuple[tuple[str, 
     cursor.size()
     begin = cursor.offset(version)
     if any(number >= len(dimensions) for number in numbers):
-        raise UndecodableData("netCDF-3", f"variable {shown(name)} has a dimension that there is not")
+        raise UndecodableData("netCDF-3", f"variable {shown(name)} has a dimension that does not exist")
     sizes = tuple(dimensions[number][1] for number in numbers)
     if 0 in sizes[1:]:
-        raise UndecodableData("netCDF-3", f"variable {shown(name)} has the record dimension, but not as the first")
+        raise UndecodableData(
+            "netCDF-3", f"variable {shown(name)} has the record dimension, which has to be its first, at another place"
+        )
     is_record = sizes[:1] == (0,)
     return _Variable(name, numbers, attributes, type_name, begin, sizes[is_record:], is_record)
 

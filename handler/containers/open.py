@@ -72,14 +72,14 @@ def open_concatenated(
 
     Args:
         container: The type of the containers.
-        reader: Of the request: what is read of all of them counts for its limits.
+        reader: The reader of the request. What is read of all containers counts for its limits.
         array: The path of the array in each of them.
         dim: The name of the dimension along which they follow each other.
         read_values: Gives the elements of a coordinate.
 
     Raises:
         InvalidArgument: The containers do not fit each other.
-        ActiveStorageError: As ``open_array``.
+        ActiveStorageError: The same as for ``open_array``.
     """
     if not isinstance(reader.container, HasFiles):
         raise InvalidArgument("store.urls", "is required")

@@ -1,4 +1,4 @@
-"""Data that lies in an object as it is, cut into pieces of whole rows that serve as chunks.
+"""Data that is stored without chunks, cut into pieces of whole rows that serve as chunks.
 
 netCDF-3 and HDF5's contiguous layout store an array in one run of bytes, or in a run for each record. Pieces of about
 1 MiB let a large array be read with constant memory, and a selection be read without the rest.

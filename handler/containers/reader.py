@@ -29,7 +29,7 @@ _Kept = TypeVar("_Kept")
 
 
 class Container(Protocol):
-    """Where the objects of a container lie, and in whose name they are asked for."""
+    """Where the objects of a container lie, and with whose credentials they are requested."""
 
     def open_key(self, key: str) -> Source:
         """The object with this key below the root of the container; "" is the root itself.
@@ -46,7 +46,7 @@ class Container(Protocol):
         """
 
 
-# The memory for a byte of metadata: for itself, and for what is made of it.
+# The memory for each byte of metadata: for the byte itself, and for the objects that it becomes.
 _MEMORY_PER_BYTE = 2
 
 _Item = TypeVar("_Item")
@@ -144,7 +144,7 @@ class ContainerReader:
         self._helpers = helpers
         self._kept: dict[type, object] = {}
         self._lock = Lock()
-        # What counts for the limits, and all that was read.
+        # The counts for the limits, and those of all that was read.
         self._limited = _Meter()
         self._whole = _Meter()
 
@@ -174,7 +174,7 @@ class ContainerReader:
         return other
 
     def keep(self, kind: type[_Kept], make: Callable[[], _Kept]) -> _Kept:
-        """What was read of the container for one array, and serves the others, such as parsed references.
+        """A value that was read for one array of the container and serves the others, such as parsed references.
 
         Args:
             kind: The type of the value; one is kept of each.
@@ -236,7 +236,7 @@ class ContainerReader:
         self._whole.add(requests, size)
 
     def ensure_room(self, size: int) -> None:
-        """Pass if so many more bytes of metadata may be read.
+        """Pass if ``size`` more bytes of metadata may be read.
 
         Raises:
             EntityTooLarge: They are too many.
@@ -258,7 +258,7 @@ class ObjectReader:
         source: Opens it.
 
     Attributes:
-        facts: What the store said in its first answer; None before it.
+        facts: The facts in the store's first answer; None before it.
     """
 
     def __init__(self, reader: ContainerReader, name: str, source: Source) -> None:
@@ -286,7 +286,7 @@ class ObjectReader:
 
         Raises:
             EntityTooLarge: They are more than the limit of metadata.
-            ActiveStorageError: They cannot be had.
+            ActiveStorageError: They cannot be read.
         """
         return self._read(None)
 
@@ -295,7 +295,7 @@ class ObjectReader:
 
         Raises:
             EntityTooLarge: They are more than the limit of metadata.
-            ActiveStorageError: They cannot be had for another reason than that the object is absent.
+            ActiveStorageError: They cannot be read, for another reason than that the object is absent.
         """
         try:
             return self.read_all()
@@ -309,7 +309,7 @@ class ObjectReader:
 
         Raises:
             UndecodableData: They lie outside the object.
-            ActiveStorageError: They cannot be had.
+            ActiveStorageError: They cannot be read.
         """
         if start >= stop:
             return b""
@@ -323,7 +323,7 @@ class ObjectReader:
 
         Raises:
             UndecodableData: ``start`` lies outside the object.
-            ActiveStorageError: They cannot be had.
+            ActiveStorageError: They cannot be read.
         """
         if not 0 <= start < stop < 2**63:
             raise UndecodableData("metadata", f"bytes {start} to {stop} lie outside {self.name}")
@@ -387,15 +387,15 @@ class ObjectReader:
 
 
 def ensure_comparable(name: str, facts: ObjectFacts) -> None:
-    """Pass if the store tells something by which later answers about an object can be compared with the first.
+    """Pass if the store gives a strong ETag or a date, so that versions of an object can be compared.
 
     Raises:
-        UnsupportedArray: It does not, so that the object cannot be read by more than one request.
+        UnsupportedArray: It gives neither. The object cannot be read by more than one request.
     """
     if facts.strong_etag is None and "last-modified" not in facts.headers:
         raise UnsupportedArray(name, "neither a strong ETag nor a date by which its versions can be compared")
 
 
 def is_absent(error: StoreError) -> bool:
-    """Whether the store says that there is no such object, and not that it is forbidden or that something failed."""
+    """Whether an error says that there is no such object, and not that access is denied or something failed."""
     return error.status == 404 and error.code == "NoSuchKey" and not error.is_doubtful

@@ -1,7 +1,7 @@
 """References: chunks that lie at URLs, as kerchunk files and chunk tables name them.
 
 A million references are four columns of numbers, and a URL that several of them share is one object. What the formats
-of references have in common lives here; how each is written does not.
+of references have in common lives here. Other files read the formats.
 """
 
 import base64
@@ -27,12 +27,12 @@ _SCHEMES = frozenset({"s3", "http", "https"})
 # S3 takes keys of 1,024 bytes, which grow to 3,072 when they are escaped. Servers take request lines of some 8 KiB.
 MAX_URL_LENGTH = 8192
 
-# What is kept of the object at a URL: its source and its version.
+# The memory of the object at a URL, which has its source and its version.
 _OBJECT_BYTES = 2048
 
 _BASE64 = b"base64:"
 
-# The number of the object of a chunk whose bytes stand in the references.
+# The number in place of an object's, for a chunk whose bytes are in the references.
 INLINE = -1
 
 
@@ -42,7 +42,7 @@ def damaged_references(array: str, fault: str) -> UndecodableData:
 
 
 def decode_inline(text: bytes | str, array: str) -> bytes:
-    """The bytes of a chunk or document that stands in the references: as they are, or in base64 after ``base64:``.
+    """The bytes of a chunk or document that is in the references: as text, or in base64 after ``base64:``.
 
     Raises:
         UndecodableData: They are not valid base64.
@@ -76,8 +76,8 @@ class UrlObjects:
         Args:
             array: The path of the array, for errors.
             url: ``s3://bucket/key`` or ``http(s)://``.
-            etag: The version that the references were made for; None if they do not say, so that the first answer
-                counts.
+            etag: The version that the references were made for; None if they do not say. Then the version is that of
+                the first answer.
 
         Raises:
             UnsupportedArray: The URL is relative, or has another scheme.

@@ -17,8 +17,8 @@ def map_side_by_side(
 ) -> list[_Result]:
     """The results of a call for each item, in order. Returns when all calls have ended, also if one fails.
 
-    What no thread of the pool has begun is done here. A call never waits for one that does not run, so that threads of
-    the pool can call this too.
+    Calls that no thread of the pool has begun run in the caller's thread. So this never waits for a call that has not
+    begun, and threads of the pool can use it too.
 
     Args:
         pool: The threads that help; None for none.

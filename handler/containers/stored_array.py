@@ -1,4 +1,4 @@
-"""The stored array: what a container says of one of its arrays, in the same words for every container."""
+"""The stored array: the description of one array of a container, in the same form for every container."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ WHOLE_OBJECT = -2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkObject:
-    """An object that holds chunks. Each is equal to itself only, so that it can be the key of what is known of it.
+    """An object that holds chunks. Each is equal to itself only, so that it can be a key of a mapping.
 
     Attributes:
         name: The key or the URL without a query, for messages.
         source: Opens ranges of it.
-        facts: What the store said of it when the index was made: every range is of this version. None if the index
-            names a key only, so that the first answer counts.
+        facts: The store's facts of it when the index was made: every range is of this version. None if the index
+            has only its key: then the version is that of the first answer.
         must_exist: Whether it is an error that the object is absent, since references name it. Otherwise an absent
             object is a chunk whose elements are the fill value.
     """
@@ -77,7 +77,7 @@ class ChunkIndex(Protocol):
                 has.
 
         Raises:
-            ActiveStorageError: The index cannot be read, or it lies.
+            ActiveStorageError: The index cannot be read, or is damaged.
         """
 
 
@@ -100,10 +100,11 @@ class StoredArray:
         dimensions: The names of the dimensions; None for one without a name.
         attributes: The attributes of the array, as strings, numbers, numpy scalars and arrays, and lists of them.
         index: Where the chunks lie.
-        metadata: The objects that the metadata was read from, and their facts: asked for again at the end of a
-            reduction.
+        metadata: The objects that the metadata was read from, with their facts. At the end of a reduction they are
+            requested again, to see whether they have changed.
         fill_marks_missing: Whether elements equal to ``fill`` are missing data: the ``fill_value`` of Zarr version 2.
-        places_digest: Tells one version of the places from another if no object of ``metadata`` does: those of a table.
+        places_digest: A digest of the places if no object of ``metadata`` has them, as for a table. It is part of the
+            digest of a plan.
     """
 
     name: str

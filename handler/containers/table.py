@@ -43,7 +43,7 @@ from handler.containers.zarr_v2 import read_v2
 from handler.containers.zarr_v3 import read_v3
 from handler.stores.signatures import is_known
 
-# What the array is called in errors.
+# The name of the array in errors.
 _NAME = "table"
 
 _REQUIRED = ("dtype", "shape", "chunks", "codecs", "fill_value", "urls", "url", "offset", "size")
@@ -129,7 +129,7 @@ def _make_v2(table: Mapping[str, Any], codecs: Mapping[str, Any]) -> dict[str, A
 
 
 def _digest(table: Mapping[str, Any]) -> str:
-    """What tells this table from others: all of its members. A link that is presigned anew is the same place."""
+    """A digest of all members of a table. Two presigned links to the same object count as the same URL."""
     members = {name: value for name, value in table.items() if name not in {"type", *_COLUMNS}}
     members["urls"] = [_without_signature(url) if "?" in url else url for url in table["urls"]]
     # Attributes from CBOR can have bytes.
@@ -161,10 +161,13 @@ def _read_index(table: Mapping[str, Any], count: int, reader: ContainerReader) -
     columns = ReferenceColumns(chunks, numbers[chunks], offsets[chunks], sizes[chunks])
     _ensure_all("size", columns.sizes > 0, chunks, "should be -1 or at least 1")
     _ensure_all(
-        "url", (columns.objects >= 0) & (columns.objects < len(urls)), chunks, f"names none of {len(urls)} URLs"
+        "url",
+        (columns.objects >= 0) & (columns.objects < len(urls)),
+        chunks,
+        f"should be from 0 to {len(urls) - 1}, the number of a URL",
     )
     is_inside = (columns.offsets >= 0) & (columns.offsets <= 2**63 - 1 - columns.sizes)
-    _ensure_all("offset", is_inside, chunks, "lies outside of any object")
+    _ensure_all("offset", is_inside, chunks, "should be at least 0, and offset and size together below 2**63")
     objects = UrlObjects(reader)
     return ReferenceIndex(columns, lambda number: objects.open(_NAME, urls[number], etags[number]))
 

@@ -1,10 +1,10 @@
-"""What netCDF-3 and HDF5 files say of a variable that they do not have."""
+"""The errors of netCDF-3 and HDF5 files for a variable that they do not have."""
 
 from collections.abc import Iterable
 
 from active_storage.errors import InvalidArgument, shown
 
-# How many variables an error lists.
+# The number of variables that an error lists.
 _MOST_LISTED = 10
 
 

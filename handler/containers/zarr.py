@@ -1,4 +1,4 @@
-"""Zarr stores: which documents describe an array, and in which order they are asked for.
+"""Zarr stores: the documents that describe an array, and the order in which they are requested.
 
 1. ``<array>/zarr.json``, version 3: one request. zarr-python prefers it, too, if an array has both versions' metadata.
 2. ``<array>/.zarray`` and ``<array>/.zattrs``, version 2: three requests with the first.
@@ -23,10 +23,10 @@ from handler.containers.zarr_shards import ShardIndex, Shards
 from handler.containers.zarr_v2 import read_v2
 from handler.containers.zarr_v3 import read_v3
 
-# How many parents are asked for consolidated metadata: the root, and the nearest ones. Each takes two requests.
+# The number of parents whose consolidated metadata is requested, with two requests each: the root and the nearest ones.
 _MAX_PARENTS = 8
 
-# How many arrays an error names.
+# The number of arrays that an error names.
 _MAX_NAMES = 20
 
 _HINT = "S3 answers so for a missing key, too, if listing the bucket is not allowed"

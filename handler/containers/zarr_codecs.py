@@ -19,7 +19,7 @@ from handler.containers.zarr_document import ZarrDocument
 CHECKSUMS = frozenset({"adler32", "crc32", "crc32c", "fletcher32", "jenkins_lookup3"})
 
 # The kinds of codecs, in the order in which a chain has them. A name that is missing here is refused even if a codec of
-# numcodecs has it: Zarr's packbits, for one, is another codec than numcodecs.packbits.
+# numcodecs has it: for example, Zarr's packbits is another codec than numcodecs.packbits.
 _ARRAY_TO_ARRAY, _ARRAY_TO_BYTES, _BYTES_TO_BYTES = range(3)
 _KINDS: Mapping[str, int] = MappingProxyType(
     {
@@ -92,7 +92,7 @@ def read_chain(document: ZarrDocument, member: str, dimensions: int, dtype: str)
     kinds = [_KINDS[name] for name, _ in codecs]
     if kinds != sorted(kinds) or kinds.count(_ARRAY_TO_BYTES) != 1:
         raise document.fault(
-            f"{member} should go from arrays to arrays, once from an array to bytes, from bytes to bytes"
+            f"{member} should list codecs from arrays to arrays, then one to bytes, then codecs from bytes to bytes"
         )
     chain = CodecChain(tuple(range(dimensions)))
     for name, configuration in codecs:

@@ -1,7 +1,7 @@
 """Shards of Zarr version 3: objects that hold many chunks and an index of them (the codec ``sharding_indexed``).
 
 The index has a pair of 64-bit numbers for each chunk of the shard, in C order: its offset in the object and its size.
-An absent chunk has 2**64-1 twice. The index stands at the end or at the start of the object, behind checksums that its
+An absent chunk has 2**64-1 twice. The index is at the end or at the start of the object, with the checksums that its
 codecs name.
 """
 
@@ -25,7 +25,7 @@ from handler.stores.source import ObjectFacts
 _ENTRY_BYTES = 16
 _CHECKSUM_BYTES = 4
 
-# The shards whose versions are compared from one section to the next. They take some MB.
+# The number of shards whose versions are compared from one section to the next. They take some MB.
 _MOST_VERSIONS = 1 << 14
 
 _NO_CHUNK = np.uint64(2**64 - 1)
@@ -33,7 +33,7 @@ _NO_CHUNK = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """What the shards of an array are like.
+    """The form of the shards of an array.
 
     Attributes:
         chunks: The number of chunks in a shard along each dimension.
@@ -82,9 +82,9 @@ class ShardIndex:
 
     Args:
         reader: Reads the indexes.
-        path: What the keys of the shards begin with: the path of the array and a slash, or "".
+        path: The beginning of the keys of the shards: the path of the array and a slash, or "".
         keys: The keys of the shards below the path.
-        shards: What the shards are like.
+        shards: The form of the shards.
     """
 
     def __init__(self, reader: ContainerReader, path: str, keys: ChunkKeys, shards: Shards) -> None:
@@ -151,7 +151,7 @@ class ShardIndex:
         except InvalidRange:
             stored = b""
         if len(stored) < size:
-            raise UndecodableData("sharding_indexed", f"the object has fewer than the {size} bytes of its index")
+            raise UndecodableData("sharding_indexed", f"the object is shorter than its index, which has {size} bytes")
         data = memoryview(stored)
         budget = Budget(size, lambda _: None, reader.scope.check)
         for step in reversed(self._shards.steps):

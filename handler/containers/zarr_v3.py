@@ -135,7 +135,7 @@ def _read_chunks_of_shard(sharding: ZarrDocument, shape: tuple[int, ...], shard:
 
 
 def _read_shards(sharding: ZarrDocument, counts: tuple[int, ...], grid: tuple[int, ...]) -> Shards:
-    """What the shards are like.
+    """The form of the shards.
 
     Args:
         sharding: The configuration of ``sharding_indexed``.

@@ -92,7 +92,7 @@ def test_a_caller_whom_the_store_refuses_gets_nothing(
         ("", {"if-none-match": '"mine"'}, None),
     ],
 )
-def test_an_object_has_one_name_whoever_asks(
+def test_the_identity_of_an_object_leaves_out_the_signature(
     service: Service, query: str, headers: dict[str, str], identity: str | None
 ) -> None:
     request = StoreRequest(service.settings.store, f"/b/k{query}", headers)
@@ -103,7 +103,7 @@ def facts_of(etag: str, **headers: str) -> ObjectFacts:
     return ObjectFacts(200, 0, 4, 4, ETag.from_header(etag), headers)
 
 
-def test_the_object_that_was_not_used_for_longest_goes_first() -> None:
+def test_the_least_recently_used_object_is_dropped_first() -> None:
     cache = MetadataCache(4500)
     for name in ("a", "b", "c"):
         cache.keep(name, facts_of('"1"'), None, bytes(400))

@@ -191,7 +191,7 @@ def test_a_file_without_a_record_is_fine(tmp_path: Path) -> None:
         ({"dimensions": ("time",)}, r"the dimensions \('time'\)"),
         ({"lat": [10.5, 20.5]}, "the size 2 of the dimension 'lat', unlike the first file: 3"),
         ({"lat": [10.5, 20.5, 30.6]}, "other values of the coordinate 'lat' than the first file"),
-        ({"lat_attributes": {"units": "m"}}, "another units of the coordinate 'lat' than the first file"),
+        ({"lat_attributes": {"units": "m"}}, "other units of the coordinate 'lat' than the first file"),
         ({"lat": None}, "no coordinate 'lat', unlike the first file"),
         ({"times": None, "count": 3}, "no coordinate 'time', unlike the first file"),
         ({"times": (2, 3)}, "values of the coordinate 'time' that do not go on from the file before it"),

@@ -287,8 +287,8 @@ def classic(dimensions: list[int], dimids: list[int], begin: int, records: int =
     [
         (classic([2], [0], 2**31), "the data ends at byte"),
         (classic([2**31, 2**31, 2**31], [0, 1, 2], 100), "[*]{2}63 bytes"),
-        (classic([2], [3], 100), "a dimension that there is not"),
-        (classic([2, 0], [0, 1], 100), "not as the first"),
+        (classic([2], [3], 100), "a dimension that does not exist"),
+        (classic([2, 0], [0, 1], 100), "which has to be its first"),
         (classic([0], [0], 100, records=2**31), "the data ends at byte"),
         (classic([0, *[2**31] * 3], [0, 1, 2, 3], 100), "[*]{2}63 bytes"),
         (classic([2], [0], 100, kind=7), "there is no data type 7"),

@@ -93,7 +93,7 @@ def test_only_the_chunks_that_are_wanted_are_checked() -> None:
 @pytest.mark.parametrize("size", [0, 1, 67, 68 - 4])
 def test_a_shard_that_is_shorter_than_its_index(size: int) -> None:
     objects = make_shard(*REGULAR)
-    with pytest.raises(UndecodableData, match=r"bytes of its index|outside the data|checksum"):
+    with pytest.raises(UndecodableData, match=r"shorter than its index|outside the data|checksum"):
         locate_all({**objects, "a/c/0/0": objects["a/c/0/0"][:size]})
 
 
