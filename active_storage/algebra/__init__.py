@@ -37,6 +37,7 @@ from active_storage.algebra.extrema import Max, Min
 from active_storage.algebra.moments import Stats, Std, Var
 from active_storage.algebra.sums import FloatSum, IntegerSum, Mean
 from active_storage.algebra.truth import All, Any_
+from active_storage.algebra.weighted import SumOfWeights, WeightedMean, WeightedStd, WeightedSum, WeightedVar
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.spec import ReductionSpec
 
@@ -64,8 +65,21 @@ ALGEBRAS: Mapping[str, Mapping[str, type[Algebra[Any]]]] = MappingProxyType(
     }
 )
 
+# By reducer, if elements have weights.
+WEIGHTED_ALGEBRAS: Mapping[str, type[Algebra[Any]]] = MappingProxyType(
+    {
+        "sum": WeightedSum,
+        "mean": WeightedMean,
+        "var": WeightedVar,
+        "std": WeightedStd,
+        "sum_of_weights": SumOfWeights,
+    }
+)
+
 
 def make_algebra(spec: ReductionSpec) -> Algebra[Any]:
     """The algebra of a reduction."""
+    if spec.is_weighted:
+        return WEIGHTED_ALGEBRAS[spec.reducer](spec)
     kind = DTYPES[spec.result_dtype].kind
     return next(algebra for kinds, algebra in ALGEBRAS[spec.reducer].items() if kind in kinds)(spec)

@@ -3,13 +3,18 @@
 A container stands where the data type would. Shape, data type and encoding are the array's own, so that only the
 parameters of the table below mean something.
 
-    selection  = position *( "," position ) / place *( "," place )
+    selection  = position *( "," position ) / slice *( "," slice )
     position   = [start] ":" [stop] [ ":" [step] ]       one for each dimension, as for objects
-    place      = dimension ":" position                  any dimensions; the others are whole
+    slice      = dimension ":" position                  any dimensions; the others are whole
     dimension  = integer / name
+    where      = place *( "," place )
+    place      = coordinate ":" ( [low] ".." [high] / value / "~" value ) [":cyclic"]
+    group      = coordinate [ ":" ( part / period ) ]      month, year-month; 30D
+    weights    = "cos:" coordinate / array
 
-A name is decoded text without ``, ; : =``. A text of digits is the number of a dimension. In a selection such a number
-needs the step's colon, as in ``0:3:20:``, since ``0:3:20`` is a position.
+Bounds are numbers or dates, which can have colons. A name is decoded text without ``, ; : =``. A text of digits is the
+number of a dimension. In a selection such a number needs the step's colon, as in ``0:3:20:``, since ``0:3:20`` is a
+position.
 """
 
 import math
@@ -28,6 +33,7 @@ from active_storage.grammar.parameters import (
     split_items,
 )
 from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction
+from active_storage.model.coordinates import ArrayWeights, Between, CosineWeights, Group, Nearest, Where
 from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.ranges import Slice
 
@@ -36,10 +42,14 @@ _SEPARATORS = frozenset(",;:=")
 
 _DIGITS_RE = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
+_CYCLIC = ":cyclic"
+
+_COSINE = "cos:"
+
 _BOOLEANS = MappingProxyType({"true": True, "false": False})
 
 # Parameters of later versions: known, so that they are never taken for the store's, and refused.
-PLANNED_PARAMETERS = ("where", "group", "bins", "weights", "q", "method", "edges", "other", "expr")
+PLANNED_PARAMETERS = ("q", "method", "edges", "other", "expr")
 
 
 class ArrayParameter(NamedTuple):
@@ -181,6 +191,70 @@ def _format_selection_item(dimension: int | str, chosen: Slice) -> str:
     return f"{text}:" if isinstance(dimension, int) and text.count(":") < 3 else text
 
 
+def _parse_where(text: str) -> dict[str, Any]:
+    where: dict[str, Where] = {}
+    for item in split_items(text):
+        name, _, rule = item.partition(":")
+        if not name or not rule:
+            raise InvalidArgument("where", f"{shown(item)} is not of the form name:low..high or name:~value")
+        if name in where:
+            raise InvalidArgument("where", f"names the coordinate {shown(name)} twice")
+        where[name] = _parse_place(rule)
+    return {"where": where}
+
+
+def _parse_place(text: str) -> Where:
+    rule, is_cyclic = text.removesuffix(_CYCLIC), text.endswith(_CYCLIC)
+    if rule.startswith("~"):
+        if not rule[1:]:
+            raise InvalidArgument("where", "has no value after ~")
+        return Nearest(rule[1:], is_cyclic)
+    low, dots, high = rule.partition("..")
+    # Without dots it is one value, or one period such as a year.
+    return Between(low or None, (high if dots else low) or None, is_cyclic)
+
+
+def _format_where(reduction: ArrayReduction) -> str | None:
+    return ",".join(f"{name}:{_format_place(place)}" for name, place in sorted(reduction.where.items())) or None
+
+
+def _format_place(place: Where) -> str:
+    rule = f"~{place.value}" if isinstance(place, Nearest) else f"{place.low or ''}..{place.high or ''}"
+    return f"{rule}{_CYCLIC if place.is_cyclic else ''}"
+
+
+def parse_group(text: str) -> Group:
+    """The group that ``coordinate`` or ``coordinate:part`` names.
+
+    Raises:
+        InvalidArgument: The text has neither form.
+    """
+    name, colon, by = text.partition(":")
+    if not name or (colon and not by):
+        raise InvalidArgument("group", f"{shown(text)} is not of the form coordinate or coordinate:part")
+    return Group(name, by or None)
+
+
+def _format_group(reduction: ArrayReduction) -> str | None:
+    group = reduction.group
+    return None if group is None else f"{group.coordinate}{f':{group.by}' if group.by else ''}"
+
+
+def _parse_weights(text: str) -> dict[str, Any]:
+    if text.startswith(_COSINE):
+        if not text[len(_COSINE) :]:
+            raise InvalidArgument("weights", "names no coordinate after cos:")
+        return {"weights": CosineWeights(text[len(_COSINE) :])}
+    return {"weights": ArrayWeights(parse_array_path("weights", text))}
+
+
+def _format_weights(reduction: ArrayReduction) -> str | None:
+    weights = reduction.weights
+    if isinstance(weights, CosineWeights):
+        return f"{_COSINE}{weights.coordinate}"
+    return weights.array if isinstance(weights, ArrayWeights) else None
+
+
 def _parse_rule(name: str) -> Callable[[str], dict[str, Any]]:
     def parse_rule(text: str) -> dict[str, Any]:
         # One NaN for all, so that equal rules are equal.
@@ -228,6 +302,13 @@ ARRAY_PARAMETERS: Mapping[str, ArrayParameter] = MappingProxyType(
         ),
         "axis": ArrayParameter(_parse_axis, _format_axis),
         "selection": ArrayParameter(_parse_selection, _format_selection),
+        "where": ArrayParameter(_parse_where, _format_where),
+        "group": ArrayParameter(lambda text: {"group": parse_group(text)}, _format_group),
+        "bins": ArrayParameter(
+            lambda text: {"bins": tuple(map(float, parse_numbers("bins", text)))},
+            lambda reduction: None if reduction.bins is None else ",".join(map(_format_number, reduction.bins)),
+        ),
+        "weights": ArrayParameter(_parse_weights, _format_weights),
         "decode": ArrayParameter(
             lambda text: {"decode": text},
             lambda reduction: None if reduction.decode == "cf" else reduction.decode,

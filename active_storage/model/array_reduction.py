@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from active_storage.errors import InvalidArgument, UnknownReducer, shown
+from active_storage.model.coordinates import Group, Weights, Where, ensure_ascending
 from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.ranges import Slice
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 
 ContainerType = Literal["zarr", "netcdf", "kerchunk", "table"]
 
@@ -31,7 +32,7 @@ class ArrayReduction:
     """A reduction of an array.
 
     Attributes:
-        reducer: A name in ``REDUCERS``.
+        reducer: A name in ``ARRAY_REDUCERS``.
         container: The type of the container, a value of ``CONTAINER_TYPES``.
         array: The path of the array in its container, without a leading slash; "" for the root.
         axis: The dimensions that are reduced, by number or name; None for all, () for none.
@@ -44,6 +45,11 @@ class ArrayReduction:
         absent_is_forbidden: Whether 403 AccessDenied for a chunk means that the chunk is absent.
         concat: The name of the dimension along which the array goes on from container to container; None for an array
             of one container.
+        where: What is selected by the values of coordinates, by the name of the coordinate.
+        group: How the elements along a reduced dimension are grouped; None if they are not.
+        bins: The edges of the bins of the group's coordinate, ascending: a bin has its upper edge and not its lower
+            one. None for groups of another kind.
+        weights: The weights of the elements; None if all weigh the same.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
@@ -62,10 +68,14 @@ class ArrayReduction:
     skipna: bool | None = None
     absent_is_forbidden: bool = False
     concat: str | None = None
+    where: Mapping[str, Where] = field(default_factory=dict)
+    group: Group | None = None
+    bins: tuple[float, ...] | None = None
+    weights: Weights | None = None
 
     def __post_init__(self) -> None:
-        if self.reducer not in REDUCERS:
-            raise UnknownReducer(f"there is no reducer {shown(self.reducer)}; there are {', '.join(REDUCERS)}")
+        if self.reducer not in ARRAY_REDUCERS:
+            raise UnknownReducer(f"there is no reducer {shown(self.reducer)}; there are {', '.join(ARRAY_REDUCERS)}")
         if self.decode not in _DECODES:
             raise InvalidArgument("decode", f"is {shown(self.decode)}, not one of {', '.join(_DECODES)}")
         if self.axis is not None and len(set(self.axis)) != len(self.axis):
@@ -73,8 +83,28 @@ class ArrayReduction:
         for name in self.missing:
             if name not in MISSING_RULES:
                 raise InvalidArgument("missing", f"has no rule {shown(name)}; the rules are {', '.join(MISSING_RULES)}")
-        if self.ddof and not REDUCERS[self.reducer].takes_ddof:
+        if self.ddof and not ARRAY_REDUCERS[self.reducer].takes_ddof:
             raise InvalidArgument("ddof", f"is not a parameter of {self.reducer}")
+        self._ensure_group()
+        self._ensure_weights()
+
+    def _ensure_group(self) -> None:
+        if self.bins is not None:
+            ensure_ascending("bins", self.bins)
+            if self.group is None or self.group.by is not None:
+                raise InvalidArgument("bins", "are of a coordinate that group names, and of nothing else")
+        if self.group is not None and ARRAY_REDUCERS[self.reducer].keeps_elements:
+            raise InvalidArgument("group", f"means nothing for {self.reducer}, which keeps every element")
+
+    def _ensure_weights(self) -> None:
+        rule = ARRAY_REDUCERS[self.reducer]
+        if self.weights is not None and not rule.takes_weights:
+            takers = ", ".join(name for name, each in ARRAY_REDUCERS.items() if each.takes_weights)
+            raise InvalidArgument("weights", f"is a parameter of {takers}, not of {self.reducer}")
+        if self.weights is None and rule.needs_weights:
+            raise InvalidArgument("weights", f"is required for {self.reducer}")
+        if self.weights is not None and self.ddof:
+            raise InvalidArgument("ddof", "means nothing with weights")
 
     @property
     def skips_nan(self) -> bool:

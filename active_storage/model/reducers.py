@@ -21,6 +21,8 @@ class ReducerRule:
         takes_ddof: Whether it has the parameter ``ddof``.
         needs_elements: Whether it is undefined without elements.
         keeps_elements: Whether its result is the selected elements, whatever the axis.
+        takes_weights: Whether elements can have weights.
+        needs_weights: Whether it is about the weights, so that only arrays with weights have it.
     """
 
     result_dtype: str | None = None
@@ -31,6 +33,8 @@ class ReducerRule:
     takes_ddof: bool = False
     needs_elements: bool = False
     keeps_elements: bool = False
+    takes_weights: bool = False
+    needs_weights: bool = False
 
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
@@ -38,15 +42,23 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "count": ReducerRule(result_dtype="int64", kinds=_REAL + "c"),
         "max": ReducerRule(needs_elements=True),
         "min": ReducerRule(needs_elements=True),
-        "sum": ReducerRule(kinds=_REAL + "c"),
+        "sum": ReducerRule(kinds=_REAL + "c", takes_weights=True),
         "select": ReducerRule(kinds=_REAL + "c", keeps_elements=True),
-        "mean": ReducerRule(widens=True, kinds=_REAL + "c"),
-        "var": ReducerRule(widens=True, takes_ddof=True),
-        "std": ReducerRule(widens=True, takes_ddof=True),
+        "mean": ReducerRule(widens=True, kinds=_REAL + "c", takes_weights=True),
+        "var": ReducerRule(widens=True, takes_ddof=True, takes_weights=True),
+        "std": ReducerRule(widens=True, takes_ddof=True, takes_weights=True),
         "argmax": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
         "argmin": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
         "any": ReducerRule(result_dtype="bool"),
         "all": ReducerRule(result_dtype="bool"),
         "stats": ReducerRule(result_dtype="float64", leading=5),
+    }
+)
+
+# Those of whole arrays: all of the above, and those that mean nothing for a plain object.
+ARRAY_REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
+    {
+        **REDUCERS,
+        "sum_of_weights": ReducerRule(result_dtype="float64", takes_weights=True, needs_weights=True),
     }
 )

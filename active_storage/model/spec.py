@@ -15,7 +15,7 @@ from active_storage.model.codecs import CODECS
 from active_storage.model.dtypes import DTYPES, MAX_BYTES, MAX_DIMENSIONS, SUM_DTYPES, ByteOrder, Order
 from active_storage.model.missing import Missing
 from active_storage.model.ranges import ByteRange, Slice
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from active_storage.model.steps import Step
 
 _BYTE_ORDERS, _ORDERS = get_args(ByteOrder), get_args(Order)
@@ -29,7 +29,7 @@ class ReductionSpec:
     """A reduction.
 
     Attributes:
-        reducer: A name in ``REDUCERS``.
+        reducer: A name in ``REDUCERS``; with weights also one in ``ARRAY_REDUCERS``.
         dtype: The data type of the elements, a name in ``DTYPES``.
         byte_order: The byte order of the source; a result is always little-endian.
         shape: The shape of the array; None for one dimension with all elements.
@@ -44,6 +44,7 @@ class ReductionSpec:
             reducer's own.
         ddof: For ``var`` and ``std``: the number that is subtracted from the number of elements in the divisor.
         range: The bytes of the object that hold the data, instead of ``offset`` and ``size``.
+        is_weighted: Whether elements have weights. They are not a part of the spec.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
@@ -65,6 +66,7 @@ class ReductionSpec:
     sum_dtype: str | None = None
     ddof: int = 0
     range: ByteRange | None = None
+    is_weighted: bool = False
 
     def __post_init__(self) -> None:
         _ensure_kind(self)
@@ -74,7 +76,7 @@ class ReductionSpec:
         if self.missing is not None:
             object.__setattr__(self, "missing", self.missing.fitted(self.dtype))
         object.__setattr__(self, "sum_dtype", _normal_sum_dtype(self))
-        if self.ddof and not REDUCERS[self.reducer].takes_ddof:
+        if self.ddof and not ARRAY_REDUCERS[self.reducer].takes_ddof:
             takers = ", ".join(name for name, rule in REDUCERS.items() if rule.takes_ddof)
             raise InvalidArgument("ddof", f"is a parameter of {takers}, not of {self.reducer}")
         if abs(self.ddof) > _MAX_DDOF:
@@ -93,7 +95,7 @@ class ReductionSpec:
     @property
     def reduced_axes(self) -> tuple[int, ...]:
         """The axes that the result does not have, ascending."""
-        if REDUCERS[self.reducer].keeps_elements:
+        if ARRAY_REDUCERS[self.reducer].keeps_elements:
             return ()
         return tuple(range(self.dimensions)) if self.axis is None else self.axis
 
@@ -110,16 +112,18 @@ class ReductionSpec:
     @property
     def result_dtype(self) -> str:
         """The result's data type, a name in ``DTYPES``."""
-        return self.sum_dtype or _own_result_dtype(self)
+        return "float64" if self.is_weighted else self.sum_dtype or _own_result_dtype(self)
 
 
 def _ensure_kind(spec: ReductionSpec) -> None:
-    if spec.reducer not in REDUCERS:
+    if spec.reducer not in (ARRAY_REDUCERS if spec.is_weighted else REDUCERS):
         raise UnknownReducer(f"unknown reducer {shown(spec.reducer)}; the reducers are {', '.join(REDUCERS)}")
     if spec.dtype not in DTYPES:
         raise InvalidArgument("dtype", f"unknown data type {shown(spec.dtype)}; the data types are {', '.join(DTYPES)}")
-    if DTYPES[spec.dtype].kind not in REDUCERS[spec.reducer].kinds:
+    if DTYPES[spec.dtype].kind not in ARRAY_REDUCERS[spec.reducer].kinds:
         raise InvalidArgument("dtype", f"{spec.reducer} is not defined for {spec.dtype} elements")
+    if spec.is_weighted and DTYPES[spec.dtype].kind == "c":
+        raise InvalidArgument("weights", f"are not supported for {spec.dtype} elements")
     if spec.byte_order not in _BYTE_ORDERS:
         raise InvalidArgument("byte_order", f"is {shown(spec.byte_order)}, not 'little' or 'big'")
     if spec.order not in _ORDERS:
@@ -165,13 +169,13 @@ def _normal_axis(spec: ReductionSpec) -> tuple[int, ...] | None:
     normal = tuple(sorted(axis % count for axis in spec.axis))
     if len(set(normal)) != len(normal):
         raise InvalidArgument("axis", "names the same axis twice")
-    if REDUCERS[spec.reducer].one_axis and len(normal) != 1:
+    if ARRAY_REDUCERS[spec.reducer].one_axis and len(normal) != 1:
         raise InvalidArgument("axis", f"should be one axis, or absent, for {spec.reducer}")
     return normal
 
 
 def _own_result_dtype(spec: ReductionSpec) -> str:
-    rule = REDUCERS[spec.reducer]
+    rule = ARRAY_REDUCERS[spec.reducer]
     if rule.widens and DTYPES[spec.dtype].kind in "biu":
         return "float64"
     return rule.result_dtype or spec.dtype

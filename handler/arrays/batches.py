@@ -17,10 +17,10 @@ from active_storage.algebra.arg_extrema import ArgExtreme, ArgExtremum
 from active_storage.errors import IncompleteElement, InvalidArgument, UndecodableData
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.ranges import Slice
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
 from active_storage.model.steps import Step
-from handler.arrays.grid import TouchedChunk
+from handler.arrays.grid import Portion, TouchedChunk, unravel
 from handler.arrays.plan import ArrayPlan, PartPlan
 from handler.codecs.base import Budget
 from handler.codecs.chain import open_decoded
@@ -173,9 +173,10 @@ class BatchReducer:
         self._part = part
         self._algebra = plan.algebra
         missing = part.decoding.missing
+        self._weights = part.weights
         self._stored = DTYPES[part.decoding.dtype]
         self._marker = Marker(missing, self._stored) if missing else None
-        self._keeps_elements = REDUCERS[plan.spec.reducer].keeps_elements
+        self._keeps_elements = ARRAY_REDUCERS[plan.spec.reducer].keeps_elements
         self._can_stack = not (isinstance(plan.algebra, ArgExtreme) or self._keeps_elements)
 
     def reduce(
@@ -184,74 +185,130 @@ class BatchReducer:
         """The partial results of the chunks of a batch, whose elements are in the workspace, in order."""
         first = 0
         for group in self._group(chunks):
-            stop = first + len(group)
-            yield self._reduce(group, workspace.block(first, stop), check)
-            first = stop
+            block = workspace.block(first, first + len(group))
+            # Several chunks have one portion each, which is reduced together with those of the others.
+            for portion in group[0].portions:
+                yield self._reduce(group, portion, block, check)
+            first += len(group)
 
     def _group(self, chunks: Sequence[TouchedChunk]) -> Iterator[list[TouchedChunk]]:
         """Neighbours that are reduced together: those of the same cells, or of cells that follow each other."""
         group: list[TouchedChunk] = []
         for chunk in chunks:
-            if group and not (self._can_stack and _belongs(group, chunk)):
+            if group and not (self._can_stack and _belongs(group, chunk) and self._has_same_weights(group[0], chunk)):
                 yield group
                 group = []
             group.append(chunk)
         yield group
 
-    def _reduce(self, group: Sequence[TouchedChunk], block: Array, check: Callable[[], None]) -> Found:
-        part, chunk, count = self._part, group[0], len(group)
+    def _reduce(
+        self, group: Sequence[TouchedChunk], portion: Portion, block: Array, check: Callable[[], None]
+    ) -> Found:
+        part, count = self._part, len(group)
         values = block.view(self._stored) if part.array.dtype != "bool" else block != 0
-        reduced, shape, selected = part.selection.reduced, part.array.chunks, chunk.selected
+        shape, cells, reduced = part.array.chunks, portion.cells, self._find_reduced(portion)
+        weights = self._find_weights(group[0])
+        values = values.reshape(count, *shape)
+        selected: list[Slice] = []
+        for axis, chosen in enumerate(portion.selected):
+            if isinstance(chosen, Slice):
+                selected.append(chosen)
+                continue
+            selected.append(Slice())
+            values = values.take(chosen, axis + 1)
+            if weights is not None and weights.shape[axis] > 1:
+                weights = weights.take(chosen, axis)
+        shape = values.shape[1:]
         if not shape:
             reduced = () if self._keeps_elements else (0,)
-        has_same_cells = count > 1 and group[1].cells == chunk.cells
+        has_same_cells = count > 1 and group[1].portions[0].cells == cells
         if count > 1:
-            shape, selected = (count, *(shape or (1,))), (Slice(), *(selected or (Slice(),)))
+            shape, selected = (count, *(shape or (1,))), [Slice(), *(selected or (Slice(),))]
             reduced = (*((0,) if has_same_cells else ()), *(axis + 1 for axis in reduced))
-        walk = Walk.through(shape, selected, reduced, values.itemsize, part.sizes)
-        reducer = Reducer(self._algebra, self._marker, walk, part.unpacking)
+            weights = None if weights is None else weights[np.newaxis]
+        walk = Walk.through(shape, tuple(selected), reduced, values.itemsize, part.sizes)
+        reducer = Reducer(self._algebra, self._marker, walk, part.unpacking, weights)
+        flat = values.reshape(-1)
 
         def read(start: int, extent: tuple[int, ...]) -> Array:
-            return values[start : start + math.prod(extent)].reshape(extent)
+            return flat[start : start + math.prod(extent)].reshape(extent)
 
         reducer.consume(read, walk.stops(), check)
-        partial, cells = reducer.partial, chunk.cells
+        partial = reducer.partial
         if count > 1 and not has_same_cells:
-            cells = (slice(cells[0].start, group[-1].cells[0].stop), *cells[1:])  # type: ignore[union-attr]
-            partial = _reshaped(partial, tuple(each.stop - each.start for each in cells))  # type: ignore[union-attr]
+            last = group[-1].portions[0].cells
+            cells = (slice(cells[0].start, last[0].stop), *cells[1:])  # type: ignore[union-attr]  # as ``_belongs`` says
+            partial = _reshaped(partial, tuple(_count_cells(each) for each in cells if isinstance(each, slice)))
         elif isinstance(partial.state, ArgExtremum):
-            partial = Partial(partial.counts, self._moved(partial.state, chunk, walk))
+            partial = Partial(partial.counts, self._moved(partial.state, portion, reduced, walk))
         elif self._keeps_elements:
             # The elements are views of the workspace, which is used again.
             partial = Partial(partial.counts, type(partial.state)(*(np.copy(array) for array in partial.state)))
         return Found(cells, _reshaped(partial, ()) if not part.array.shape else partial)
 
-    def _moved(self, state: ArgExtremum, chunk: TouchedChunk, walk: Walk) -> ArgExtremum:
-        """The state with positions in the whole selection, in place of those in the chunk."""
+    def _find_reduced(self, portion: Portion) -> tuple[int, ...]:
+        """The axes of a chunk that are reduced: those of the selection, and that of a group."""
         selection = self._part.selection
-        if not chunk.first:
+        if selection.grouped is None or isinstance(portion.cells[selection.kept.index(selection.grouped)], slice):
+            return selection.reduced
+        return tuple(sorted((*selection.reduced, selection.grouped)))
+
+    def _find_weights(self, chunk: TouchedChunk) -> Array | None:
+        """The weights of the elements of a chunk, with a size of 1 along each axis along which they do not vary."""
+        if self._weights is None:
+            return None
+        return self._weights[tuple(slice(start, start + size) for start, size in self._list_windows(chunk))]
+
+    def _has_same_weights(self, first: TouchedChunk, chunk: TouchedChunk) -> bool:
+        return self._weights is None or self._list_windows(first) == self._list_windows(chunk)
+
+    def _list_windows(self, chunk: TouchedChunk) -> list[tuple[int, int]]:
+        """For each axis, where the weights of a chunk begin, and how many there are."""
+        assert self._weights is not None  # noqa: S101  # the callers have looked
+        array = self._part.array
+        places = zip(self._weights.shape, unravel(chunk.number, array.grid), array.chunks, strict=True)
+        return [(place * size, size) if weighted > 1 else (0, 1) for weighted, place, size in places]
+
+    def _moved(self, state: ArgExtremum, portion: Portion, reduced: tuple[int, ...], walk: Walk) -> ArgExtremum:
+        """The state with positions in the whole selection, in place of those in the portion."""
+        if not portion.first:
             return state
         position = np.asarray(state.position)
-        if len(selection.reduced) < len(chunk.first):
-            moved = position + chunk.first[selection.reduced[0]]
+        local = np.maximum(position, 0)
+        if len(reduced) < len(portion.first):
+            moved = _find_positions(portion.first[reduced[0]], local)
         else:
-            local = np.unravel_index(np.maximum(position, 0), walk.selected)
-            index = tuple(each + start for each, start in zip(local, chunk.first, strict=True))
-            moved = np.ravel_multi_index(index, selection.whole)
+            index = np.unravel_index(local, walk.selected)
+            found = tuple(_find_positions(*each) for each in zip(portion.first, index, strict=True))
+            moved = np.ravel_multi_index(found, self._part.selection.whole)
         return ArgExtremum(state.best, np.where(position < 0, position, moved).astype(np.int64)[()])
+
+
+def _find_positions(first: int | Array, local: Array) -> Array:
+    """The positions in the selection of elements, by their index in a portion."""
+    return local + first if isinstance(first, int) else first[local]
+
+
+def _count_cells(cells: slice) -> int:
+    return int(cells.stop - cells.start)
 
 
 def _belongs(group: Sequence[TouchedChunk], chunk: TouchedChunk) -> bool:
     """Whether a chunk can be reduced together with the chunks before it."""
-    first, last = group[0], group[-1]
-    if chunk.selected != first.selected:
+    if len(chunk.portions) > 1 or len(group[0].portions) > 1:
         return False
-    has_same_cells = chunk.cells == last.cells
+    mine, first, last = chunk.portions[0], group[0].portions[0], group[-1].portions[0]
+    if not all(isinstance(each, Slice) for each in mine.selected) or mine.selected != first.selected:
+        return False
+    has_same_cells = mine.cells == last.cells
     if len(group) > 1 and has_same_cells != (last.cells == first.cells):
         return False
-    return has_same_cells or (
-        bool(chunk.cells) and chunk.cells[1:] == last.cells[1:] and chunk.cells[0].start == last.cells[0].stop  # type: ignore[union-attr]  # slices
-    )
+    if has_same_cells:
+        return True
+    if not mine.cells or mine.cells[1:] != last.cells[1:]:
+        return False
+    begin, end = mine.cells[0], last.cells[0]
+    return isinstance(begin, slice) and isinstance(end, slice) and begin.start == end.stop
 
 
 def _reshaped(partial: Partial[Any], cells: tuple[int, ...]) -> Partial[Any]:

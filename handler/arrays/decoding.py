@@ -17,8 +17,9 @@ from active_storage.errors import InvalidArgument, UndecodableData, shown
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import Missing, Number
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.containers.stored_array import StoredArray
+from handler.kernels.missing import Marker
 
 Dtype = np.dtype[Any]
 Values = np.ndarray[Any, Any]
@@ -69,6 +70,10 @@ class Decoding:
         """The data type of values."""
         return DTYPES[self.dtype] if self.packing is None else self.packing.dtype
 
+    def find_missing(self, stored: Values) -> Values | None:
+        """A mask of the stored numbers that are missing; None if all are present."""
+        return None if self.missing is None else Marker(self.missing, DTYPES[self.dtype]).mark(stored)
+
 
 @dataclass(frozen=True, slots=True)
 class Unpacking:
@@ -114,8 +119,8 @@ class CommonDecoding:
     units: str | None
 
     @classmethod
-    def of(cls, decodings: Sequence[Decoding], reducer: str) -> "CommonDecoding":
-        """What a reducer reduces of parts that are decoded like this.
+    def of(cls, decodings: Sequence[Decoding], reducer: str, is_weighted: bool = False) -> "CommonDecoding":
+        """What a reducer reduces of parts that are decoded like this, with weights or without.
 
         Raises:
             InvalidArgument: The parts have different units: their values cannot be reduced together.
@@ -129,10 +134,11 @@ class CommonDecoding:
         # As numpy and xarray concatenate arrays.
         dtype = np.result_type(*{each.value_dtype for each in decodings})
         has_missing = any(each.missing is not None for each in decodings)
-        marks_missing = REDUCERS[reducer].keeps_elements and has_missing and dtype.kind == "f"
+        marks_missing = ARRAY_REDUCERS[reducer].keeps_elements and has_missing and dtype.kind == "f"
         packing = first.packing
         is_alike = all((each.dtype, each.packing) == (first.dtype, packing) for each in others)
         follows = packing is None or packing.is_transformable(reducer, DTYPES[first.dtype])
+        follows = follows and not (is_weighted and packing)
         if is_alike and follows and not marks_missing:
             return cls(first.dtype, packing, (None,) * len(decodings), first.units)
         unpackings = tuple(Unpacking(each.packing, dtype, marks_missing) for each in decodings)

@@ -5,7 +5,7 @@ It receives everything that it works with. It knows neither who asks nor how the
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,26 +17,28 @@ from active_storage.errors import (
     ActiveStorageError,
     ArrayChanged,
     DeadlineExceeded,
+    InvalidArgument,
     ObjectChanged,
     PlanOutdated,
     StoreProtocolError,
     StoreTimeout,
 )
 from active_storage.model.array_reduction import ArrayReduction
+from active_storage.model.coordinates import NumberWeights
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
+from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.fetch import Strength, cut_runs, read_version
-from handler.arrays.plan import ArrayPlan, PartPlan
+from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import ChunkFetchers, SectionPartial, SectionReducer, hold_for_array, locate, unit_chunks
-from handler.arrays.selection import AnyArray
 from handler.containers.concat import in_file
 from handler.containers.metadata_cache import MetadataCache
-from handler.containers.open import open_array, open_concatenated
+from handler.containers.open import OPENERS, open_array, open_concatenated
 from handler.containers.reader import Container, ContainerReader, MetadataMemory, ReadLimits
 from handler.containers.side_by_side import map_side_by_side
-from handler.containers.stored_array import WHOLE_OBJECT, StoredArray
+from handler.containers.stored_array import WHOLE_OBJECT, ChunkObject, StoredArray
 from handler.engine.engine import Engine
 from handler.engine.memory import Account
 from handler.engine.result import Result
@@ -51,6 +53,7 @@ class ArrayAnswer:
     Attributes:
         result: The values and the counts, in C order.
         dimensions: The names of the dimensions of the result; None for one without a name.
+        labels: The values of coordinates and the names of groups, by the name of the dimension.
         units: The units of the values; None if they are unknown, or the result has others.
         missing_chunks: The number of absent chunks; None in a description.
         requests: The number of requests to the store.
@@ -61,6 +64,7 @@ class ArrayAnswer:
 
     result: Result
     dimensions: tuple[str | None, ...]
+    labels: Mapping[str, Sequence[Any]]
     units: str | None
     missing_chunks: int | None
     requests: int
@@ -167,11 +171,12 @@ class ArrayEngine:
         """
         with self._gate.account() as account:
             reader, plan = self._open(reduction, container, scope, account)
-        leading = REDUCERS[reduction.reducer].leading
+        leading = ARRAY_REDUCERS[reduction.reducer].leading
         shape = (leading, *plan.selection.cells) if leading else plan.selection.cells
         return ArrayAnswer(
             Result(plan.result_dtype, shape, None, None, None),
             _name_dimensions(plan),
+            plan.labels,
             plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
             None,
             reader.requests,
@@ -266,7 +271,8 @@ class ArrayEngine:
         reader = ContainerReader(container, limits, scope, pool, self._cache, MetadataMemory(account.hold))
         with scope.record.stage("metadata"):
             array = self._open_array(reduction, reader)
-            plan = ArrayPlan.of(reduction, array, self._sizes, self._limits.chunks)
+            coordinates = self._find_coordinates(reduction, array, reader)
+            plan = ArrayPlan.of(reduction, array, self._sizes, self._limits.chunks, coordinates)
         scope.record.add(container=reduction.container, chunks=plan.chunks)
         return reader, plan
 
@@ -274,6 +280,18 @@ class ArrayEngine:
         if reduction.concat is None:
             return open_array(reduction.container, reader, reduction.array)
         return open_concatenated(reduction.container, reader, reduction.array, reduction.concat, self._read_stored)
+
+    def _find_coordinates(
+        self, reduction: ArrayReduction, array: AnyArray, reader: ContainerReader
+    ) -> Coordinates | None:
+        """What finds the coordinates that a reduction names; None if it names none."""
+        fields = {"where": reduction.where, "group": reduction.group, "weights": reduction.weights}
+        named = [field for field, value in fields.items() if value and not isinstance(value, NumberWeights)]
+        if not named and reduction.weights is None:
+            return None
+        if named and reduction.container == "table":
+            raise InvalidArgument(named[0], "names a coordinate, and a table of chunks has none")
+        return Coordinates.beside(array, reader, reduction.array, OPENERS[reduction.container], self._read_stored)
 
     def _read_stored(self, reader: ContainerReader, array: StoredArray) -> np.ndarray[Any, Any]:
         """All elements of an array as they are stored. They count as metadata."""
@@ -325,6 +343,7 @@ class ArrayEngine:
         return ArrayAnswer(
             result,
             _name_dimensions(plan),
+            plan.labels,
             plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
             missing,
             reader.requests + reducer.requests + len(plan.metadata),
@@ -339,7 +358,10 @@ class ArrayEngine:
             ObjectChanged: It is not.
             ActiveStorageError: The store does not answer.
         """
-        map_side_by_side(self._fetchers.pool, _ensure_same, plan.parts)
+        # Variables of one file have the same source.
+        objects = {id(each.source): (each, part.file) for part in plan.parts for each in part.array.metadata}
+        objects |= {id(each.source): (each, None) for each in plan.beside if id(each.source) not in objects}
+        map_side_by_side(self._fetchers.pool, _ensure_same, list(objects.values()))
 
 
 # The metadata that a process keeps: that of some hundred arrays.
@@ -356,13 +378,14 @@ _COMPUTED = frozenset({"sum", "mean", "var", "std"})
 _AS_STORED = ArrayReduction("select", "netcdf", decode="none")
 
 
-def _ensure_same(part: PartPlan) -> None:
+def _ensure_same(pair: tuple[ChunkObject, int | None]) -> None:
+    """Pass if an object of metadata, which lies in the file with this number, is of the version that was read."""
+    chunk_object, file = pair
     try:
-        for each in part.array.metadata:
-            if each.facts is not None:
-                _ask_again(each.source, each.facts)
+        if chunk_object.facts is not None:
+            _ask_again(chunk_object.source, chunk_object.facts)
     except ActiveStorageError as error:
-        raise in_file(error, part.file) from error.__cause__
+        raise in_file(error, file) from error.__cause__
 
 
 def _ask_again(source: Source, facts: ObjectFacts) -> None:
@@ -376,8 +399,8 @@ def _ask_again(source: Source, facts: ObjectFacts) -> None:
 
 def _name_dimensions(plan: ArrayPlan) -> tuple[str | None, ...]:
     """The names of the dimensions of the result. A leading dimension, as ``stats`` has it, has no name."""
-    leading = (None,) if REDUCERS[plan.reduction.reducer].leading else ()
-    return (*leading, *(plan.array.dimensions[number] for number in plan.selection.kept))
+    leading = (None,) if ARRAY_REDUCERS[plan.reduction.reducer].leading else ()
+    return (*leading, *plan.dimensions)
 
 
 def join_section(plan: ArrayPlan, whole: Partial[Any], section: SectionPartial) -> None:

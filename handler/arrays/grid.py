@@ -1,16 +1,17 @@
 """The grid of chunks: which chunks a selection touches, and what is selected of each. Arithmetic only, no reading."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from active_storage.algebra import Index
 from active_storage.errors import UnsupportedArray
 from active_storage.model.ranges import Slice
-from handler.arrays.selection import Selection
+from handler.arrays.selection import Indices, Listed, Selection
 from handler.containers.stored_array import Numbers, StoredArray
 
 _Place = TypeVar("_Place", int, Numbers)
@@ -19,9 +20,41 @@ _Place = TypeVar("_Place", int, Numbers)
 _KEPT_PARTS = 1024
 
 
+class Part(NamedTuple):
+    """What is selected of a chunk along one dimension, and belongs to one cell or to cells that follow each other.
+
+    Attributes:
+        selected: The selected indices in the chunk, in the caller's direction: a slice, or a list.
+        first: The position of the first element in the whole selection, if those of the others follow it; else the
+            positions of all.
+        cells: The cells of the result along this dimension: the number of a group, or a slice.
+    """
+
+    selected: Slice | Numbers
+    first: int | Numbers
+    cells: int | slice
+
+
+class GridDimension(Protocol):
+    """The touched chunks along one dimension, and what is selected of each."""
+
+    @property
+    def count(self) -> int:
+        """The number of touched chunks."""
+
+    def number(self, place: _Place) -> _Place:
+        """The number along the dimension of the touched chunk at this place among them; of several for an array."""
+
+    def parts(self, place: int) -> tuple[Part, ...]:
+        """What is selected of a touched chunk along this dimension."""
+
+    def span(self, low: int, high: int) -> slice:
+        """The cells of the touched chunks from the place ``low`` to the place ``high``, and those between."""
+
+
 @dataclass(frozen=True, slots=True)
-class GridDimension:
-    """The touched chunks along one dimension, and what is selected of each.
+class EvenDimension:
+    """The touched chunks along a dimension whose selected indices are the same distance apart.
 
     Nothing is listed: a dimension can have more chunks than memory holds, even if another one has no selected index.
 
@@ -37,17 +70,6 @@ class GridDimension:
     position: int
     is_flipped: bool
 
-    @classmethod
-    def of(cls, indices: range, chunk: int, position: int) -> "GridDimension":
-        """The touched chunks of a dimension.
-
-        Args:
-            indices: The selected indices, in the caller's order.
-            chunk: The size of a chunk along the dimension.
-            position: The position of the first index in the caller's selection.
-        """
-        return cls(indices if indices.step > 0 else indices[::-1], chunk, position, indices.step < 0)
-
     @property
     def count(self) -> int:
         """The number of touched chunks."""
@@ -59,13 +81,8 @@ class GridDimension:
         # With a long step, each selected index is in another chunk.
         return (start + place * step) // self.chunk if step >= self.chunk else start // self.chunk + place
 
-    def part(self, place: int) -> tuple[Slice, int, slice]:
-        """A touched chunk along this dimension.
-
-        Returns:
-            What is selected of it in the caller's direction, the position of its first element in the selection, and
-            the positions of all of them.
-        """
+    def parts(self, place: int) -> tuple[Part, ...]:
+        """What is selected of a touched chunk: one part."""
         selected, chunk = self.selected, self.chunk
         start, step, count = selected.start, selected.step, len(selected)
         offset = self.number(place) * chunk
@@ -78,13 +95,96 @@ class GridDimension:
         else:
             selected_of_it = Slice(low, high + 1, step)
             begin = self.position + first
-        return selected_of_it, begin, slice(begin, begin + last + 1 - first)
+        return (Part(selected_of_it, begin, slice(begin, begin + last + 1 - first)),)
+
+    def span(self, low: int, high: int) -> slice:
+        """The cells of some touched chunks."""
+        ends = [self.parts(place)[0].cells for place in (low, high)]
+        return slice(min(each.start for each in ends), max(each.stop for each in ends))  # type: ignore[union-attr]
 
 
-def count_touched(indices: range, chunk: int) -> int:
-    """The number of touched chunks along a dimension, without enumerating them."""
-    if not indices:
+class ListedDimension:
+    """The touched chunks along a dimension whose selected indices are listed.
+
+    Args:
+        listed: The selected indices.
+        chunk: The size of a chunk.
+    """
+
+    def __init__(self, listed: Listed, chunk: int) -> None:
+        self._listed = listed
+        self._chunk = chunk
+        self._chunks, self._starts = np.unique(listed.indices // chunk, return_index=True)
+        self._stops = np.append(self._starts[1:], len(listed))
+
+    @property
+    def count(self) -> int:
+        """The number of touched chunks."""
+        return len(self._chunks)
+
+    def number(self, place: _Place) -> _Place:
+        """The number along the dimension of a touched chunk, or of several."""
+        found = self._chunks[place]
+        return found if isinstance(place, np.ndarray) else int(found)
+
+    def parts(self, place: int) -> tuple[Part, ...]:
+        """What is selected of a touched chunk: a part for each group, or for each run of positions."""
+        rows = slice(self._starts[place], self._stops[place])
+        listed = self._listed
+        offsets = listed.indices[rows] - int(self._chunks[place]) * self._chunk
+        positions, groups = listed.positions[rows], None if listed.groups is None else listed.groups[rows]
+        if groups is None or len(np.unique(groups)) == len(groups):
+            # Each element has a cell of its own.
+            cells = positions if groups is None else groups
+            order = np.argsort(cells)
+            runs = np.split(order, np.flatnonzero(np.diff(cells[order]) != 1) + 1)
+            return tuple(_make_part(offsets[run], positions[run], _as_span(cells[run])) for run in runs)
+        # In each group, in the caller's order.
+        order = np.lexsort((positions, groups))
+        members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+        return tuple(_make_part(offsets[each], positions[each], int(groups[each[0]])) for each in members)
+
+    def span(self, low: int, high: int) -> slice:
+        """The cells of some touched chunks, and those between."""
+        cells = self._listed.positions if self._listed.groups is None else self._listed.groups
+        mine = cells[self._starts[low] : self._stops[high]]
+        return slice(int(mine.min()), int(mine.max()) + 1)
+
+
+def _make_part(offsets: Numbers, positions: Numbers, cells: int | slice) -> Part:
+    """A part of a chunk, with a slice and a number in place of lists where that says the same."""
+    selected: Slice | Numbers = offsets
+    if len(offsets) == 1 or (np.diff(offsets) == (step := int(offsets[1] - offsets[0]))).all():
+        step = 1 if len(offsets) == 1 else step
+        stop = int(offsets[-1]) + (1 if step > 0 else -1)
+        selected = Slice(int(offsets[0]), None if stop < 0 else stop, step)
+    are_neighbours = bool((np.diff(positions) == 1).all())
+    return Part(selected, int(positions[0]) if are_neighbours else positions, cells)
+
+
+def _as_span(cells: Numbers) -> slice:
+    return slice(int(cells[0]), int(cells[-1]) + 1)
+
+
+def make_dimension(indices: Indices, chunk: int, position: int) -> GridDimension:
+    """The touched chunks along a dimension.
+
+    Args:
+        indices: The selected indices.
+        chunk: The size of a chunk along the dimension.
+        position: The position of the first index of a range in the caller's selection.
+    """
+    if isinstance(indices, Listed):
+        return ListedDimension(indices, chunk)
+    return EvenDimension(indices if indices.step > 0 else indices[::-1], chunk, position, indices.step < 0)
+
+
+def count_touched(indices: Indices, chunk: int) -> int:
+    """The number of touched chunks along a dimension. Those of a range are not enumerated."""
+    if not len(indices):
         return 0
+    if isinstance(indices, Listed):
+        return len(np.unique(indices.indices // chunk))
     first, last = min(indices[0], indices[-1]), max(indices[0], indices[-1])
     return min(len(indices), last // chunk - first // chunk + 1)
 
@@ -95,21 +195,31 @@ def count_all_touched(array: StoredArray, selection: Selection) -> int:
     return math.prod(count_touched(indices, chunk) for indices, chunk in pairs)
 
 
-@dataclass(frozen=True)
-class TouchedChunk:
+class Portion(NamedTuple):
+    """The selected elements of a chunk that belong to one cell, or to cells that follow each other.
+
+    Attributes:
+        selected: Which elements: a slice or a list for each dimension, in the caller's direction.
+        first: For each dimension, the position of the first one in the whole selection, or the positions of all.
+        cells: The cells of the result; the number of a group stands for a dimension that is reduced to it.
+    """
+
+    selected: tuple[Slice | Numbers, ...]
+    first: tuple[int | Numbers, ...]
+    cells: Index
+
+
+class TouchedChunk(NamedTuple):
     """A touched chunk of the grid.
 
     Attributes:
         number: Its number in the whole grid, flattened in C order.
-        selected: What is selected of it: one slice for each dimension, in the caller's direction.
-        first: The position of its first element in the whole selection.
-        cells: The cells of the result that it belongs to.
+        portions: Its selected elements: mostly one portion, and several if a dimension is grouped, or its indices are
+            not in order.
     """
 
     number: int
-    selected: tuple[Slice, ...]
-    first: tuple[int, ...]
-    cells: Index
+    portions: tuple[Portion, ...]
 
 
 class Grid:
@@ -129,11 +239,11 @@ class Grid:
         self.selection = selection
         self._full = array.grid
         self._dimensions = [
-            GridDimension.of(*each) for each in zip(selection.indices, array.chunks, selection.first, strict=True)
+            make_dimension(*each) for each in zip(selection.indices, array.chunks, selection.first, strict=True)
         ]
         self._sizes = tuple(dimension.count for dimension in self._dimensions)
         # Chunks that follow each other differ along one dimension: this saves half the time of ``chunk``.
-        self._parts = [lru_cache(_KEPT_PARTS)(dimension.part) for dimension in self._dimensions]
+        self._parts = [lru_cache(_KEPT_PARTS)(dimension.parts) for dimension in self._dimensions]
         self._kept = selection.kept
 
     @cached_property
@@ -160,8 +270,7 @@ class Grid:
             dimension = self._dimensions[axis]
             is_whole = differ is not None and axis > differ
             low, high = (0, dimension.count - 1) if is_whole else (first[axis], last[axis])
-            ends = [dimension.part(place)[2] for place in (low, high)]
-            box.append(slice(min(each.start for each in ends), max(each.stop for each in ends)))
+            box.append(dimension.span(low, high))
         return tuple(box)
 
     def chunk(self, touched: int, number: int) -> TouchedChunk:
@@ -172,12 +281,14 @@ class Grid:
             number: Its number in the whole grid.
         """
         places = unravel(touched, self._sizes)
-        parts = [find(place) for find, place in zip(self._parts, places, strict=True)]
-        return TouchedChunk(
-            number,
-            tuple([part[0] for part in parts]),
-            tuple([part[1] for part in parts]),
-            tuple([parts[axis][2] for axis in self._kept]),
+        along = [find(place) for find, place in zip(self._parts, places, strict=True)]
+        return TouchedChunk(number, tuple([self._make_portion(parts) for parts in itertools.product(*along)]))
+
+    def _make_portion(self, parts: tuple[Part, ...]) -> Portion:
+        return Portion(
+            tuple([part.selected for part in parts]),
+            tuple([part.first for part in parts]),
+            tuple([parts[axis].cells for axis in self._kept]),
         )
 
 

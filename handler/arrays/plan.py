@@ -23,14 +23,17 @@ from active_storage.algebra.packing import Packing
 from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidArgument
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
+from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.decoding import CommonDecoding, Decoding, Unpacking
 from handler.arrays.fetch import read_version
 from handler.arrays.grid import Grid, count_all_touched
-from handler.arrays.selection import AnyArray, Selection
+from handler.arrays.selection import Selection
+from handler.arrays.weights import read_weights
 from handler.containers.concat import ConcatenatedArray, in_file
 from handler.containers.stored_array import ChunkObject, StoredArray
+from handler.kernels.pieces import Array
 from handler.kernels.reducer import state_bytes
 from handler.kernels.sizes import Sizes
 
@@ -63,6 +66,8 @@ class PartPlan:
         grid: The touched chunks.
         sizes: The sizes of blocks.
         most_sections: The most sections that it is cut into.
+        weights: The weights of its elements, float64, with a size of 1 along each axis along which they do not vary;
+            None if they have none.
     """
 
     array: StoredArray
@@ -73,6 +78,7 @@ class PartPlan:
     grid: Grid
     sizes: Sizes
     most_sections: int
+    weights: Array | None = None
 
     @cached_property
     def batch_chunks(self) -> int:
@@ -141,6 +147,8 @@ class ArrayPlan:
         selection: What is selected.
         decoding: What is reduced of all parts alike.
         parts: The plans of its parts, in their order; one for a stored array.
+        weights: A digest of the weights; None if elements have none.
+        beside: The objects that the metadata of coordinates and weights was read from.
     """
 
     reduction: ArrayReduction
@@ -148,17 +156,36 @@ class ArrayPlan:
     selection: Selection
     decoding: CommonDecoding
     parts: tuple[PartPlan, ...]
+    weights: str | None = None
+    beside: tuple[ChunkObject, ...] = ()
 
     @classmethod
-    def of(cls, reduction: ArrayReduction, array: AnyArray, sizes: Sizes, most_chunks: int) -> "ArrayPlan":
+    def of(
+        cls,
+        reduction: ArrayReduction,
+        array: AnyArray,
+        sizes: Sizes,
+        most_chunks: int,
+        coordinates: Coordinates | None = None,
+    ) -> "ArrayPlan":
         """The plan of a reduction.
+
+        Args:
+            reduction: The reduction.
+            array: The array.
+            sizes: The sizes of blocks.
+            most_chunks: The most chunks that the selection may touch.
+            coordinates: The coordinates of the array; None if the reduction names none.
 
         Raises:
             InvalidArgument: The reduction does not fit the array.
             UndecodableData: The attributes of the array contradict its data type.
             EntityTooLarge: The selection touches too many chunks. They are counted before they are enumerated.
         """
-        selection = Selection.of(reduction, array)
+        selection = Selection.of(reduction, array, coordinates)
+        weights = None
+        if reduction.weights is not None and coordinates is not None:
+            weights = read_weights(reduction.weights, array, coordinates)
         stored, selections, files = _take_apart(array, selection)
         touched = sum(map(count_all_touched, stored, selections))
         if touched > most_chunks:
@@ -166,7 +193,7 @@ class ArrayPlan:
                 f"array {array.name!r}: the selection touches {touched} chunks; the limit is {most_chunks} (MAX_CHUNKS)"
             )
         decodings = [_decode(reduction, *each) for each in zip(stored, files, strict=True)]
-        decoding = CommonDecoding.of(decodings, reduction.reducer)
+        decoding = CommonDecoding.of(decodings, reduction.reducer, weights is not None)
         grids = [Grid(*each) for each in zip(stored, selections, strict=True)]
         decoded_bytes = [grid.count * part.chunk_bytes for grid, part in zip(grids, stored, strict=True)]
         total_bytes = max(1, sum(decoded_bytes))
@@ -179,11 +206,16 @@ class ArrayPlan:
                 decoding.unpackings[number],
                 grids[number],
                 sizes,
-                most_sections=max(1, _MOST_SECTIONS * decoded_bytes[number] // total_bytes),
+                max(1, _MOST_SECTIONS * decoded_bytes[number] // total_bytes),
+                _cut_weights(weights, array, number),
             )
             for number, part in enumerate(stored)
         )
-        plan = cls(reduction, array, selection, decoding, parts)
+        digest = (
+            None if weights is None else hashlib.sha256(repr(weights.shape).encode() + weights.tobytes()).hexdigest()
+        )
+        beside = () if coordinates is None else tuple(coordinates.metadata)
+        plan = cls(reduction, array, selection, decoding, parts, digest, beside)
         # Validates the reducer for the data type.
         assert plan.spec  # noqa: S101
         return plan
@@ -205,8 +237,11 @@ class ArrayPlan:
             reducer = self.packing.stored_reducer(reducer)
         # Sums of integers do not wrap in their own type, and the sum of bools is how many are true.
         kind = DTYPES[dtype].kind
-        sum_dtype = {"b": "int64", "i": "int64", "u": "uint64"}.get(kind) if reducer == "sum" else None
-        return ReductionSpec(reducer, dtype, sum_dtype=sum_dtype, ddof=self.reduction.ddof)
+        sum_dtype = (
+            {"b": "int64", "i": "int64", "u": "uint64"}.get(kind) if reducer == "sum" and self.weights is None else None
+        )
+        is_weighted = self.weights is not None
+        return ReductionSpec(reducer, dtype, sum_dtype=sum_dtype, ddof=self.reduction.ddof, is_weighted=is_weighted)
 
     @cached_property
     def algebra(self) -> Algebra[Any]:
@@ -219,8 +254,25 @@ class ArrayPlan:
         reducer = self.reduction.reducer
         if self.packing is None:
             return self.spec.result_dtype
-        empty = np.zeros((5, 0) if REDUCERS[reducer].leading else 0, DTYPES[self.spec.result_dtype])
+        empty = np.zeros((5, 0) if ARRAY_REDUCERS[reducer].leading else 0, DTYPES[self.spec.result_dtype])
         return self.packing.transform(reducer, empty, np.zeros(0, np.int64)).dtype.name
+
+    @property
+    def dimensions(self) -> tuple[str | None, ...]:
+        """The names of the dimensions of the cells; None for one without a name."""
+        selection = self.selection
+        return tuple(
+            selection.groups.name
+            if selection.groups is not None and number == selection.grouped
+            else self.array.dimensions[number]
+            for number in selection.kept
+        )
+
+    @property
+    def labels(self) -> dict[str, Sequence[Any]]:
+        """The names of groups and the values of coordinates that were selected, by the name of the dimension."""
+        groups = self.selection.groups
+        return {**self.selection.labels, **({} if groups is None else {groups.name: groups.labels})}
 
     @cached_property
     def chunks(self) -> int:
@@ -287,7 +339,8 @@ class ArrayPlan:
         """The most memory that the partial results of a batch of a part take: each chunk can have its own."""
         shape = zip(part.array.chunks, part.selection.indices, strict=True)
         sizes = [min(chunk, len(indices)) for chunk, indices in shape]
-        cells = math.prod(sizes[axis] for axis in self.selection.kept)
+        kept = zip(self.selection.kept, self.selection.cells, strict=True)
+        cells = math.prod(min(sizes[axis], count) for axis, count in kept)
         return part.batch_chunks * cells * (self.algebra.cell_bytes + 8)
 
     @property
@@ -298,12 +351,12 @@ class ArrayPlan:
     @property
     def result_bytes(self) -> int:
         """The memory of the result, with the state that it is computed from."""
-        return state_bytes(self.algebra, REDUCERS[self.spec.reducer].leading or 1, self.selection.cells)
+        return state_bytes(self.algebra, ARRAY_REDUCERS[self.spec.reducer].leading or 1, self.selection.cells)
 
     @property
     def metadata(self) -> list[ChunkObject]:
         """The objects that the metadata was read from."""
-        return [each for part in self.parts for each in part.array.metadata]
+        return [*(each for part in self.parts for each in part.array.metadata), *self.beside]
 
     @cached_property
     def digest(self) -> str:
@@ -316,8 +369,9 @@ class ArrayPlan:
         covered: dict[str, Any] = {
             "arithmetic": ARITHMETIC_VERSION,
             "container": reduction.container,
-            "selection": [(indices.start, indices.stop, indices.step) for indices in self.selection.indices],
-            "axis": self.selection.axis,
+            "selection": self.selection.covered,
+            "labels": self.labels,
+            "weights": self.weights,
             "decode": reduction.decode,
             "skipna": reduction.skips_nan,
             "missing": sorted((name, [repr(value) for value in values]) for name, values in reduction.missing.items()),
@@ -337,6 +391,14 @@ def _take_apart(
     if isinstance(array, StoredArray):
         return [array], [selection], [None]
     return array.parts, [selection.part(array.axis, *each) for each in array.bounds], range(len(array.parts))
+
+
+def _cut_weights(weights: Array | None, array: AnyArray, number: int) -> Array | None:
+    """The weights of the elements of a part."""
+    if weights is None or isinstance(array, StoredArray) or weights.shape[array.axis] == 1:
+        return weights
+    start, stop = array.bounds[number]
+    return weights[(slice(None),) * array.axis + (slice(start, stop),)]
 
 
 def _decode(reduction: ArrayReduction, array: StoredArray, file: int | None) -> Decoding:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from active_storage.errors import ActiveStorageError, CallerGone, EntityTooLarge, SlowDown, shown, shown_end
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.affinity import roam
 from handler.arrays.batches import BatchReducer, ChunkDecoder, Found, Workspace
 from handler.arrays.fetch import (
@@ -413,7 +413,7 @@ class SectionReducer:
 
     def _start(self, section: int) -> SectionPartial:
         plan = self._plan
-        if REDUCERS[plan.spec.reducer].keeps_elements:
+        if ARRAY_REDUCERS[plan.spec.reducer].keeps_elements:
             return SectionPartial(section, [])
         box = plan.box(section)
         shape = tuple(each.stop - each.start for each in box)
@@ -425,15 +425,12 @@ class SectionReducer:
         section.strength = min(section.strength, result.strength)
         for row in sorted(result.versions):
             section.versions.update(result.versions[row])
-        if REDUCERS[self._plan.spec.reducer].keeps_elements:
+        if ARRAY_REDUCERS[self._plan.spec.reducer].keeps_elements:
             section.pieces += result.found
             return
         box, whole = section.pieces[0].cells, section.pieces[0].partial
         for found in result.found:
-            cells = tuple(
-                slice(mine.start - outer.start, mine.stop - outer.start)  # type: ignore[union-attr]  # slices
-                for mine, outer in zip(found.cells, box, strict=True)
-            )
+            cells = tuple(_within(*each) for each in zip(found.cells, box, strict=True))
             self._plan.algebra.join_quietly(whole, cells, found.partial)
 
     def _check(self) -> None:
@@ -452,6 +449,12 @@ class SectionReducer:
             return self._workspaces.pop()
         except IndexError:
             return Workspace(self._plan.batch_bytes)
+
+
+def _within(cells: int | slice, outer: int | slice) -> int | slice:
+    """Cells along a dimension, counted from the beginning of a section's."""
+    start = outer.start if isinstance(outer, slice) else outer
+    return slice(cells.start - start, cells.stop - start) if isinstance(cells, slice) else cells - start
 
 
 def _name(unit: _Unit, row: int) -> str:

@@ -1,18 +1,66 @@
 """The selection of an array: which indices of each dimension are selected, and which dimensions the result keeps.
 
-This is the one place where names of dimensions become numbers, and slices become indices.
+This is the one place where names of dimensions become numbers, and slices, coordinate values and groups become indices.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from active_storage.errors import InvalidArgument, shown
 from active_storage.model.array_reduction import ArrayReduction
-from active_storage.model.reducers import REDUCERS
-from handler.containers.concat import ConcatenatedArray
-from handler.containers.stored_array import StoredArray
+from active_storage.model.reducers import ARRAY_REDUCERS
+from handler.arrays.coordinates import AnyArray, Coordinates
+from handler.arrays.dimensions import find_dimension, list_dimensions
+from handler.arrays.groups import Groups
+from handler.arrays.places import select_places
+from handler.containers.stored_array import Numbers
 
-AnyArray = StoredArray | ConcatenatedArray
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """Selected indices of a dimension that are not the same distance apart, or that are grouped.
+
+    Attributes:
+        indices: The indices, ascending; int64.
+        positions: For each, its position in the caller's selection; int64.
+        groups: For each, the number of its group; None if they are not grouped. int64.
+    """
+
+    indices: Numbers
+    positions: Numbers
+    groups: Numbers | None = None
+
+    @classmethod
+    def of(cls, indices: Numbers, groups: Numbers | None = None) -> "Listed":
+        """Indices in the caller's order. An index whose group is negative belongs to none, and is left out."""
+        positions = np.arange(len(indices), dtype=np.int64)
+        if groups is not None:
+            positions = positions[groups >= 0]
+        order = positions[np.argsort(indices[positions], kind="stable")]
+        return cls(indices[order], order, None if groups is None else groups[order])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def within(self, start: int, stop: int) -> "Listed":
+        """The indices from ``start`` to before ``stop``, counted from ``start``."""
+        low, high = np.searchsorted(self.indices, (start, stop))
+        groups = None if self.groups is None else self.groups[low:high]
+        return Listed(self.indices[low:high] - start, self.positions[low:high], groups)
+
+    @property
+    def covered(self) -> str:
+        """A digest of the indices, their order and their groups."""
+        digest = hashlib.sha256(self.indices.tobytes() + self.positions.tobytes())
+        digest.update(b"" if self.groups is None else self.groups.tobytes())
+        return digest.hexdigest()
+
+
+Indices = range | Listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,49 +68,82 @@ class Selection:
     """What is selected of an array, or of one part of it.
 
     Attributes:
-        indices: For each dimension, the selected indices in the caller's order: descending if the step is negative.
-        reduced: The numbers of the dimensions that are reduced, ascending.
+        indices: For each dimension, the selected indices: a range in the caller's order, descending if the step is
+            negative, or a list.
+        reduced: The numbers of the dimensions that are reduced and not grouped, ascending.
         axis: The same as the caller gave it: None if all dimensions are reduced because none was named.
         first: The position of the first selected element in the whole selection; zeros unless this is a part of it.
         whole: The shape of the whole selection.
+        grouped: The number of the dimension that is grouped; None if none is.
+        groups: Its groups; None if no dimension is grouped.
+        labels: The values of the coordinates by which kept dimensions were selected, by the name of the dimension.
     """
 
-    indices: tuple[range, ...]
+    indices: tuple[Indices, ...]
     reduced: tuple[int, ...]
     axis: tuple[int, ...] | None
     first: tuple[int, ...]
     whole: tuple[int, ...]
+    grouped: int | None = None
+    groups: Groups | None = None
+    labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, reduction: ArrayReduction, array: AnyArray) -> "Selection":
+    def of(cls, reduction: ArrayReduction, array: AnyArray, coordinates: Coordinates | None = None) -> "Selection":
         """The selection that a reduction asks for.
 
+        Args:
+            reduction: The reduction.
+            array: The array.
+            coordinates: Its coordinates; None if the reduction names none.
+
         Raises:
-            InvalidArgument: The array has no such dimension, or a dimension is named twice.
+            InvalidArgument: The array has no such dimension or coordinate, a dimension is named twice, or nothing has
+                the coordinate values that are asked for.
+            ActiveStorageError: A coordinate cannot be read.
         """
         count = len(array.shape)
         if reduction.is_complete and len(reduction.selection) != count:
             raise InvalidArgument(
-                "selection", f"has {len(reduction.selection)} dimensions, and the array has {count}: {_list(array)}"
+                "selection",
+                f"has {len(reduction.selection)} dimensions, and the array has {count}: {list_dimensions(array)}",
             )
-        indices = [range(size) for size in array.shape]
+        chosen: list[range | Numbers] = [range(size) for size in array.shape]
         numbers = [find_dimension("selection", key, array) for key in reduction.selection]
         _ensure_unique("selection", numbers)
-        for number, chosen in zip(numbers, reduction.selection.values(), strict=True):
-            indices[number] = chosen.resolve(array.shape[number])
+        for number, bounds in zip(numbers, reduction.selection.values(), strict=True):
+            chosen[number] = bounds.resolve(array.shape[number])
         axis = None
         if reduction.axis is not None:
             numbers = [find_dimension("axis", key, array) for key in reduction.axis]
             _ensure_unique("axis", numbers)
             axis = tuple(sorted(numbers))
-        if REDUCERS[reduction.reducer].keeps_elements:
+        if ARRAY_REDUCERS[reduction.reducer].keeps_elements:
             reduced: tuple[int, ...] = ()
         else:
             reduced = tuple(range(count)) if axis is None else axis
-        if REDUCERS[reduction.reducer].one_axis and axis is not None and len(axis) != 1:
+        if ARRAY_REDUCERS[reduction.reducer].one_axis and axis is not None and len(axis) != 1:
             raise InvalidArgument("axis", f"should be a single axis for {reduction.reducer}, or absent")
-        shape = tuple(len(chosen) for chosen in indices)
-        return cls(tuple(indices), reduced, axis, (0,) * count, shape)
+        used = [] if coordinates is None else select_places(reduction.where, chosen, coordinates)
+        shape = tuple(len(each) for each in chosen)
+        grouped = groups = None
+        if reduction.group is not None and coordinates is not None:
+            grouped, groups = Groups.of(reduction.group, reduction.bins, coordinates, chosen)
+            if grouped not in reduced:
+                raise InvalidArgument(
+                    "axis", f"should contain the dimension of the group, {shown(reduction.group.coordinate)}"
+                )
+            reduced = tuple(number for number in reduced if number != grouped)
+        labels = {
+            str(array.dimensions[each.axis]): each.list_labels(chosen[each.axis])
+            for each in used
+            if each.axis not in reduced and each.axis != grouped and each.name == array.dimensions[each.axis]
+        }
+        indices = tuple(
+            _as_indices(each, groups.numbers if groups is not None and number == grouped else None)
+            for number, each in enumerate(chosen)
+        )
+        return cls(indices, reduced, axis, (0,) * count, shape, grouped, groups, labels)
 
     def part(self, axis: int, start: int, stop: int) -> "Selection":
         """What is selected of a part of the array, with indices that count from the beginning of the part.
@@ -73,6 +154,10 @@ class Selection:
             stop: The index after its last.
         """
         chosen = self.indices[axis]
+        indices, first = list(self.indices), list(self.first)
+        if isinstance(chosen, Listed):
+            indices[axis] = chosen.within(start, stop)
+            return replace(self, indices=tuple(indices))
         # The indices ascend or descend, so that the positions of those in the part are neighbours.
         if chosen.step > 0:
             bounds = [-((chosen.start - edge) // chosen.step) for edge in (start, stop)]
@@ -80,44 +165,38 @@ class Selection:
             bounds = [(chosen.start - edge) // -chosen.step + 1 for edge in (stop, start)]
         low, high = (min(max(bound, 0), len(chosen)) for bound in bounds)
         mine = chosen[low:high]
-        indices, first = list(self.indices), list(self.first)
         indices[axis], first[axis] = range(mine.start - start, mine.stop - start, mine.step), low
         return replace(self, indices=tuple(indices), first=tuple(first))
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The numbers of the dimensions that the result keeps, ascending."""
+        """The numbers of the dimensions that the result keeps, ascending; a grouped one too."""
         return tuple(number for number in range(len(self.indices)) if number not in self.reduced)
 
     @property
     def cells(self) -> tuple[int, ...]:
         """The shape of the result, without leading dimensions."""
-        return tuple(len(self.indices[number]) for number in self.kept)
+        return tuple(
+            self.groups.count if self.groups is not None and number == self.grouped else self.whole[number]
+            for number in self.kept
+        )
+
+    @property
+    def covered(self) -> list[Any]:
+        """What the digest of a plan covers of a selection: indices, axis and groups."""
+        indices = [
+            each.covered if isinstance(each, Listed) else (each.start, each.stop, each.step) for each in self.indices
+        ]
+        return [indices, self.axis, self.grouped]
 
 
-def find_dimension(field: str, key: int | str, array: AnyArray) -> int:
-    """The number of a dimension of an array, from its name or from a number that can be negative.
-
-    Raises:
-        InvalidArgument: There is no such dimension, or several have that name.
-    """
-    count = len(array.shape)
-    if isinstance(key, int):
-        if not -count <= key < count:
-            raise InvalidArgument(field, f"names dimension {key} of an array of {count} dimensions: {_list(array)}")
-        return key % count
-    found = [number for number, name in enumerate(array.dimensions) if name == key]
-    if len(found) != 1:
-        problem = "several dimensions are" if found else "no dimension is"
-        raise InvalidArgument(field, f"{problem} named {shown(key)}; the array has {_list(array)}")
-    return found[0]
+def _as_indices(chosen: range | Numbers, groups: Numbers | None) -> Indices:
+    if isinstance(chosen, range) and groups is None:
+        return chosen
+    return Listed.of(np.asarray(chosen, np.int64), groups)
 
 
-def _list(array: AnyArray) -> str:
-    names = (ascii(name) if name else f"{number} (unnamed)" for number, name in enumerate(array.dimensions))
-    return ", ".join(names) or "no dimensions"
-
-
-def _ensure_unique(field: str, numbers: Sequence[int]) -> None:
-    if len(set(numbers)) != len(numbers):
+def _ensure_unique(field: str, numbers: Iterable[int]) -> None:
+    known = list(numbers)
+    if len(set(known)) != len(known):
         raise InvalidArgument(field, "names a dimension twice")

@@ -1,4 +1,4 @@
-"""Times of a coordinate, decoded exactly: comparison with instants, groups by parts of the date, periods of a step.
+"""Times of a coordinate, decoded exactly: comparison with instants, groups by parts of the date, and periods.
 
 A time is the number of a day in its calendar and the nanoseconds since its midnight, so that no unit overflows.
 Integers are exact. Floats are rounded as xarray decodes them, because its users compare groups and bounds with ours:
@@ -12,15 +12,14 @@ xarray does not know the short names of units, such as ``h``, and leaves them to
 Source: ``xarray.coding.times`` of xarray 2026.9, and ``cftime.num2date`` of cftime 1.6.
 """
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 
-from active_storage.errors import shown
+from active_storage.model.coordinates import Period
 from handler.arrays.iso_dates import show_days, show_months, show_time
 from handler.containers.calendars import Dates, Integers, first_day, split_days, written_year
 from handler.containers.time_units import DAY, HOUR, SECOND, TimeUnits
@@ -48,31 +47,6 @@ _KEYS: Mapping[str, Callable[[Dates], Integers]] = MappingProxyType(
         "dayofyear": lambda dates: dates.days_of_year,
     }
 )
-
-# The parts of a date by which times are grouped.
-PARTS = (*_KEYS, "hour")
-
-_STEP_RE = re.compile(r"(\d{1,9})([hDMY])", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The length of periods: a number of hours (h), days (D), months (M) or years (Y)."""
-
-    count: int
-    unit: str
-
-
-def parse_step(text: str) -> Step:
-    """The step that a text such as ``30D`` says.
-
-    Raises:
-        ValueError: It is not a positive number with h, D, M or Y.
-    """
-    found = _STEP_RE.fullmatch(text)
-    if found is None or int(found[1]) == 0:
-        raise ValueError(f"the step {shown(text)}, which is not a positive number with h, D, M or Y, such as 30D")
-    return Step(int(found[1]), found[2])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +81,19 @@ class Times:
         days, nanoseconds = split(values, units)
         carried, nanoseconds = np.divmod(nanoseconds + origin_time, DAY)
         return cls(units.calendar, days + origin_day + carried, nanoseconds)
+
+    @classmethod
+    def concatenate(cls, times: Sequence["Times"]) -> "Times":
+        """The times of several arrays, one behind the other.
+
+        Raises:
+            ValueError: They are in different calendars.
+        """
+        calendars = {each.calendar for each in times}
+        if len(calendars) > 1:
+            raise ValueError(f"times in the calendars {', '.join(sorted(calendars))}")
+        days, nanoseconds = ([getattr(each, name) for each in times] for name in ("days", "nanoseconds"))
+        return cls(calendars.pop(), np.concatenate(days), np.concatenate(nanoseconds))
 
     def __len__(self) -> int:
         return len(self.days)
@@ -165,16 +152,11 @@ class Times:
         """Groups of times by a part of the date: for each time the number of its group, and the labels of the groups.
 
         Args:
-            by: One of ``PARTS``. ``day`` is the day of the month, and seasons are DJF, JJA, MAM and SON.
+            by: One of ``TIME_PARTS``. ``day`` is the day of the month, and seasons are DJF, JJA, MAM and SON.
 
         Returns:
             The numbers, int64 of shape (n,), and the labels, ascending, of the groups that occur.
-
-        Raises:
-            ValueError: There is no such part.
         """
-        if by not in PARTS:
-            raise ValueError(f"the part {shown(by)} of a time, which is not one of {', '.join(PARTS)}")
         keys = self.nanoseconds // HOUR if by == "hour" else _KEYS[by](split_days(self.calendar, self.days))
         found, numbers = np.unique(keys, return_inverse=True)
         return numbers.astype(np.int64, copy=False), self._label(by, found)
@@ -189,15 +171,15 @@ class Times:
 
     # Periods
 
-    def count_periods(self, step: Step) -> int:
-        """How many periods of a step there are from the first time to the last one, with empty ones."""
+    def count_periods(self, period: Period) -> int:
+        """How many periods of this length there are from the first time to the last one, with empty ones."""
         if not len(self):
             return 0
-        periods = self._count_ticks(step) // step.count
+        periods = self._count_ticks(period) // period.count
         return int(periods.max() - periods.min()) + 1
 
-    def resample(self, step: Step) -> tuple[Integers, list[str]]:
-        """Periods of a step: for each time the number of its period, and the labels of all periods, empty ones too.
+    def resample(self, period: Period) -> tuple[Integers, list[str]]:
+        """For each time the number of its period, and the labels of all periods, empty ones too.
 
         Periods of hours or days are counted from midnight before the first time, of months from its month, and of years
         from its year, as xarray's ``resample`` does. The first period is the one of the first time. The memory for the
@@ -208,31 +190,31 @@ class Times:
         """
         if not len(self):
             return np.zeros(0, np.int64), []
-        periods = self._count_ticks(step) // step.count
+        periods = self._count_ticks(period) // period.count
         first, last = int(periods.min()), int(periods.max())
-        starts = np.arange(first, last + 1) * step.count
-        return periods - first, self._label_periods(step, starts)
+        starts = np.arange(first, last + 1) * period.count
+        return periods - first, self._label_periods(period, starts)
 
-    def _count_ticks(self, step: Step) -> Integers:
+    def _count_ticks(self, period: Period) -> Integers:
         """For each time, the whole units since the origin: the midnight, the month or the year of the first time."""
-        if step.unit in ("h", "D"):
+        if period.unit in ("h", "D"):
             units = self.days
         else:
-            units = _KEYS["year" if step.unit == "Y" else "year-month"](split_days(self.calendar, self.days))
+            units = _KEYS["year" if period.unit == "Y" else "year-month"](split_days(self.calendar, self.days))
         ticks: Integers = units - units.min()
-        return 24 * ticks + self.nanoseconds // HOUR if step.unit == "h" else ticks
+        return 24 * ticks + self.nanoseconds // HOUR if period.unit == "h" else ticks
 
-    def _label_periods(self, step: Step, starts: Integers) -> list[str]:
+    def _label_periods(self, period: Period, starts: Integers) -> list[str]:
         """The texts of the beginnings of periods, from their whole units since the origin."""
         first = self.days.min()
-        if step.unit == "D":
+        if period.unit == "D":
             return show_days(self.calendar, first + starts)
-        if step.unit == "h":
+        if period.unit == "h":
             days = show_days(self.calendar, first + starts // 24)
             hours = (starts % 24).tolist()
             return [f"{day}T{hour:02d}:00" for day, hour in zip(days, hours, strict=True)]
         date = split_days(self.calendar, first.reshape(1))
-        months = 12 * (date.years + starts) if step.unit == "Y" else _KEYS["year-month"](date) + starts
+        months = 12 * (date.years + starts) if period.unit == "Y" else _KEYS["year-month"](date) + starts
         return [f"{month}-01" for month in show_months(self.calendar, months)]
 
 

@@ -15,13 +15,11 @@ import numpy as np
 
 from active_storage.errors import ActiveStorageError, InvalidArgument, UnsupportedArray, shown
 from handler.containers.reader import ContainerReader
+from handler.containers.siblings import OpenVariable, Siblings
 from handler.containers.stored_array import StoredArray
 from handler.containers.time_units import TimeUnits
 
 Values = np.ndarray[Any, Any]
-
-# Opens a variable of a file. If the file lacks the variable, it raises InvalidArgument and not UnsupportedArray.
-OpenVariable = Callable[[ContainerReader, str], StoredArray]
 
 # Gives all elements of a small array of a file as they are stored.
 ReadValues = Callable[[ContainerReader, StoredArray], Values]
@@ -38,12 +36,14 @@ class ConcatenatedArray:
         axis: The number of the dimension.
         parts: The parts, in their order. They differ in the size of the dimension, in chunks, encoding and attributes.
         starts: For each part, its first index along the dimension.
+        readers: The readers of the files.
         coordinate: The coordinate variable of the dimension, in the same parts; None if the files have none.
     """
 
     axis: int
     parts: tuple[StoredArray, ...]
     starts: tuple[int, ...]
+    readers: tuple[ContainerReader, ...] = field(repr=False)
     coordinate: "ConcatenatedArray | None" = field(default=None, repr=False)
 
     @property
@@ -110,12 +110,15 @@ def open_concat(
         if other not in (dim, None):
             _ensure_same_coordinate(files, array, str(other))
     coordinate = _open_coordinate(files, array, dim, parts, axis)
-    return _join(parts, axis, coordinate)
+    return _join(files, parts, axis, coordinate)
 
 
-def _join(parts: Sequence[StoredArray], axis: int, coordinate: ConcatenatedArray | None = None) -> ConcatenatedArray:
+def _join(
+    files: "Sequence[_File]", parts: Sequence[StoredArray], axis: int, coordinate: ConcatenatedArray | None = None
+) -> ConcatenatedArray:
     sizes = [part.shape[axis] for part in parts]
-    return ConcatenatedArray(axis, tuple(parts), (0, *accumulate(sizes[:-1])), coordinate)
+    readers = tuple(file.reader for file in files)
+    return ConcatenatedArray(axis, tuple(parts), (0, *accumulate(sizes[:-1])), readers, coordinate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +142,11 @@ class _File:
 
         None if there is none.
         """
-        groups = array.strip("/").split("/")[:-1]
-        for depth in range(len(groups), -1, -1):
-            try:
-                found = self.open_variable(self.reader, "/".join([*groups[:depth], name]))
-            except UnsupportedArray as error:
-                raise in_file(error, self.number) from error.__cause__
-            except InvalidArgument:
-                continue
-            except ActiveStorageError as error:
-                raise in_file(error, self.number) from error.__cause__
-            return found if found.dimensions == (name,) else None
-        return None
+        try:
+            found = Siblings(self.reader, array, self.open_variable).find(name)
+        except ActiveStorageError as error:
+            raise in_file(error, self.number) from error.__cause__
+        return None if found is None or found[1].dimensions != (name,) else found[1]
 
     def read(self, coordinate: StoredArray) -> Values:
         """The elements of a coordinate as they are stored."""
@@ -236,7 +232,7 @@ def _open_coordinate(
     units = _read_units(coordinates)
     spans = files[0].reader.map(lambda file: _read_span(file, coordinates[file.number], units[file.number]), files)
     _ensure_monotonic(dim, spans)
-    return _join(coordinates, 0)
+    return _join(files, coordinates, 0)
 
 
 def _read_units(coordinates: Sequence[StoredArray]) -> list[TimeUnits | None]:

@@ -20,7 +20,7 @@ from active_storage.errors import (
 from active_storage.grammar.arrays import build_array_reduction
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.etag import ETag, allows_match, allows_none_match
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.arrays.engine import ArrayAnswer
 from handler.doors.containers import StoreContainer
 from handler.doors.door import Reply
@@ -120,7 +120,7 @@ def reply_with_array(
     scope.record.add(bytes_read=answer.bytes_read, requests=answer.requests)
     _ensure_conditions(question, answer.etag)
     answer.result.ensure_not_empty(reduction.reducer)
-    if REDUCERS[reduction.reducer].needs_elements:
+    if ARRAY_REDUCERS[reduction.reducer].needs_elements:
         answer = replace(answer, result=answer.result.with_nan_where_empty())
     return _write(answer)
 

@@ -58,8 +58,15 @@ def list_header(plan: ArrayPlan, sections: range) -> dict[str, Any]:
         "reducer": plan.reduction.reducer,
         "dtype": plan.result_dtype,
         "cells": list(plan.selection.cells),
-        "dims": [plan.array.dimensions[number] for number in plan.selection.kept],
-        "partial": {"reducer": spec.reducer, "dtype": spec.dtype, "sum_dtype": spec.sum_dtype, "ddof": spec.ddof},
+        "dims": list(plan.dimensions),
+        "labels": plan.labels,
+        "partial": {
+            "reducer": spec.reducer,
+            "dtype": spec.dtype,
+            "sum_dtype": spec.sum_dtype,
+            "ddof": spec.ddof,
+            "is_weighted": spec.is_weighted,
+        },
         "packing": packing
         and {
             "scale": None if packing.scale is None else list_numbers(packing.scale),
@@ -97,6 +104,7 @@ def list_answer(answer: ArrayAnswer) -> dict[str, Any]:
     return {
         **list_members(answer.result),
         "dims": list(answer.dimensions),
+        "labels": answer.labels,
         "units": answer.units,
         "missing_chunks": answer.missing_chunks,
         "requests": answer.requests,

@@ -1,23 +1,22 @@
 """The members of a JSON request for a whole array: their names and their types.
 
 ``array_request.py`` says what they mean. The models are as strict as those of ``json_members.py``. Members of later
-versions are known by name, and refused.
+versions are known by name there, and refused.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from active_storage.model.array_reduction import CONTAINER_TYPES
+from active_storage.model.coordinates import MOST_EDGES
 from active_storage.model.dtypes import MAX_DIMENSIONS
-from handler.doors.json_members import Bounds, MissingMembers, Strict, Text
+from handler.doors.json_members import Bounds, MissingMembers, Number, Strict, Text
 
 # The most files of one array.
 _MAX_FILES = 1 << 14
-
-# Members of a dimension's selection that later versions understand.
-PLANNED_SELECTIONS = ("from", "to", "nearest")
 
 
 def _ensure_type(value: Any) -> Any:
@@ -36,7 +35,16 @@ def _as_list(value: Any) -> Any:
     return [value] if type(value) in (int, str) else value
 
 
+def _ensure_bound(value: Any) -> str:
+    if type(value) in (int, float) and math.isfinite(value):
+        return repr(value)
+    if type(value) is not str or not value:
+        raise PydanticCustomError("bound", "should be a number or the text of a date")
+    return value
+
+
 _Dimension = Annotated[Any, AfterValidator(_ensure_dimension)]
+_Bound = Annotated[Any, AfterValidator(_ensure_bound)]
 
 
 class StoreMembers(Strict):
@@ -56,10 +64,23 @@ class PositionMembers(Strict):
     selection: Annotated[list[Bounds], Field(max_length=MAX_DIMENSIONS)]
 
 
-class IndexMembers(Strict):
-    """A dimension's slice in a selection by name."""
+class PlaceMembers(Strict):
+    """What is selected of a dimension in a selection by name: by index, by the values of its coordinate, or by both."""
 
-    index: Bounds
+    index: Bounds | None = None
+    low: Annotated[_Bound | None, Field(alias="from")] = None
+    high: Annotated[_Bound | None, Field(alias="to")] = None
+    nearest: _Bound | None = None
+    cyclic: bool = False
+
+
+class WeightMembers(Strict):
+    """The members of weights: one of the three."""
+
+    cos: Text | None = None
+    array: Text | None = None
+    dims: Annotated[list[_Dimension], Field(min_length=1, max_length=MAX_DIMENSIONS)] | None = None
+    values: list[Any] | None = None
 
 
 class ArrayMembers(Strict):
@@ -70,6 +91,9 @@ class ArrayMembers(Strict):
 
     store: dict[str, Any]
     selection: list[Any] | dict[str, Any] | None = None
+    group: Text | dict[str, Text] | None = None
+    bins: Annotated[list[Number], Field(max_length=MOST_EDGES)] | None = None
+    weights: WeightMembers | None = None
     axis: Annotated[list[_Dimension], Field(max_length=MAX_DIMENSIONS), BeforeValidator(_as_list)] | None = None
     decode: Text = "cf"
     missing: MissingMembers | None = None

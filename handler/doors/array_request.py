@@ -7,19 +7,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from active_storage.errors import InvalidArgument
-from active_storage.grammar.arrays import PLANNED_PARAMETERS, parse_array_path, parse_dimension
+from active_storage.grammar.arrays import PLANNED_PARAMETERS, parse_array_path, parse_dimension, parse_group
 from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction, ContainerType
+from active_storage.model.coordinates import (
+    ArrayWeights,
+    Between,
+    CosineWeights,
+    Group,
+    Nearest,
+    NumberWeights,
+    Weights,
+    Where,
+)
 from active_storage.model.missing import Number
 from active_storage.model.ranges import Slice
 from handler.doors.array_members import (
-    PLANNED_SELECTIONS,
     ArrayMembers,
-    IndexMembers,
+    PlaceMembers,
     PlanMembers,
     PositionMembers,
     ReductionMembers,
     StoreMembers,
+    WeightMembers,
 )
 from handler.doors.json_body import name_member
 from handler.doors.json_location import ObjectLocation, locate_object
@@ -105,7 +117,7 @@ def _build(
         store = read_members(StoreMembers, members.store, ("store",))
         container = CONTAINER_TYPES[store.type]
         locations, path, concat = _locate(store), _read_path(store), store.concat
-    selection, is_complete = _build_selection(members.selection)
+    selection, where, is_complete = _build_selection(members.selection)
     reduction = ArrayReduction(
         reducer,
         container,
@@ -119,6 +131,10 @@ def _build(
         skipna=members.skipna,
         absent_is_forbidden=members.absent is not None,
         concat=concat,
+        where=where,
+        group=_build_group(members.group),
+        bins=None if members.bins is None else tuple(map(float, members.bins)),
+        weights=None if members.weights is None else _build_weights(members.weights),
     )
     return locations, table, reduction
 
@@ -173,24 +189,70 @@ def _read_path(store: StoreMembers) -> str:
     return parse_array_path("store.array", store.array)
 
 
-def _build_selection(selection: list[Any] | dict[str, Any] | None) -> tuple[dict[int | str, Slice], bool]:
-    """The slices, and whether there is one for each dimension."""
+def _build_selection(
+    selection: list[Any] | dict[str, Any] | None,
+) -> tuple[dict[int | str, Slice], dict[str, Where], bool]:
+    """The slices, the places by coordinate, and whether there is a slice for each dimension."""
     if selection is None:
-        return {}, False
+        return {}, {}, False
     if isinstance(selection, list):
         bounds = read_members(PositionMembers, {"selection": selection}).selection
-        return {number: _build_slice(each, ("selection", number)) for number, each in enumerate(bounds)}, True
+        return {number: _build_slice(each, ("selection", number)) for number, each in enumerate(bounds)}, {}, True
     slices: dict[int | str, Slice] = {}
+    where: dict[str, Where] = {}
     for name, chosen in selection.items():
         path: Path = ("selection", name)
-        for planned in PLANNED_SELECTIONS:
-            if isinstance(chosen, Mapping) and chosen.get(planned) is not None:
-                raise InvalidArgument(name_member((*path, planned)), "is not supported yet")
-        dimension = _read_dimension("selection", name)
-        if dimension in slices:
-            raise InvalidArgument(name_member(path), "names a dimension twice")
-        slices[dimension] = _build_slice(read_members(IndexMembers, chosen, path).index, (*path, "index"))
-    return slices, False
+        members = read_members(PlaceMembers, chosen, path)
+        if members.index is not None:
+            dimension = _read_dimension("selection", name)
+            if dimension in slices:
+                raise InvalidArgument(name_member(path), "names a dimension twice")
+            slices[dimension] = _build_slice(members.index, (*path, "index"))
+        if (place := _build_place(members, path)) is not None:
+            where[name] = place
+    return slices, where, False
+
+
+def _build_place(members: PlaceMembers, path: Path) -> Where | None:
+    """What is selected by the values of a coordinate; None if nothing is."""
+    has_bounds = members.low is not None or members.high is not None
+    if members.nearest is not None:
+        if has_bounds:
+            raise InvalidArgument(name_member((*path, "nearest")), "cannot be given together with from and to")
+        return Nearest(members.nearest, members.cyclic)
+    if has_bounds:
+        return Between(members.low, members.high, members.cyclic)
+    if members.index is None or members.cyclic:
+        raise InvalidArgument(name_member(path), "should have index, nearest, or from and to")
+    return None
+
+
+def _build_group(group: str | Mapping[str, str] | None) -> Group | None:
+    if group is None or isinstance(group, str):
+        return None if group is None else parse_group(group)
+    if len(group) != 1:
+        raise InvalidArgument("group", "should name one coordinate")
+    ((coordinate, by),) = group.items()
+    return Group(coordinate, by)
+
+
+def _build_weights(members: WeightMembers) -> Weights:
+    given = [name for name in ("cos", "array", "dims") if getattr(members, name) is not None]
+    if len(given) != 1 or (members.values is not None) != (given == ["dims"]):
+        raise InvalidArgument("weights", "should have cos, or array, or dims and values")
+    if members.cos is not None:
+        return CosineWeights(members.cos)
+    if members.array is not None:
+        return ArrayWeights(parse_array_path("weights.array", members.array))
+    assert members.dims is not None and members.values is not None  # noqa: S101, PT018  # the third of three
+    try:
+        values = np.array(members.values)
+    except ValueError:
+        values = np.array(None)
+    if values.dtype.kind not in "iuf":
+        raise InvalidArgument("weights.values", "should be numbers, a list in a list for each dimension")
+    dimensions = tuple(_read_dimension("weights.dims", each) for each in members.dims)
+    return NumberWeights(dimensions, values.shape, tuple(values.astype(float).ravel().tolist()))
 
 
 def _build_slice(bounds: list[int | None], path: Path) -> Slice:

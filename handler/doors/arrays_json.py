@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from active_storage.errors import EntityTooLarge, NoSuchDoor
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.arrays.engine import ArrayAnswer
 from handler.arrays.plan import ArrayPlan
 from handler.doors.array_items import CONTENT_TYPE as SEQUENCE_TYPE
@@ -129,7 +129,7 @@ def _write(body: bytes) -> Reply:
 
 def _fill_empty_cells(asked: ArrayRequest, answer: ArrayAnswer) -> ArrayAnswer:
     """The answer with NaN in cells without elements, where there are several cells."""
-    if not REDUCERS[asked.reduction.reducer].needs_elements or not answer.result.shape:
+    if not ARRAY_REDUCERS[asked.reduction.reducer].needs_elements or not answer.result.shape:
         return answer
     return replace(answer, result=answer.result.with_nan_where_empty())
 

@@ -79,6 +79,13 @@ class StoreContainer:
             raise InvalidArgument("Authorization", "the signature covers one object, and the array has several")
         return self.open_below(f"{self.root}/{_encode(key)}")
 
+    def enclosing(self) -> "StoreContainer | None":
+        """The container whose root is one segment shorter; None above a bucket, or if a signature covers the root."""
+        parent, _, name = self.root.rpartition("/")
+        if not parent or not name or self.open_below is None:
+            return None
+        return replace(self, root=parent, open_root=_refuse_root)
+
     def open_url(self, url: str) -> Source:
         """The object at a URL that references name: ``s3://bucket/key``, or ``http(s)://``.
 

@@ -8,7 +8,7 @@ from active_storage.grammar.parameters import PARAMETERS
 from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR
 from active_storage.model.array_reduction import CONTAINER_TYPES
 from active_storage.model.dtypes import DTYPES
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from handler.doors.door import Reply, Request
 from handler.doors.error_replies import write_xml_error
 from handler.doors.service import Service
@@ -34,6 +34,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         "supported_parameters": list(PARAMETERS),
         "object_door": OBJECT_DOOR,
         "containers": list(CONTAINER_TYPES),
+        "container_reducers": list(ARRAY_REDUCERS),
         "container_parameters": list(ARRAY_PARAMETERS),
     }
     body = json.dumps(document).encode()

@@ -71,10 +71,10 @@ def _ensure_ascending(axes: list[int]) -> list[int]:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT_CHARACTERS)]
-_Number = Annotated[Any, AfterValidator(_ensure_number)]
+Number = Annotated[Any, AfterValidator(_ensure_number)]
 _Value = Annotated[Any, AfterValidator(_read_nan)]
 _Values = Annotated[list[_Value], Field(max_length=MISSING_RULES["missing_values"][1])]
-_Limits = Annotated[list[_Number], Field(max_length=MISSING_RULES["valid_range"][1])]
+_Limits = Annotated[list[Number], Field(max_length=MISSING_RULES["valid_range"][1])]
 _Index = Annotated[int, Field(ge=_INT64_MIN, le=_INT64_MAX)]
 Bounds = Annotated[list[_Index | None], Field(min_length=3, max_length=3)]
 _Axis = Annotated[int, Field(ge=0)]
@@ -104,8 +104,8 @@ class MissingMembers(Strict):
 
     missing_value: _Value | None = None
     missing_values: _Values | None = None
-    valid_min: _Number | None = None
-    valid_max: _Number | None = None
+    valid_min: Number | None = None
+    valid_max: Number | None = None
     valid_range: _Limits | None = None
 
 

@@ -45,11 +45,13 @@ def describe_result(result: Result) -> dict[str, str]:
 def describe_answer(answer: ArrayAnswer) -> dict[str, str]:
     """The facts of the answer for a whole array: those of its result, dimensions, units, and absent chunks.
 
-    Dimensions are a JSON list of names, with null for a dimension without a name. Units that are not printable ASCII
-    are left out: a header cannot hold them.
+    Dimensions are a JSON list of names, with null for a dimension without a name. Labels are a JSON object of lists.
+    Units that are not printable ASCII are left out: a header cannot hold them.
     """
     facts = describe_result(answer.result)
     more = {"dims": json.dumps(answer.dimensions)}
+    if answer.labels:
+        more["labels"] = json.dumps(answer.labels)
     if answer.missing_chunks is not None:
         more["missing-chunks"] = str(answer.missing_chunks)
     if answer.units is not None and _PLAIN_RE.fullmatch(answer.units):

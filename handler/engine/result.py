@@ -10,7 +10,7 @@ import numpy as np
 from active_storage.algebra import Reduced
 from active_storage.errors import NothingToReduce
 from active_storage.model.dtypes import DTYPES, Order
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.kernels.walk import Array, Walk
 
@@ -51,13 +51,13 @@ class Result:
         """The result with these values and counts, in the caller's order of dimensions.
 
         Args:
-            reducer: A name in ``REDUCERS``.
+            reducer: A name in ``ARRAY_REDUCERS``.
             values: The values, in the data type of the result.
             counts: The number of elements of each cell, int64; of all cells for a reducer that keeps elements.
             order: The order in which the values are written.
         """
         little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-        empty = 0 if REDUCERS[reducer].keeps_elements else counts.size - int(np.count_nonzero(counts))
+        empty = 0 if ARRAY_REDUCERS[reducer].keeps_elements else counts.size - int(np.count_nonzero(counts))
         # A memoryview: Python numbers for millions of cells would take several times the memory of the result.
         flat = counts.ravel(order=order).data
         return cls(values.dtype.name, values.shape, flat, int(counts.sum()), empty, little.tobytes(order=order))
@@ -65,7 +65,7 @@ class Result:
     @classmethod
     def describe(cls, spec: ReductionSpec, walk: Walk) -> Self:
         """The description of the result of a walk."""
-        rule = REDUCERS[spec.reducer]
+        rule = ARRAY_REDUCERS[spec.reducer]
         cells = walk.result_shape
         shape = (rule.leading, *cells) if rule.leading else cells
         if spec.missing is not None:
@@ -84,7 +84,7 @@ class Result:
         Raises:
             NothingToReduce: It is the maximum of no elements, for instance.
         """
-        if REDUCERS[reducer].needs_elements and self.empty_total and not self.shape:
+        if ARRAY_REDUCERS[reducer].needs_elements and self.empty_total and not self.shape:
             raise NothingToReduce(f"{reducer} needs at least one element: none is selected, or all are missing")
 
     def with_nan_where_empty(self) -> Self:
@@ -105,10 +105,10 @@ class Result:
 
 
 def _arrange(spec: ReductionSpec, walk: Walk, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if REDUCERS[spec.reducer].leading:
+    if ARRAY_REDUCERS[spec.reducer].leading:
         return np.stack([walk.arrange(each) for each in values])
     return walk.arrange(values)
 
 
 def _keeps_order(spec: ReductionSpec) -> bool:
-    return spec.order == "F" and not spec.reduced_axes and not REDUCERS[spec.reducer].leading
+    return spec.order == "F" and not spec.reduced_axes and not ARRAY_REDUCERS[spec.reducer].leading

@@ -17,6 +17,7 @@ from active_storage.algebra.extrema import Max, Min
 from active_storage.algebra.moments import Stats, Std, Var
 from active_storage.algebra.sums import FloatSum, IntegerSum, Mean
 from active_storage.algebra.truth import All, Any_
+from active_storage.algebra.weighted import SumOfWeights, WeightedMean, WeightedStd, WeightedSum, WeightedVar
 from handler.kernels.arg_extrema import find_arg_extremum
 from handler.kernels.elements import keep_elements, keep_nothing
 from handler.kernels.extrema import find_extremum
@@ -24,6 +25,7 @@ from handler.kernels.moments import find_moments, summarize
 from handler.kernels.pieces import Piece
 from handler.kernels.sums import add_floats, add_integers
 from handler.kernels.truth import find_truth
+from handler.kernels.weighted import weigh_moments, weigh_total
 
 Kernel = Callable[[Any, Piece], tuple[Any, ...]]
 
@@ -44,5 +46,10 @@ KERNELS: Mapping[type[Algebra[Any]], Kernel] = MappingProxyType(
         ArgMin: find_arg_extremum,
         Any_: find_truth,
         All: find_truth,
+        WeightedSum: weigh_total,
+        WeightedMean: weigh_total,
+        SumOfWeights: weigh_total,
+        WeightedVar: weigh_moments,
+        WeightedStd: weigh_moments,
     }
 )

@@ -20,6 +20,8 @@ class Piece(NamedTuple):
         axes: The axes that are reduced.
         slab: The stop of the walk.
         walk: The walk.
+        weights: The weights of the elements, float64, of the values' number of dimensions; a size is 1 along each axis
+            along which they do not vary. None if elements have no weights.
     """
 
     values: Array
@@ -28,6 +30,7 @@ class Piece(NamedTuple):
     axes: tuple[int, ...]
     slab: Slab
     walk: Walk
+    weights: Array | None = None
 
     def filled(self, value: Any) -> Array:
         """The values, with missing ones overwritten by ``value``."""

@@ -48,6 +48,8 @@ class Reducer:
         walk: The walk through the data.
         unpack: Makes values of stored numbers, and of a mask of missing ones, before they are reduced; None if they are
             the values.
+        weights: The weights of the elements, of the walk's number of dimensions; a size is 1 along each axis along
+            which they do not vary. None if elements have no weights.
 
     Attributes:
         partial: The partial result of the data so far.
@@ -59,7 +61,9 @@ class Reducer:
         marker: Marker | None,
         walk: Walk,
         unpack: Callable[[Array, Array | None], Array] | None = None,
+        weights: Array | None = None,
     ) -> None:
+        self._weights = weights
         self._walk = walk
         self._algebra = algebra
         self._unpack = unpack
@@ -113,7 +117,8 @@ class Reducer:
             values = self._unpack(values, mask)
         counted = slab.axes if self._algebra.counts_cells else tuple(range(values.ndim))
         counts = _count_present(values, mask, counted)
-        state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk))
+        weights = None if self._weights is None else _select_weights(self._weights, slab, self._walk)
+        state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk, weights))
         return _Found(slab.cells, Partial(counts, state))
 
 
@@ -125,6 +130,23 @@ def _add_up_runs(found: Iterator[_Found], algebra: Algebra[Any]) -> Iterator[_Fo
             for other in itertools.islice(neighbours, _RUN - 1):
                 counts, state = counts + other.partial.counts, algebra.add_up(state, other.partial.state)
             yield _Found(cells, Partial(counts, state))
+
+
+def _select_weights(weights: Array, slab: Slab, walk: Walk) -> Array:
+    """The weights of the elements of a piece. The source is in C order."""
+    depth = weights.ndim - len(slab.shape)
+    start, places = slab.start, []
+    for stride in walk.strides[: depth + 1]:
+        place, start = divmod(start, stride)
+        places.append(place)
+    window: list[int | slice] = [
+        place if size > 1 else 0 for place, size in zip(places[:depth], weights.shape, strict=False)
+    ]
+    rows = places[depth]
+    window.append(slice(rows, rows + slab.shape[0]) if weights.shape[depth] > 1 else slice(None))
+    block = weights[tuple(window)]
+    pairs = zip(block.shape, slab.selected, strict=True)
+    return block[tuple([chosen if size > 1 else slice(None) for size, chosen in pairs])]
 
 
 def _count_present(values: Array, mask: Array | None, axes: tuple[int, ...]) -> Any:

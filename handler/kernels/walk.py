@@ -20,7 +20,7 @@ import numpy as np
 from active_storage.algebra import Index
 from active_storage.model.dtypes import Order
 from active_storage.model.ranges import Slice
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.kernels.sizes import Sizes
 
@@ -109,7 +109,7 @@ class Walk:
     @classmethod
     def of(cls, spec: ReductionSpec, shape: tuple[int, ...], sizes: Sizes) -> "Walk":
         """The walk through an array of ``shape`` for the reduction of ``spec``."""
-        keeps = REDUCERS[spec.reducer].keeps_elements
+        keeps = ARRAY_REDUCERS[spec.reducer].keeps_elements
         reduced = () if keeps else (0,) if not shape else spec.reduced_axes
         return cls.through(shape, spec.selection, reduced, spec.element_bytes, sizes, spec.order)
 

@@ -208,8 +208,10 @@ def test_the_parts_of_a_selection_are_the_whole(chosen: Slice, sizes: list[int])
         part = whole.part(1, start, start + size)
         assert part.first[0] == 0
         assert part.whole == whole.whole
-        assert all(0 <= index < size for index in part.indices[1])
-        positions |= {part.first[1] + place: start + index for place, index in enumerate(part.indices[1])}
+        mine = part.indices[1]
+        assert isinstance(mine, range)
+        assert all(0 <= index < size for index in mine)
+        positions |= {part.first[1] + place: start + index for place, index in enumerate(mine)}
         start += size
     assert [positions[place] for place in range(len(indices))] == list(indices)
 

@@ -35,6 +35,6 @@ class FakeArrays:
 def make_answer(**values: Any) -> ArrayAnswer:
     answer = ArrayAnswer(
         Result("float32", (2,), np.array([3, 4]).data, 7, 0, np.array([1, 2], "<f4").tobytes()),
-        ("lat",), "K", 1, 5, 100, ETag("answer"),
+        ("lat",), {}, "K", 1, 5, 100, ETag("answer"),
     )  # fmt: skip
     return replace(answer, **values)

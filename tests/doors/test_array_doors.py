@@ -208,7 +208,7 @@ def test_a_condition_that_is_signed_is_about_the_object(fake_app: flask.Flask, a
         (f"/mean/zarr{TAS}?versionId=1", {}, 400, "InvalidArgument", "versionId"),
         (f"/mean/zarr{TAS}?response-content-type=a", {}, 400, "InvalidArgument", "response-content-type"),
         (f"/mean/zarr{TAS}?ax=1", {}, 400, "InvalidArgument", "'ax'"),
-        (f"/mean/zarr{TAS}?where=lat:1..2", {}, 400, "InvalidArgument", "where: is not supported yet"),
+        (f"/mean/zarr{TAS}?where=lat:1..2", {}, 400, "InvalidArgument", "where: there is no variable 'lat'"),
         (f"/mean/zarr;shape=6,4{TAS}", {}, 400, "InvalidArgument", "shape: means nothing with zarr"),
         (f"/mean/zarr;axis=lon{TAS}", {}, 400, "InvalidArgument", "axis: no dimension is named 'lon'"),
         (f"/mean/zarr;selection=:{TAS}", {}, 400, "InvalidArgument", "selection"),

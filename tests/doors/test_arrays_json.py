@@ -94,7 +94,7 @@ def test_a_result_is_that_of_version_2_and_what_arrays_have_beside(app: flask.Fl
     assert np.array_equal(numbers(reply), VALUES.mean(axis=0))
     assert list(reply) == [
         *("bytes", "dtype", "shape", "shape_as_bytes", "count", "count_as_bytes", "byte_order"),
-        *("dims", "units", "missing_chunks", "requests", "bytes_read"),
+        *("dims", "labels", "units", "missing_chunks", "requests", "bytes_read"),
     ]
     assert reply["count"] == [6, 6, 6, 6]
     assert (reply["dims"], reply["units"], reply["missing_chunks"]) == (["lat"], "K", 0)
@@ -626,9 +626,21 @@ def test_limits_are_settings_and_named(store: FakeStore, setting: str, value: in
         ({"selection": {"lat": {"index": [0, 1, 0]}}}, "selection.lat.index[2]: a step"),
         ({"selection": {"lat": {"index": [0, 1]}}}, "selection.lat.index: "),
         ({"selection": {"lat": [0, 1, 1]}}, "selection.lat: "),
-        ({"selection": {"lat": {}}}, "selection.lat.index: is required"),
-        ({"selection": {"lat": {"from": 0, "to": 1}}}, "selection.lat.from: is not supported yet"),
-        ({"selection": {"lat": {"nearest": 1}}}, "selection.lat.nearest: is not supported yet"),
+        ({"selection": {"lat": {}}}, "selection.lat: should have index, nearest, or from and to"),
+        ({"selection": {"lat": {"from": 0, "nearest": 1}}}, "selection.lat.nearest: cannot be given together"),
+        ({"selection": {"lat": {"from": [0]}}}, "selection.lat.from: should be a number or the text of a date"),
+        ({"selection": {"lat": {"nearest": 1}}}, "where: there is no variable 'lat'"),
+        ({"group": {"time": "month", "lat": "month"}}, "group: should name one coordinate"),
+        ({"group": "time:week"}, "group: is by 'week', not by one of year, year-month, month"),
+        ({"group": "time", "bins": [1]}, "bins: has 1 numbers, and should have from 2"),
+        ({"group": "time", "bins": [1, 1]}, "bins: should be finite numbers, each larger"),
+        ({"bins": [1, 2]}, "bins: are of a coordinate that group names"),
+        ({"weights": {}}, "weights: should have cos, or array, or dims and values"),
+        ({"weights": {"cos": "lat", "array": "area"}}, "weights: should have cos, or array, or dims and values"),
+        ({"weights": {"dims": ["lat"], "values": ["x"]}}, "weights.values: should be numbers"),
+        ({"weights": {"dims": ["lat"], "values": [[1]]}}, "weights: has values that do not fit its dims"),
+        ({"weights": {"dims": ["lat"], "values": [1]}}, "weights: have the shape [1], which is not that of their dims"),
+        ({"weights": {"dims": ["lat"], "values": [1, -1, 1, 1]}}, "weights: should be finite numbers"),
         ({"selection": {"a,b": {"index": [0, 1, 1]}}}, "selection: 'a,b'"),
         ({"selection": {"0": {"index": [0, 1, 1]}, "00": {"index": [0, 1, 1]}}}, "selection.'00': names a dimension"),
         ({"selection": {"x": {"index": [0, 1, 1]}}}, "selection: no dimension is named 'x'"),
@@ -652,7 +664,7 @@ def test_limits_are_settings_and_named(store: FakeStore, setting: str, value: in
         ({"answer": "partials", "sections": [0]}, "sections: "),
         ({"shape": [1]}, "shape: is not a member of this request"),
         ({"reducer": "mean"}, "reducer: is not a member of this request"),
-        *(({name: 1}, f"{name}: is not supported yet") for name in ("group", "weights", "where", "q", "expr")),
+        *(({name: 1}, f"{name}: is not supported yet") for name in ("q", "expr")),
     ],
 )
 def test_what_is_refused(app: flask.Flask, members: dict[str, Any], part: str) -> None:

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from active_storage.algebra import ALGEBRAS, make_algebra
+from active_storage.algebra import ALGEBRAS, WEIGHTED_ALGEBRAS, make_algebra
 from active_storage.errors import IncompleteElement, InvalidArgument, NothingToReduce
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import Missing
 from active_storage.model.ranges import ByteRange, Slice
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.kernels import KERNELS
 from handler.kernels.reducer import Reducer
@@ -32,7 +32,9 @@ INTEGERS = [name for name, dtype in DTYPES.items() if dtype.kind in "iu"]
 
 def test_every_reducer_has_a_kernel_for_every_kind_of_data_type() -> None:
     assert ALGEBRAS.keys() == REDUCERS.keys()
-    assert KERNELS.keys() == {algebra for row in ALGEBRAS.values() for algebra in row.values()}
+    plain = {algebra for row in ALGEBRAS.values() for algebra in row.values()}
+    assert KERNELS.keys() == {*plain, *WEIGHTED_ALGEBRAS.values()}
+    assert WEIGHTED_ALGEBRAS.keys() == {name for name, rule in ARRAY_REDUCERS.items() if rule.takes_weights}
     for reducer, rule in REDUCERS.items():
         specs = [ReductionSpec(reducer, name) for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]
         kinds = {DTYPES[spec.result_dtype].kind for spec in specs}

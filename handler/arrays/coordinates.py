@@ -1,0 +1,218 @@
+"""The coordinates of an array: found beside it, read and decoded.
+
+A coordinate is a variable with one dimension, which is one of the array's. Mostly it has the name of the dimension.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from active_storage.errors import ActiveStorageError, InvalidArgument, UnsupportedArray, shown
+from active_storage.model.array_reduction import ArrayReduction
+from handler.arrays.decoding import Decoding
+from handler.arrays.times import Times
+from handler.containers.concat import ConcatenatedArray, in_file
+from handler.containers.reader import ContainerReader
+from handler.containers.siblings import OpenVariable, Siblings
+from handler.containers.stored_array import ChunkObject, StoredArray
+from handler.containers.time_units import TimeUnits
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+AnyArray = StoredArray | ConcatenatedArray
+
+# Gives all elements of a small array as they are stored.
+ReadStored = Callable[[ContainerReader, StoredArray], Array]
+
+# How the values of coordinates and of weights are decoded, whatever the array's own decoding.
+_DECODING = ArrayReduction("select", "netcdf", decode="cf")
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """The values of a coordinate.
+
+    Attributes:
+        name: Its name.
+        axis: The number of the array's dimension that it belongs to.
+        values: The values, in the order of the dimension; NaN for missing ones.
+        times: The same as times; None if the units are not those of time.
+    """
+
+    name: str
+    axis: int
+    values: Array
+    times: Times | None
+
+    def list_labels(self, indices: "range | Array") -> list[Any]:
+        """The values at some indices: numbers, or dates as text."""
+        if self.times is not None:
+            return [self.times.isoformat(int(index)) for index in indices]
+        found: list[Any] = self.values[np.asarray(indices, np.int64)].tolist()
+        return found
+
+    def describe_range(self) -> str:
+        """The least and the greatest value, for an error."""
+        present = np.flatnonzero(np.isfinite(self.values))
+        if not len(present):
+            return "which has no values"
+        ends = [int(present[find(self.values[present])]) for find in (np.argmin, np.argmax)]
+        low, high = self.list_labels(np.array(ends))
+        return f"whose values go from {low} to {high}"
+
+
+class Coordinates:
+    """Finds and reads the coordinates of one array, and other arrays beside it. What was read is kept.
+
+    Args:
+        array: The array.
+        siblings: Finds variables beside it: in its container, or in the first of several files.
+        read_stored: Reads all elements of an array.
+
+    Attributes:
+        metadata: The objects that the metadata of the variables was read from.
+    """
+
+    def __init__(self, array: AnyArray, siblings: Siblings, read_stored: ReadStored) -> None:
+        self.metadata: list[ChunkObject] = []
+        self._array = array
+        self._siblings = siblings
+        self._read_stored = read_stored
+        self._known: dict[str, Coordinate] = {}
+
+    @classmethod
+    def beside(
+        cls, array: AnyArray, reader: ContainerReader, path: str, open_variable: OpenVariable, read_stored: ReadStored
+    ) -> "Coordinates":
+        """The coordinates of an array that was opened at a path.
+
+        Args:
+            array: The array.
+            reader: The reader of its container; unused for an array of several files, which have readers of their own.
+            path: Its path in the container.
+            open_variable: Opens a variable of the container.
+            read_stored: Reads all elements of an array.
+        """
+        first = array.readers[0] if isinstance(array, ConcatenatedArray) else reader
+        return cls(array, Siblings(first, path, open_variable), read_stored)
+
+    def find(self, field: str, name: str) -> Coordinate:
+        """A coordinate.
+
+        Args:
+            field: The parameter that names it, for errors.
+            name: Its name.
+
+        Raises:
+            InvalidArgument: There is none, it has several dimensions or another one than the array, or its values are
+                not numbers.
+            ActiveStorageError: It cannot be read.
+        """
+        if name not in self._known:
+            self._known[name] = self._read(field, name)
+        return self._known[name]
+
+    def read_array(self, field: str, path: str) -> tuple[Array, tuple[int, ...]]:
+        """The values of an array beside this one, NaN for missing ones, and the numbers of its dimensions in this one.
+
+        Raises:
+            InvalidArgument: There is none, or its dimensions are not those of this array.
+            ActiveStorageError: It cannot be read.
+        """
+        found = self._open(field, path)
+        axes = tuple(self._find_axis(field, path, name) for name in found[1].dimensions)
+        if len(set(axes)) != len(axes):
+            raise InvalidArgument(field, f"{shown(path)} has a dimension twice")
+        if any(size != self._array.shape[axis] for size, axis in zip(found[1].shape, axes, strict=True)):
+            raise InvalidArgument(field, f"{shown(path)} has the shape {list(found[1].shape)}, unlike the array")
+        return self._decode(*found), axes
+
+    def _read(self, field: str, name: str) -> Coordinate:
+        found = self._open(field, name)
+        _, stored = found
+        if len(stored.shape) != 1:
+            raise InvalidArgument(
+                field, f"the coordinate {shown(name)} has {len(stored.shape)} dimensions; it should have one"
+            )
+        axis = self._find_axis(field, name, stored.dimensions[0])
+        parts = [found]
+        array = self._array
+        if isinstance(array, ConcatenatedArray) and axis == array.axis:
+            parts = [self._open_part(field, name, number) for number in range(len(array.parts))]
+        values = [self._decode(*part) for part in parts]
+        size = sum(len(each) for each in values)
+        if size != array.shape[axis]:
+            raise InvalidArgument(
+                field, f"the coordinate {shown(name)} has {size} values, and its dimension has {array.shape[axis]}"
+            )
+        times = [_as_times(each, part) for each, (_, part) in zip(values, parts, strict=True)]
+        if any((each is None) != (times[0] is None) for each in times):
+            raise InvalidArgument(field, f"the coordinate {shown(name)} has units of time in some files only")
+        joined = Times.concatenate([each for each in times if each is not None]) if times[0] is not None else None
+        return Coordinate(name, axis, np.concatenate(values), joined)
+
+    def _open(self, field: str, name: str) -> tuple[ContainerReader, StoredArray]:
+        found = self._siblings.find(name)
+        if found is None:
+            raise InvalidArgument(field, f"there is no variable {shown(name)} in the group of the array, or around it")
+        self.metadata += found[1].metadata
+        return found
+
+    def _open_part(self, field: str, name: str, number: int) -> tuple[ContainerReader, StoredArray]:
+        assert isinstance(self._array, ConcatenatedArray)  # noqa: S101  # the only arrays in parts
+        try:
+            found = self._siblings.beside(self._array.readers[number]).find(name)
+            if found is None:
+                raise InvalidArgument(field, f"there is no variable {shown(name)}")
+        except ActiveStorageError as error:
+            raise in_file(error, number) from error.__cause__
+        self.metadata += found[1].metadata
+        return found
+
+    def _find_axis(self, field: str, name: str, dimension: str | None) -> int:
+        found = [number for number, own in enumerate(self._array.dimensions) if own == dimension]
+        if dimension is None or len(found) != 1:
+            text = "without a name" if dimension is None else shown(dimension)
+            raise InvalidArgument(field, f"{shown(name)} has the dimension {text}, which is not one of the array's")
+        return found[0]
+
+    def _decode(self, reader: ContainerReader, array: StoredArray) -> Array:
+        """The values of all elements, NaN for missing ones."""
+        decoding = Decoding.of(_DECODING, array)
+        if decoding.value_dtype.kind not in "iuf":
+            raise UnsupportedArray(array.name, "a coordinate or weights that are not numbers")
+        stored = self._read_stored(reader, array)
+        if decoding.dtype != array.dtype:
+            stored = stored.view(decoding.dtype)
+        mask = decoding.find_missing(stored)
+        values = stored if decoding.packing is None else decoding.packing.unpack(stored)
+        if mask is None:
+            return values
+        values = values.astype(np.float64 if values.dtype.kind != "f" else values.dtype)
+        values[mask] = np.nan
+        return values
+
+
+def _as_times(values: Array, array: StoredArray) -> Times | None:
+    """The values as times; None if the units are not those of time.
+
+    Raises:
+        UnsupportedArray: They are units of time that are not supported, or a value is missing or too large.
+    """
+    units, calendar = (_text(array, name) for name in ("units", "calendar"))
+    try:
+        parsed = TimeUnits.parse(units, calendar or "standard")
+        if parsed is None:
+            return None
+        if not np.isfinite(values).all():
+            raise ValueError("times that are missing")  # noqa: TRY301  # as every other fault of times
+        return Times.of(values, parsed)
+    except ValueError as fault:
+        raise UnsupportedArray(array.name, str(fault)) from None
+
+
+def _text(array: StoredArray, name: str) -> str:
+    value = array.attributes.get(name)
+    return value if isinstance(value, str) else ""

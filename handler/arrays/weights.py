@@ -1,0 +1,50 @@
+"""Weights: from what a request says of them to an array of numbers that fits the array that is reduced."""
+
+import numpy as np
+
+from active_storage.errors import InvalidArgument, shown
+from active_storage.model.coordinates import ArrayWeights, CosineWeights, Weights
+from handler.arrays.coordinates import AnyArray, Array, Coordinates
+from handler.arrays.dimensions import find_dimension
+
+
+def read_weights(weights: Weights, array: AnyArray, coordinates: Coordinates) -> Array:
+    """The weights of the elements of an array.
+
+    Args:
+        weights: What the request says.
+        array: The array.
+        coordinates: Its coordinates, and the arrays beside it.
+
+    Returns:
+        An array of float64, of the array's number of dimensions; a size is 1 along each dimension along which the
+        weights do not vary.
+
+    Raises:
+        InvalidArgument: They do not fit the array, or one of them is negative, infinite or missing.
+        ActiveStorageError: They cannot be read.
+    """
+    axes: tuple[int, ...]
+    if isinstance(weights, CosineWeights):
+        coordinate = coordinates.find("weights", weights.coordinate)
+        if coordinate.times is not None:
+            raise InvalidArgument("weights", f"{shown(weights.coordinate)} is a time, and not an angle")
+        degrees = coordinate.values.astype(np.float64)
+        if not (np.abs(degrees) <= 90).all():
+            raise InvalidArgument("weights", f"{shown(weights.coordinate)} has values that are no latitudes")
+        # The cosine of 90 degrees is 6e-17 and not negative.
+        values, axes = np.cos(np.deg2rad(degrees)), (coordinate.axis,)
+    elif isinstance(weights, ArrayWeights):
+        values, axes = coordinates.read_array("weights", weights.array)
+    else:
+        axes = tuple(find_dimension("weights", key, array) for key in weights.dimensions)
+        if len(set(axes)) != len(axes) or any(
+            size != array.shape[axis] for size, axis in zip(weights.shape, axes, strict=True)
+        ):
+            raise InvalidArgument("weights", f"have the shape {list(weights.shape)}, which is not that of their dims")
+        values = np.asarray(weights.values, np.float64).reshape(weights.shape)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise InvalidArgument("weights", "should be finite numbers that are not negative, and none may be missing")
+    shape = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
+    ordered = values.transpose(np.argsort(axes)) if values.ndim > 1 else values
+    return np.ascontiguousarray(ordered, np.float64).reshape(shape)

@@ -1,0 +1,208 @@
+"""Selection by coordinates, groups and weights through the doors: by URL and by JSON, and by partial results."""
+
+import json
+from typing import Any
+
+import cbor2
+import flask
+import numpy as np
+import pytest
+
+from handler.app import create_app
+from handler.stores.fake import FakeStore
+from tests.doors.array_stores import write_zarr
+from tests.doors.test_arrays_json import STORE, make_table, numbers, post, read
+from tests.helpers import ask, make_settings
+
+ROOT = "/bucket/climate.zarr"
+TAS = f"{ROOT}/tas"
+
+# Two years of months, from the south to the north, and all around.
+VALUES = np.random.default_rng(7).normal(280, 10, (24, 5, 8)).astype("<f4")
+TIMES = np.arange(24) * 30
+LAT, LON = np.linspace(-80, 80, 5), np.arange(8) * 45.0
+AREA = np.outer(np.cos(np.deg2rad(LAT)), np.arange(8) + 1)
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    units = {"units": "days since 2000-01-15", "calendar": "360_day"}
+    tas = write_zarr(TAS, VALUES, dimensions=("time", "lat", "lon"), chunks=(5, 3, 3), attributes={"units": "K"})
+    return FakeStore(
+        {
+            **tas,
+            **write_zarr(f"{ROOT}/time", TIMES, dimensions=("time",), chunks=(7,), attributes=units),
+            **write_zarr(f"{ROOT}/lat", LAT, dimensions=("lat",), chunks=(5,)),
+            **write_zarr(f"{ROOT}/lon", LON, dimensions=("lon",), chunks=(8,)),
+            **write_zarr(f"{ROOT}/area", AREA.T, dimensions=("lon", "lat"), chunks=(8, 5)),
+        }
+    )
+
+
+@pytest.fixture
+def app(store: FakeStore) -> flask.Flask:
+    return create_app(make_settings(s3_endpoint=STORE), store)
+
+
+CASES: list[tuple[str, dict[str, Any], Any, Any]] = [
+    (
+        "mean/zarr;axis=time;group=time:month",
+        {"axis": "time", "group": {"time": "month"}},
+        VALUES.reshape(2, 12, 5, 8).astype(float).mean(axis=0),
+        {"month": list(range(1, 13))},
+    ),
+    (
+        "max/zarr;axis=time,lon;group=time:year",
+        {"axis": ["time", "lon"], "group": "time:year"},
+        VALUES.reshape(2, 12, 5, 8).max(axis=(1, 3)),
+        {"year": [2000, 2001]},
+    ),
+    (
+        "mean/zarr;axis=lat,lon;weights=cos:lat",
+        {"axis": ["lat", "lon"], "weights": {"cos": "lat"}},
+        np.average(VALUES.astype(float).mean(axis=2), axis=1, weights=np.cos(np.deg2rad(LAT))),
+        {},
+    ),
+    (
+        "sum_of_weights/zarr;axis=lat,lon;weights=area;selection=time:0:1",
+        {"axis": ["lat", "lon"], "weights": {"array": "area"}, "selection": {"time": {"index": [0, 1, 1]}}},
+        [AREA.sum()],
+        {},
+    ),
+    (
+        "select/zarr;where=lat:-50..40,lon:-60..50:cyclic,time:2001-02",
+        {
+            "selection": {
+                "lat": {"from": -50, "to": 40},
+                "lon": {"from": -60, "to": 50, "cyclic": True},
+                "time": {"from": "2001-02", "to": "2001-02"},
+            }
+        },
+        VALUES[13:14, 1:4][:, :, [7, 0, 1]],
+        {"lat": [-40.0, 0.0, 40.0], "lon": [315.0, 0.0, 45.0], "time": ["2001-02-15"]},
+    ),
+    (
+        "select/zarr;where=lat:~51.5,lon:~-0.1:cyclic,time:2000-11-15..2001-01",
+        {
+            "selection": {
+                "lat": {"nearest": 51.5},
+                "lon": {"nearest": -0.1, "cyclic": True},
+                "time": {"from": "2000-11-15", "to": "2001-01"},
+            }
+        },
+        VALUES[10:13, 3:4, 0:1],
+        {"lat": [40.0], "lon": [0.0], "time": ["2000-11-15", "2000-12-15", "2001-01-15"]},
+    ),
+    (
+        "count/zarr;group=lat;bins=-100,-40,0,200",
+        {"group": "lat", "bins": [-100, -40, 0, 200]},
+        [2 * 192, 192, 2 * 192],
+        {"lat_bins": [[-100.0, -40.0], [-40.0, 0.0], [0.0, 200.0]]},
+    ),
+    (
+        "sum/zarr;axis=0,1,2;group=time:90D",
+        {"axis": [0, 1, 2], "group": {"time": "90D"}},
+        VALUES.reshape(8, -1).astype(float).sum(axis=1),
+        {"time": [f"{2000 + each // 4}-{1 + each % 4 * 3:02d}-15" for each in range(8)]},
+    ),
+    (
+        "argmax/zarr;axis=time;group=time:season;selection=time:::-1",
+        {"axis": "time", "group": {"time": "season"}, "selection": {"time": {"index": [None, None, -1]}}},
+        np.stack(
+            [
+                np.array(months)[np.argmax(VALUES[::-1][months], axis=0)]
+                for months in (
+                    [0, 10, 11, 12, 22, 23],
+                    [4, 5, 6, 16, 17, 18],
+                    [7, 8, 9, 19, 20, 21],
+                    [1, 2, 3, 13, 14, 15],
+                )
+            ]
+        ),
+        {"season": ["DJF", "JJA", "MAM", "SON"]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "members", "expected", "labels"), CASES)
+def test_a_question_has_one_answer_on_both_doors(
+    app: flask.Flask, path: str, members: dict[str, Any], expected: Any, labels: dict[str, Any]
+) -> None:
+    reducer = path.partition("/")[0]
+    reply = read(post(app, reducer, {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, **members}))
+    assert reply["shape"] == list(np.shape(expected))
+    np.testing.assert_allclose(numbers(reply), expected, rtol=1e-6)
+    assert reply["labels"] == labels
+    by_url = ask(app, f"/{path}{TAS}")
+    assert by_url.data == reply["bytes"]
+    assert json.loads(by_url.headers["x-activestorage-dims"]) == reply["dims"]
+    assert json.loads(by_url.headers.get("x-activestorage-labels", "{}")) == labels
+
+
+def test_the_header_of_partial_results_names_groups_and_weights(app: flask.Flask) -> None:
+    body = {
+        "store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"},
+        "group": {"time": "month"},
+        "weights": {"cos": "lat"},
+        "answer": "partials",
+    }
+    items = post(app, "mean", body).data
+    header = cbor2.loads(items)
+    assert header["dims"] == ["month"]
+    assert header["labels"] == {"month": list(range(1, 13))}
+    assert header["partial"]["is_weighted"]
+    assert header["cells"] == [12]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("where=lat:85..90", "where: selects nothing of 'lat', whose values go from -80.0 to 80.0"),
+        ("where=time:1999", "where: selects nothing of 'time', whose values go from 2000-01-15 to 2001-12-15"),
+        ("where=time:2000-02-31", "2000-02-31"),
+        ("where=lat:south..north", "where: 'south' is not a number, as the values of 'lat' are"),
+        ("where=area:1..2", "where: the coordinate 'area' has 2 dimensions; it should have one"),
+        ("where=plev:1..2", "where: there is no variable 'plev' in the group of the array, or around it"),
+        ("where=time:1999..2001:cyclic", "where: 'time' is a time, which is not cyclic"),
+        ("where=lat:..1:cyclic", "where: needs two bounds for a cyclic coordinate"),
+        ("where=lat", "where: 'lat' is not of the form name:low..high or name:~value"),
+        ("where=lat:~", "where: has no value after ~"),
+        ("where=lat:1..2,lat:~1", "where: names the coordinate 'lat' twice"),
+        ("group=lat:month", "group: 'lat' is not a time, so that it has no groups by month"),
+        ("group=time;bins=1,2", "bins: are numbers, and 'time' is a time"),
+        ("group=lat;bins=3,2", "bins: should be finite numbers, each larger than the one before it"),
+        ("group=time:month;axis=lat", "axis: should contain the dimension of the group, 'time'"),
+        ("weights=tas3", "weights: there is no variable 'tas3'"),
+        ("weights=lat", "weights: should be finite numbers that are not negative"),
+        ("weights=cos:time", "weights: 'time' is a time, and not an angle"),
+        ("weights=cos:lon", "weights: 'lon' has values that are no latitudes"),
+        ("weights=cos:", "weights: names no coordinate after cos:"),
+        ("ddof=1;weights=cos:lat", "ddof: is not a parameter of mean"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(app: flask.Flask, parameters: str, message: str) -> None:
+    response = ask(app, f"/mean/zarr;{parameters}{TAS}")
+    assert response.status_code == 400
+    assert message in response.text.replace("&#x27;", "'").replace("&apos;", "'").replace("&gt;", ">")
+
+
+def test_weights_of_other_reducers_are_refused(app: flask.Flask) -> None:
+    assert "weights: is a parameter of sum, mean, var, std" in ask(app, f"/max/zarr;weights=cos:lat{TAS}").text
+    assert "weights: is required for sum_of_weights" in ask(app, f"/sum_of_weights/zarr{TAS}").text
+    assert "group: means nothing for select" in ask(app, f"/select/zarr;group=time:month{TAS}").text
+
+
+def test_a_table_has_no_coordinates(app: flask.Flask) -> None:
+    body = {"store": make_table(), "group": {"time": "month"}}
+    reply = post(app, "mean", body, is_cbor=True).text
+    assert "group: names a coordinate, and a table of chunks has none" in reply
+
+
+def test_a_billion_groups_are_refused_before_they_are_listed(app: flask.Flask, store: FakeStore) -> None:
+    units = {"units": "days since 0001-01-01", "calendar": "noleap"}
+    far = write_zarr("/bucket/far/time", np.array([0, 10**8]), dimensions=("time",), chunks=(2,), attributes=units)
+    values = write_zarr("/bucket/far/v", VALUES[:2, 0, 0], dimensions=("time",), chunks=(2,))
+    store.sources.update(FakeStore({**far, **values}).sources)
+    response = ask(app, "/mean/zarr;group=time:1h/bucket/far/v")
+    assert response.status_code == 400
+    assert "group: gives more than 1000000 periods of 1h" in response.text
