@@ -53,14 +53,15 @@ class Decoding:
         attributes = array.attributes if reduction.decode != "none" else {}
         dtype = _find_dtype(array, attributes)
         names = _Attributes(array.name, attributes, DTYPES[dtype], DTYPES[array.dtype])
-        values: list[Number] = []
+        fills = _FillValues([], makes_floats=False)
         low, high = None, None
         if DTYPES[dtype].kind in "iuf":
             marks_missing = array.fill_marks_missing and reduction.decode != "none"
-            values += names.fill_values(array.fill if marks_missing else None)
+            fills = names.fill_values(array.fill if marks_missing else None, reduction.decode == "xarray")
             if reduction.decode == "cf":
                 low, high = names.limits()
-        packing = _find_packing(names, dtype, reduction.decode == "xarray", values)
+        values = fills.values
+        packing = _find_packing(names, dtype, reduction.decode == "xarray", fills)
         missing = _join_rules(reduction, dtype, values, low, high)
         units = attributes.get("units")
         return cls(dtype, missing, packing, units if isinstance(units, str) else None)
@@ -157,6 +158,20 @@ def _find_dtype(array: StoredArray, attributes: Mapping[str, Any]) -> str:
     return f"uint{bits}" if text == "true" else f"int{bits}"
 
 
+@dataclass(frozen=True, slots=True)
+class _FillValues:
+    """What the attributes of an array say of missing data.
+
+    Attributes:
+        values: The stored numbers that are missing data.
+        makes_floats: Whether xarray makes floats of integers, so that missing data can be NaN. It does so too if no
+            stored number can be missing, since the attribute does not fit the data type.
+    """
+
+    values: list[Number]
+    makes_floats: bool
+
+
 class _Attributes:
     """The attributes of an array that say how it is decoded.
 
@@ -173,13 +188,38 @@ class _Attributes:
         self._dtype = dtype
         self._declared = declared
 
-    def fill_values(self, fill: Any) -> list[Number]:
-        """The stored numbers that are missing data: ``_FillValue``, ``missing_value`` and Zarr's fill value."""
+    def fill_values(self, fill: Any, as_xarray: bool) -> _FillValues:
+        """The stored numbers that are missing data: ``_FillValue``, ``missing_value`` and Zarr's fill value.
+
+        NaN says nothing of integers, and xarray drops it. A number that no integer of the type equals is refused, but
+        xarray finds that it marks nothing.
+
+        Args:
+            fill: Zarr's fill value; None if there is none, or it marks nothing.
+            as_xarray: Whether the answer should be that of xarray.
+
+        Raises:
+            UndecodableData: A value does not fit the data type.
+        """
+        is_integer = self._dtype.kind in "iu"
         values = [] if fill is None else [self._as_stored("fill_value", fill)]
+        is_named = fill is not None
         for name in ("_FillValue", "missing_value"):
-            if name in self._attributes:
-                values += [self._as_stored(name, value) for value in self._numbers(name)]
-        return values
+            given = self._numbers(name) if name in self._attributes else []
+            numbers = [number for number in given if not (is_integer and math.isnan(number))]
+            is_named = is_named or bool(numbers)
+            values += [self._as_stored(name, each) for each in numbers if not (as_xarray and self._is_no_integer(each))]
+        return _FillValues(values, is_integer and is_named)
+
+    def _is_no_integer(self, value: float) -> bool:
+        """Whether no stored integer equals a value, even if both are rounded to float64, as xarray compares them.
+
+        False if ``_Unsigned`` says that the value has another type, which xarray converts.
+        """
+        if self._dtype.kind not in "iu" or self._dtype != self._declared:
+            return False
+        info = np.iinfo(self._dtype)
+        return not (float(info.min) <= value <= float(info.max) and float(value).is_integer())
 
     def limits(self) -> tuple[Number | None, Number | None]:
         """The least and the greatest stored number that is valid."""
@@ -286,16 +326,16 @@ class _Attributes:
         return number
 
 
-def _find_packing(names: _Attributes, dtype: str, as_xarray: bool, fills: Sequence[Number]) -> Packing | None:
+def _find_packing(names: _Attributes, dtype: str, as_xarray: bool, fills: _FillValues) -> Packing | None:
     stored = DTYPES[dtype]
     if stored.kind not in "iuf":
         return None
     scale, offset = names.factor("scale_factor"), names.factor("add_offset")
     is_packed = scale is not None or offset is not None
     if as_xarray:
-        if not is_packed and not (fills and stored.kind in "iu"):
+        if not is_packed and not fills.makes_floats:
             return None
-        if fills and all(map(math.isnan, fills)):
+        if fills.values and all(map(math.isnan, fills.values)):
             # xarray widens data before it looks for missing values, and does not look for NaN.
             return Packing(scale, offset, stored)
         return Packing(scale, offset, _choose_float(stored, scale, offset))

@@ -164,6 +164,56 @@ def test_attributes_that_lie_are_refused_by_name(engine: ArrayEngine, attributes
     assert "'values'" in caught.value.message
 
 
+# For integers: NaN, which xarray drops, and numbers that no integer of the type equals.
+MISFITS: list[dict[str, Any]] = [
+    {"_FillValue": np.nan},
+    {"_FillValue": np.float32(np.nan), "missing_value": np.nan},
+    {"_FillValue": np.nan, "missing_value": 7},
+    {"_FillValue": 7, "missing_value": np.nan},
+    {"missing_value": [np.nan, 7]},
+    {"missing_value": [np.nan, np.nan], "add_offset": np.float64(273.15)},
+    {"_FillValue": np.nan, "scale_factor": np.float32(0.5)},
+    {"_FillValue": np.nan, "_Unsigned": "true"},
+    {"_FillValue": 1e20},
+    {"_FillValue": np.float32(-1e20), "scale_factor": np.float32(0.5), "add_offset": np.float32(2)},
+    {"missing_value": 0.5},
+    {"missing_value": [7.0, 2.0**70]},
+    {"_FillValue": np.inf},
+]
+
+
+@pytest.mark.filterwarnings("ignore::xarray.SerializationWarning", "ignore:Behaviour of argmin")
+@pytest.mark.parametrize("reducer", ["select", "sum", "mean", "max", "argmin"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64"])
+@pytest.mark.parametrize("attributes", MISFITS)
+def test_xarray_says_the_same_of_fill_values_that_fit_no_integer(
+    engine: ArrayEngine, attributes: dict[str, Any], dtype: str, reducer: str
+) -> None:
+    stored = np.array([[1, 7, -3], [0, 7, 5]], dtype)
+    array, _ = store_array(stored, (1, 2), dimensions=("y", "x"), attributes=attributes)
+    judge = decoded(stored, attributes)
+    got = ask(engine, array, reducer, decode="xarray")
+    wanted = judge.values if reducer == "select" else getattr(judge, reducer)().values
+    assert values_of(got).dtype == wanted.dtype
+    np.testing.assert_allclose(values_of(got), wanted, rtol=1e-6)
+    assert got.result.count_total == judge.count()
+
+
+@pytest.mark.parametrize("how", ["cf", "xarray"])
+def test_nan_marks_no_integer_as_missing(engine: ArrayEngine, how: Any) -> None:
+    attributes = {"_FillValue": np.nan, "missing_value": [np.nan, 7]}
+    array, _ = store_array(np.array([1, 7, 5], np.int16), (2,), attributes=attributes)
+    answer = ask(engine, array, "sum", decode=how)
+    assert values_of(answer) == 6
+    assert answer.result.count_total == 2
+
+
+def test_a_fill_value_that_only_rounding_could_make_an_integer_is_refused(engine: ArrayEngine) -> None:
+    array, _ = store_array(np.array([1, 2**63 - 1]), (2,), attributes={"_FillValue": 2.0**63})
+    with pytest.raises(UndecodableData, match="_FillValue of array 'values' does not fit int64"):
+        ask(engine, array, "sum", decode="xarray")
+
+
 def test_an_infinite_limit_is_none(engine: ArrayEngine) -> None:
     attributes = {"_Unsigned": "true", "valid_min": -np.inf, "valid_max": np.inf}
     array, _ = store_array(np.full((2, 2), -1, np.int16), (2, 2), attributes=attributes)
