@@ -32,7 +32,15 @@ from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.fetch import Strength, cut_runs, read_version
 from handler.arrays.plan import ArrayPlan
-from handler.arrays.sections import ChunkFetchers, SectionPartial, SectionReducer, hold_for_array, locate, unit_chunks
+from handler.arrays.sections import (
+    ChunkFetchers,
+    SectionPartial,
+    SectionReducer,
+    count_section_bytes,
+    hold_for_array,
+    locate,
+    unit_chunks,
+)
 from handler.containers.concat import in_file
 from handler.containers.metadata_cache import MetadataCache
 from handler.containers.open import OPENERS, open_array, open_concatenated
@@ -87,7 +95,8 @@ class PlanSummary:
         stored_bytes: The size of the touched chunks as stored; None if it is not known before they are read.
         decoded_bytes: Their size decoded.
         requests: The number of requests for chunks.
-        memory_bytes: The memory of the result.
+        memory_bytes: The least memory that the reduction takes, beside that of the metadata: the result, the partial
+            result of a section, and one unit of work.
         etags: The ETags of the objects that hold the metadata.
     """
 
@@ -205,7 +214,7 @@ class ArrayEngine:
             stored_bytes=stored,
             decoded_bytes=plan.decoded_bytes,
             requests=requests,
-            memory_bytes=plan.result_bytes,
+            memory_bytes=plan.result_bytes + count_section_bytes(plan),
             etags=[str(each.facts.etag) for each in plan.metadata if each.facts and each.facts.etag],
         )
 

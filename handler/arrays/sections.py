@@ -63,6 +63,18 @@ def unit_chunks(plan: ArrayPlan, part: PartPlan) -> int:
     return max(1, min(batches, _MOST_UNIT_BATCHES)) * part.batch_chunks
 
 
+def count_unit_bytes(plan: ArrayPlan) -> int:
+    """The most memory that a unit takes: its chunks, what decodes them, and its partial results."""
+    chunk_bytes = plan.batch_bytes * (2 if plan.has_steps else 1)
+    results = (unit_chunks(plan, part) // part.batch_chunks * plan.count_result_bytes(part) for part in plan.parts)
+    return chunk_bytes + max(results)
+
+
+def count_section_bytes(plan: ArrayPlan) -> int:
+    """The least memory that reducing a section takes: its partial result, and one unit."""
+    return plan.result_bytes + count_unit_bytes(plan)
+
+
 def hold_for_array(account: Account, plan: ArrayPlan, count_bytes: int) -> None:
     """Hold memory for the reduction of an array.
 
@@ -240,11 +252,8 @@ class SectionReducer:
 
     def _admit(self, account: Account) -> int:
         """Count the memory of the units that are under way, and say how many there can be: fewer if memory is short."""
-        plan = self._plan
-        unit_bytes = plan.batch_bytes * (2 if plan.has_steps else 1)
-        unit_bytes += max(map(self._count_unit_results, plan.parts))
-        # The partial result of a section.
-        hold_for_array(account, plan, plan.result_bytes + unit_bytes)
+        hold_for_array(account, self._plan, count_section_bytes(self._plan))
+        unit_bytes = count_unit_bytes(self._plan)
         most = 1
         while most < min(_MOST_UNITS, self._fetchers.count, _UNITS_BYTES // max(1, unit_bytes)):
             try:
@@ -253,10 +262,6 @@ class SectionReducer:
                 break
             most += 1
         return most
-
-    def _count_unit_results(self, part: PartPlan) -> int:
-        """The most memory that the partial results of a unit take."""
-        return unit_chunks(self._plan, part) // part.batch_chunks * self._plan.count_result_bytes(part)
 
     def _in_order(self, sections: range, most: int) -> Iterator[tuple[int, _UnitResult]]:
         """The result of each unit, in order. At most ``most`` units are under way."""

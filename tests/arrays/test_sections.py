@@ -130,6 +130,25 @@ def test_sections_joined_elsewhere_give_the_same_bits(reducer: str, axis: Any, m
     assert finish(plan, joined).data == whole.result.data
 
 
+@pytest.mark.parametrize(("reducer", "axis"), [("sum", None), ("mean", ("d0",)), ("select", None), ("stats", ("d1",))])
+def test_a_reduction_goes_on_with_the_memory_that_the_plan_says(
+    monkeypatch: pytest.MonkeyPatch, reducer: str, axis: Any
+) -> None:
+    array, seen = store_array(np.arange(400.0).reshape(20, 20), (3, 4))
+    monkeypatch.setitem(OPENERS, "zarr", lambda *_: array)
+    reduction = ArrayReduction(reducer, "zarr", axis=axis)
+    needed = make_engine().plan(reduction, MemoryContainer({}), Scope.after(60)).memory_bytes
+
+    def reduce(memory_bytes: int) -> Any:
+        engine = ArrayEngine(Engine(MemoryGate(memory_bytes, memory_bytes), sizes=SMALL))
+        return values_of(engine.reduce(reduction, MemoryContainer({}), Scope.after(60)))
+
+    assert needed > seen.nbytes if reducer == "select" else needed > 0
+    np.testing.assert_array_equal(reduce(needed), values_of(ask(make_engine(), array, reducer, axis=axis)))
+    with pytest.raises(EntityTooLarge):
+        reduce(needed - 1)
+
+
 def test_another_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     array, _ = store_array(np.zeros((4, 4)), (2, 2))
     monkeypatch.setitem(OPENERS, "zarr", lambda *_: array)
