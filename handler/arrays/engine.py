@@ -30,7 +30,7 @@ from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
 from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.arrays.coordinates import AnyArray, Coordinates
-from handler.arrays.fetch import Strength, cut_runs, read_version
+from handler.arrays.fetch import Strength, count_runs, read_version
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import (
     ChunkFetchers,
@@ -225,9 +225,7 @@ class ArrayEngine:
             scope.check()
             for located in map_side_by_side(self._fetchers.pool, locate, plan.section(section)):
                 sizes = located.places.sizes
-                requests += len(
-                    cut_runs(located.places, range(len(sizes)), most_rows=unit_chunks(plan, located.stretch.part))
-                )
+                requests += count_runs(located.places, most_rows=unit_chunks(plan, located.stretch.part))
                 stored += int(sizes[sizes >= 0].sum())
                 is_known = is_known and not (sizes == WHOLE_OBJECT).any()
         return stored if is_known else None, requests

@@ -12,13 +12,19 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from active_storage.errors import ActiveStorageError, InvalidRange, StoreError, UndecodableData
 from active_storage.model.ranges import ByteRange
 from handler.codecs.readable import Readable
 from handler.containers.reader import ensure_comparable, is_absent
-from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, ChunkObject, Places
+from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, ChunkObject, Numbers, Places
 from handler.stores.source import UNKNOWN_BYTES, ObjectFacts, Source, Stream
+
+Flags = npt.NDArray[np.bool_]
 
 # Reading a gap costs less than another request, up to 0.5 to 1 MiB for a store 20 ms away; this is cautious.
 _MOST_GAP_BYTES = 128 << 10
@@ -56,9 +62,7 @@ class Run:
     stop: int
 
 
-def cut_runs(
-    places: Places, rows: Sequence[int], most_bytes: int = MOST_RUN_BYTES, most_rows: int = sys.maxsize
-) -> list[Run]:
+def cut_runs(places: Places, rows: range, most_bytes: int = MOST_RUN_BYTES, most_rows: int = sys.maxsize) -> list[Run]:
     """The runs of some rows, which are neighbours in the order of the grid. Absent and inline chunks need none.
 
     A run goes on while the next row lies behind the last one in the same object, so that the chunks come in the order
@@ -66,43 +70,72 @@ def cut_runs(
 
     Args:
         places: The places of the chunks.
-        rows: The rows.
+        rows: The rows, one after the other.
         most_bytes: The largest run of several chunks.
         most_rows: A run ends before each row whose number is a multiple of this.
     """
-    runs: list[Run] = []
-    current: list[int] = []
-    start = stop = used = owner = -1
-    # Lists: an item of an array takes a tenth of a microsecond.
-    sizes, offsets, owners = (column.tolist() for column in (places.sizes, places.offsets, places.object_numbers))
-    for row in rows:
-        size, offset = sizes[row], offsets[row]
-        if size == ABSENT or row in places.inline:
-            continue
-        if size == WHOLE_OBJECT:
-            if current:
-                runs.append(Run(current, start, stop))
-                current = []
-            runs.append(Run([row], 0, WHOLE_OBJECT))
-            continue
-        belongs = (
-            current
-            and row // most_rows == current[0] // most_rows
-            and owners[row] == owner
-            and 0 <= offset - stop <= _MOST_GAP_BYTES
-            and offset + size - start <= most_bytes
-            and offset + size - start <= _MOST_OVER_READ * (used + size)
-        )
-        if current and not belongs:
-            runs.append(Run(current, start, stop))
-            current = []
-        if not current:
-            start, used, owner = offset, 0, owners[row]
-        current.append(row)
-        stop, used = offset + size, used + size
-    if current:
-        runs.append(Run(current, start, stop))
-    return runs
+    read, starts = _find_runs(places, rows, most_bytes, most_rows)
+    cuts = np.append(starts, len(read))
+    first, last = read[starts], read[cuts[1:] - 1]
+    is_whole = places.sizes[first] == WHOLE_OBJECT
+    begins = np.where(is_whole, 0, places.offsets[first])
+    ends = np.where(is_whole, WHOLE_OBJECT, places.offsets[last] + places.sizes[last])
+    listed, edges = read.tolist(), pairwise(cuts.tolist())
+    columns = zip(edges, begins.tolist(), ends.tolist(), strict=True)
+    return [Run(listed[start:stop], begin, end) for (start, stop), begin, end in columns]
+
+
+def count_runs(places: Places, most_bytes: int = MOST_RUN_BYTES, most_rows: int = sys.maxsize) -> int:
+    """The number of runs of all rows: ``cut_runs`` without making them. A million chunks take 0.03 to 0.2 s."""
+    _, starts = _find_runs(places, range(len(places.sizes)), most_bytes, most_rows)
+    return len(starts)
+
+
+def _find_runs(places: Places, rows: range, most_bytes: int, most_rows: int) -> tuple[Numbers, Numbers]:
+    """The rows that are read, and where runs start among them; see ``cut_runs``."""
+    read = np.arange(rows.start, rows.stop)
+    is_read = places.sizes[read] != ABSENT
+    if places.inline:
+        is_read &= ~np.isin(read, list(places.inline))
+    read = read[is_read]
+    sizes, offsets, owners = places.sizes[read], places.offsets[read], places.object_numbers[read]
+    is_whole, groups, stops = sizes == WHOLE_OBJECT, read // most_rows, offsets + sizes
+    gaps = offsets[1:] - stops[:-1]
+    starts = np.ones(len(read), bool)
+    # Neighbours that no run can hold, whatever lies before them.
+    starts[1:] = is_whole[1:] | is_whole[:-1] | (owners[1:] != owners[:-1]) | (groups[1:] != groups[:-1])
+    starts[1:] |= (gaps < 0) | (gaps > _MOST_GAP_BYTES) | (stops[1:] - offsets[:-1] > most_bytes)
+    # For each row, the first one of its stretch of neighbours that one run may hold. Whether it does depends on all.
+    first = np.maximum.accumulate(np.where(starts, np.arange(len(read)), 0))
+    before = np.cumsum(sizes) - sizes
+    spans, used = stops - offsets[first], before + sizes - before[first]
+    is_over = ~starts & ((spans > most_bytes) | (spans > _MOST_OVER_READ * used))
+    if is_over.any():
+        has_over = np.zeros(len(read), bool)
+        has_over[first[is_over]] = True
+        crowded = np.flatnonzero(has_over[first])
+        starts[crowded] = _cut_crowded(starts[crowded], offsets[crowded], sizes[crowded], most_bytes)
+    return read, np.flatnonzero(starts)
+
+
+def _cut_crowded(starts: Flags, offsets: Numbers, sizes: Numbers, most_bytes: int) -> list[bool]:
+    """Where runs start in stretches of neighbours that one run cannot hold: each run takes what it can.
+
+    Args:
+        starts: Where the stretches start.
+        offsets: The first byte of each chunk.
+        sizes: The size of each chunk.
+        most_bytes: The largest run of several chunks.
+    """
+    found = []
+    begin = used = 0
+    for is_start, offset, size in zip(starts.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
+        span, used = offset + size - begin, used + size
+        is_new = is_start or span > most_bytes or span > _MOST_OVER_READ * used
+        if is_new:
+            begin, used = offset, size
+        found.append(is_new)
+    return found
 
 
 def split_run(run: Run, row: int, places: Places) -> tuple[Run, Run]:

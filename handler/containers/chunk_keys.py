@@ -55,7 +55,7 @@ class ObjectIndex:
         """The places of chunks, see ``ChunkIndex``. Nothing is read."""
         count = len(chunks)
         return Places(
-            objects=_KeyedObjects(self._container, [self._path + key for key in self._keys.format(chunks)]),
+            objects=_KeyedObjects(self._container, self._path, self._keys, chunks),
             object_numbers=np.arange(count, dtype=np.int64),
             offsets=np.zeros(count, np.int64),
             sizes=np.full(count, WHOLE_OBJECT, np.int64),
@@ -63,15 +63,18 @@ class ObjectIndex:
 
 
 class _KeyedObjects(Sequence[ChunkObject]):
-    """Objects that are made when they are asked for: a plan locates many chunks and opens none."""
+    """Objects that are made when they are asked for, and their keys too: a plan locates many chunks and opens none."""
 
-    def __init__(self, container: Container, keys: Sequence[str]) -> None:
+    def __init__(self, container: Container, path: str, keys: ChunkKeys, chunks: Numbers) -> None:
         self._container = container
+        self._path = path
         self._keys = keys
+        self._chunks = chunks
+        self._formatted: list[str] | None = None
         self._made: dict[int, ChunkObject] = {}
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._chunks)
 
     @overload
     def __getitem__(self, index: int) -> ChunkObject: ...
@@ -84,7 +87,9 @@ class _KeyedObjects(Sequence[ChunkObject]):
             return [self[number] for number in range(*index.indices(len(self)))]
         made = self._made.get(index)
         if made is None:
-            key = self._keys[index]
+            if self._formatted is None:
+                self._formatted = self._keys.format(self._chunks)
+            key = self._path + self._formatted[index]
             # If two threads ask at the same time, both get the first object.
             made = self._made.setdefault(index, ChunkObject(key, self._container.open_key(key)))
         return made

@@ -24,7 +24,7 @@ from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange, Slice
 from handler.arrays.engine import ArrayEngine, ArrayLimits, finish, join_section
-from handler.arrays.fetch import Run, Versions, cut_runs, open_run, split_run
+from handler.arrays.fetch import Run, Versions, count_runs, cut_runs, open_run, split_run
 from handler.arrays.grid import count_touched
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import SectionPartial, unit_chunks
@@ -53,6 +53,54 @@ def test_neighbours_in_one_object_are_one_run() -> None:
         ([3], 30, 40),
         ([4], 40, 50),
     ]
+
+
+def cut_one_by_one(places: Places, most_bytes: int, most_rows: int) -> list[Run]:
+    """The runs that the rules of ``cut_runs`` lead to, chunk by chunk."""
+    runs: list[Run] = []
+    for row, (owner, offset, size) in enumerate(
+        zip(places.object_numbers.tolist(), places.offsets.tolist(), places.sizes.tolist(), strict=True)
+    ):
+        if size == ABSENT or row in places.inline:
+            continue
+        if size == WHOLE_OBJECT:
+            runs.append(Run([row], 0, WHOLE_OBJECT))
+            continue
+        last = runs[-1] if runs else None
+        if last is not None and last.stop != WHOLE_OBJECT and int(places.object_numbers[last.rows[0]]) == owner:
+            used = sum(int(places.sizes[each]) for each in last.rows) + size
+            is_near = 0 <= offset - last.stop <= 128 << 10 and last.rows[0] // most_rows == row // most_rows
+            if is_near and offset + size - last.start <= min(most_bytes, 1.25 * used):
+                runs[-1] = Run([*last.rows, row], last.start, offset + size)
+                continue
+        runs.append(Run([row], offset, offset + size))
+    return runs
+
+
+@pytest.mark.parametrize("most_rows", [7, 50, 2**63 - 1])
+@pytest.mark.parametrize("most_bytes", [2000, 100_000, 16 << 20])
+@pytest.mark.parametrize("largest_gap", [1, 2, 300, 200_000])
+def test_runs_are_those_of_the_rules_applied_chunk_by_chunk(most_bytes: int, most_rows: int, largest_gap: int) -> None:
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        count = int(rng.integers(1, 200))
+        sizes = rng.integers(1, 2000 if seed % 2 else 1_000_000, count)
+        offsets = np.cumsum(sizes + rng.integers(0, largest_gap, count) * rng.integers(0, 2, count)) - sizes
+        offsets[rng.random(count) < 0.03] = 5
+        sizes[rng.random(count) < 0.05 * (seed % 3)] = ABSENT
+        sizes[rng.random(count) < 0.05 * (seed % 4)] = WHOLE_OBJECT
+        owners = np.cumsum(rng.random(count) < 0.02) % 3
+        inline = {int(row): b"" for row in rng.integers(0, count, seed % 3)}
+        places = Places([ChunkObject(str(number), FakeSource(b"")) for number in range(3)], owners, offsets, sizes)
+        places = replace(places, inline=inline)
+        wanted = cut_one_by_one(places, most_bytes, most_rows)
+        assert cut_runs(places, range(count), most_bytes, most_rows) == wanted
+        assert count_runs(places, most_bytes, most_rows) == len(wanted)
+
+
+def test_no_chunks_need_no_runs() -> None:
+    assert cut_runs(places_of(), range(0)) == []
+    assert count_runs(places_of((0, 0, ABSENT))) == 0
 
 
 def test_a_run_reads_over_small_gaps_only() -> None:
