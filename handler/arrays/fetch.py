@@ -163,7 +163,7 @@ def read_version(facts: ObjectFacts) -> tuple[bytes, Strength]:
 
 
 class Versions:
-    """The versions of the objects of one request. All ranges of an object are of the same version.
+    """The versions of the objects of one request. All that is read of an object is of the same version.
 
     Threads may share it.
     """
@@ -174,10 +174,10 @@ class Versions:
         self._lock = threading.Lock()
 
     def find(self, chunk_object: ChunkObject) -> ObjectFacts | None:
-        """The facts that a range of the object must agree with; None for the first range.
+        """The facts that the next answer about the object must agree with; None for the first one.
 
         Raises:
-            UnsupportedArray: A second range is asked for, and the store tells nothing by which to compare versions.
+            UnsupportedArray: It is not the first, and the store tells nothing by which to compare versions.
         """
         with self._lock:
             _, known = self._known.get(id(chunk_object.source), (None, None))
@@ -303,8 +303,10 @@ def open_run(run: Run, places: Places, versions: Versions) -> Stream:
     chunk_object = places.object_of(run.rows[0])
     is_whole = run.stop == WHOLE_OBJECT
     byte_range = None if is_whole else ByteRange(run.start, run.stop - 1)
-    # A whole object is read once, and is of one version by itself.
-    known = chunk_object.facts if is_whole else versions.find(chunk_object)
+    # A whole object is of one version by itself. The key of a chunk is read once, and its version is not kept: there
+    # can be millions. Several references can name one object, and the memory for its version is counted with it.
+    may_be_read_again = not is_whole or chunk_object.must_exist
+    known = versions.find(chunk_object) if may_be_read_again else chunk_object.facts
     if known is not None and UNKNOWN_BYTES != known.total < run.stop:
         raise UndecodableData("index", f"bytes {run.start} to {run.stop} lie outside the object of {known.total} bytes")
     try:
@@ -315,7 +317,7 @@ def open_run(run: Run, places: Places, versions: Versions) -> Stream:
         stream.facts.ensure_plain()
         if not is_whole and stream.facts.length != run.stop - run.start:
             raise UndecodableData("index", f"bytes {run.start} to {run.stop} lie outside the object")
-        if known is None and not is_whole:
+        if known is None and may_be_read_again:
             versions.keep(chunk_object, stream.facts)
     except ActiveStorageError:
         chunk_object.source.finish(stream)

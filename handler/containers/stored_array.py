@@ -27,10 +27,10 @@ class ChunkObject:
     Attributes:
         name: The key or the URL without a query, for messages.
         source: Opens ranges of it.
-        facts: The store's facts of it when the index was made: every range is of this version. None if the index
-            has only its key: then the version is that of the first answer.
-        must_exist: Whether it is an error that the object is absent, since references name it. Otherwise an absent
-            object is a chunk whose elements are the fill value.
+        facts: What the store said of it when the index was made: every range is of this version. None if the index
+            names a key only, so that the first answer counts.
+        must_exist: Whether it is an error that the object is absent, since references name it, several of them maybe.
+            Otherwise the object is a chunk, and if it is absent, the elements of the chunk are the fill value.
     """
 
     name: str

@@ -13,6 +13,7 @@ from active_storage.errors import (
     DeadlineExceeded,
     EntityTooLarge,
     InvalidArgument,
+    ObjectChanged,
     PlanOutdated,
     StoreError,
     StoreProtocolError,
@@ -515,6 +516,53 @@ def test_a_chunk_outside_its_object_is_no_change_of_the_object(is_first: bool) -
     with pytest.raises(UndecodableData, match="outside the object"):  # noqa: PT012  # the last one fails
         for run in cut_runs(places, range(len(places.sizes))):
             open_run(run, replace(places, objects=objects), versions).close()
+
+
+class ReplacedSource(FakeSource):
+    """An object that is replaced by another one after it was opened once."""
+
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        stream = super()._open(byte_range)
+        self.etag = '"replaced"'
+        return stream
+
+
+@pytest.mark.parametrize("first", [(0, 0, WHOLE_OBJECT), (0, 2, 4)])
+@pytest.mark.parametrize("second", [(0, 0, WHOLE_OBJECT), (0, 4, 4)])
+def test_all_that_references_name_of_an_object_is_of_one_version(first: Any, second: Any) -> None:
+    for source, is_same in ((FakeSource(bytes(8)), True), (ReplacedSource(bytes(8)), False)):
+        places = replace(places_of(first, second), objects=[ChunkObject("named twice", source, must_exist=True)])
+        one, other = (
+            Run([row], 0 if size < 0 else at, size if size < 0 else at + size)
+            for row, (_, at, size) in enumerate((first, second))
+        )
+        versions = Versions()
+        open_run(one, places, versions).close()
+        if is_same:
+            open_run(other, places, versions).close()
+            continue
+        with pytest.raises(ObjectChanged):
+            open_run(other, places, versions)
+        assert source.open_streams == 0
+
+
+def test_no_version_is_kept_of_keys_of_chunks() -> None:
+    source = FakeSource(bytes(8), etag=None)
+    places = replace(places_of((0, 0, WHOLE_OBJECT)), objects=[ChunkObject("c/0", source)])
+    versions = Versions()
+    # Without an ETag or a date, a version that was kept would make the second answer an error.
+    for _ in range(2):
+        open_run(Run([0], 0, WHOLE_OBJECT), places, versions).close()
+    assert versions.find(places.objects[0]) is None
+
+
+def test_a_whole_object_that_is_named_twice_needs_versions_that_can_be_compared() -> None:
+    source = FakeSource(bytes(8), etag=None)
+    places = replace(places_of((0, 0, WHOLE_OBJECT)), objects=[ChunkObject("named", source, must_exist=True)])
+    versions, run = Versions(), Run([0], 0, WHOLE_OBJECT)
+    open_run(run, places, versions).close()
+    with pytest.raises(UnsupportedArray, match="neither a strong ETag nor a date"):
+        open_run(run, places, versions)
 
 
 def test_the_etag_of_an_answer_is_as_strong_as_those_of_the_objects() -> None:
