@@ -38,6 +38,23 @@ from handler.containers.variables import missing_variable, not_a_variable
 
 _NBIT = "nbit"
 
+# When the fill value is written to chunks that are allocated: never.
+_NEVER = 1
+
+# The fill values of netCDF for variables without their own (``NC_FILL_BYTE`` and so on in netcdf.h).
+_NETCDF_FILLS = {
+    "int8": -127,
+    "int16": -32767,
+    "int32": -2147483647,
+    "int64": -9223372036854775806,
+    "uint8": 255,
+    "uint16": 65535,
+    "uint32": 4294967295,
+    "uint64": 18446744073709551614,
+    "float32": 9.9692099683868690e36,
+    "float64": 9.9692099683868690e36,
+}
+
 
 def open_hdf5(source: Hdf5Source, array: str) -> StoredArray:
     """A dataset of an HDF5 file.
@@ -56,19 +73,20 @@ def open_hdf5(source: Hdf5Source, array: str) -> StoredArray:
     file = Hdf5File(source, array)
     groups, reader = Groups(file), Attributes(file)
     found, attributes = _find_dataset(groups, reader, array)
-    dataset = _Dataset(file, found.header)
+    dataset, dimensions = _Dataset(file, found.header), Dimensions(file, groups, reader)
+    shape = dimensions.shape(found, dataset.space, attributes) if dataset.is_chunked else dataset.shape
     return StoredArray(
         name=array.removeprefix("/"),
-        shape=dataset.shape,
+        shape=shape,
         chunks=dataset.chunks,
         dtype=dataset.dtype,
         byte_order=dataset.datatype.byte_order,
-        permutation=tuple(range(len(dataset.shape))),
+        permutation=tuple(range(len(shape))),
         steps=dataset.pipeline.steps,
-        fill=dataset.read_fill(),
-        dimensions=Dimensions(file, groups, reader).names(found, len(dataset.shape), attributes),
+        fill=dataset.read_fill(shape),
+        dimensions=dimensions.names(found, len(shape), attributes),
         attributes={name: value for name, value in attributes.items() if name not in RESERVED},
-        index=dataset.make_index(),
+        index=dataset.make_index(shape),
         metadata=(source.object.chunk_object,),
     )
 
@@ -111,6 +129,7 @@ class _Dataset:
         header: The header of the dataset.
 
     Attributes:
+        space: The data space.
         shape: The shape.
         chunks: The shape of a chunk, or of a piece if it has none.
         dtype: The name of the data type in ``DTYPES``.
@@ -129,15 +148,20 @@ class _Dataset:
         if header.find(EXTERNAL_FILES):
             raise file.refuse("external storage, data in other files")
         self.datatype, self.dtype = self._read_datatype()
-        self._space = parse_dataspace(self._need(DATASPACE))
-        if self._space.shape is None:
+        self.space = parse_dataspace(self._need(DATASPACE))
+        if self.space.shape is None:
             raise file.refuse("no data (a null data space)")
-        self.shape = self._space.shape
+        self.shape = self.space.shape
         self._layout = parse_layout(file, self._need(LAYOUT))
         self.pipeline = self._read_pipeline()
         self._needed_steps = self._find_needed_steps()
         self._grid = self._make_grid() if self._layout.kind == CHUNKED else None
         self.chunks = self._grid.chunks if self._grid else self._cut_pieces()
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the dataset has chunks, so that it can be extended."""
+        return self._grid is not None
 
     def _need(self, kind: int) -> bytes:
         message = self._header.find(kind)
@@ -171,7 +195,7 @@ class _Dataset:
         *chunks, itemsize = self._layout.chunks or (0,)
         if len(chunks) != len(self.shape) or not chunks or 0 in chunks or itemsize != self.datatype.size:
             raise damaged(f"the shape of a chunk, {self._layout.chunks}, does not fit the dataset")
-        grid = ChunkGrid(self.shape, self._space.most, tuple(chunks), itemsize, bool(self.pipeline.places))
+        grid = ChunkGrid(self.shape, self.space.most, tuple(chunks), itemsize, bool(self.pipeline.places))
         if grid.chunk_bytes > MOST_CHUNK_BYTES:
             raise self._file.refuse(f"chunks of more than {MOST_CHUNK_BYTES} bytes")
         most = self._file.source.limits.references
@@ -188,15 +212,19 @@ class _Dataset:
     def _data_bytes(self) -> int:
         return math.prod(self.shape) * self.datatype.size
 
-    def make_index(self) -> ChunkIndex:
+    def make_index(self, shape: tuple[int, ...]) -> ChunkIndex:
         """Where the chunks lie. The index of a chunked dataset is read when it is needed.
+
+        Args:
+            shape: The shape of the array, which can be larger than that of a chunked dataset.
 
         Raises:
             UndecodableData: The data does not have the size of the dataset, or lies outside the file.
         """
         layout, source = self._layout, self._file.source
         if self._grid:
-            return ChunkTable(self._file, layout, self._grid, self.pipeline, self._needed_steps)
+            table = ChunkTable(self._file, layout, self._grid, self.pipeline, self._needed_steps)
+            return table if shape == self.shape else _ExtendedIndex(table, self._grid, shape)
         if layout.kind == COMPACT:
             if len(layout.data) != self._data_bytes:
                 raise damaged(f"the data has {len(layout.data)} bytes, not {self._data_bytes}")
@@ -209,14 +237,29 @@ class _Dataset:
         strides = c_strides(self.shape, self.datatype.size)
         return PieceIndex(source.object.chunk_object, start, self.shape, self.chunks, strides, self.datatype.size)
 
-    def read_fill(self) -> Any:
+    def read_fill(self, shape: tuple[int, ...]) -> Any:
         """The value of elements that were never written: that of the fill message, or 0.
+
+        Beyond the dataset it is that of the fill message, or that of netCDF for the data type. HDF5 fills a chunk that
+        reaches beyond the dataset, unless it never writes the fill value.
+
+        Args:
+            shape: The shape of the array, which can be larger than that of a chunked dataset.
 
         Raises:
             UndecodableData: The value does not fit the data type.
+            UnsupportedArray: The array is larger than the dataset, and elements beyond it have no certain value.
         """
-        value = self._find_fill()
+        value, is_written = self._find_fill()
         stored, dtype = self.datatype.numpy, DTYPES[self.dtype]
+        if shape != self.shape and not (value and is_written):
+            sizes = zip(shape, self.shape, self.chunks, strict=True)
+            has_rest = any(whole > size and size % chunk for whole, size, chunk in sizes)
+            default = _NETCDF_FILLS.get(self.dtype)
+            if is_written or has_rest or (not value and default is None):
+                raise self._file.refuse(f"the shape {self.shape}, shorter than its dimensions, and no fill value")
+            if not value:
+                return dtype.type(default)
         if not value or stored is None:
             return dtype.type(0)
         if len(value) != self.datatype.size:
@@ -229,30 +272,70 @@ class _Dataset:
             number = number.astype(dtype) << (unused - lowest) >> unused
         return number.astype(dtype)[0]
 
-    def _find_fill(self) -> bytes:
+    def _find_fill(self) -> tuple[bytes, bool]:
+        """The bytes of the fill value, none for the default; and whether it is written to chunks."""
         if message := self._header.find(FILL_VALUE):
             return _parse_fill(self._file.message_data(message))
         if message := self._header.find(OLD_FILL_VALUE):
             cursor = Cursor(self._file.message_data(message), "a fill value")
-            return cursor.take(cursor.uint(4))
-        return b""
+            return cursor.take(cursor.uint(4)), True
+        return b"", True
 
 
-def _parse_fill(data: bytes) -> bytes:
-    """The bytes of the fill value; none if it is the default or undefined, both of which read as 0."""
+def _parse_fill(data: bytes) -> tuple[bytes, bool]:
+    """The bytes of the fill value, and whether it is written to chunks.
+
+    There are no bytes if it is the default or undefined, both of which read as 0.
+    """
     cursor = Cursor(data, "a fill value")
     version = cursor.uint(1)
     if version in {1, 2}:
         # When space is allocated, and when the value is written.
-        cursor.take(2)
-        if not cursor.uint(1):
-            return b""
+        cursor.take(1)
+        is_written = cursor.uint(1) != _NEVER
+        is_defined = bool(cursor.uint(1))
     elif version == 3:
-        if not cursor.uint(1) & 0x20:
-            return b""
+        flags = cursor.uint(1)
+        is_written, is_defined = flags >> 2 & 3 != _NEVER, bool(flags & 0x20)
     else:
         raise damaged(f"there is no fill value of version {version}")
-    return cursor.take(cursor.uint(4))
+    return cursor.take(cursor.uint(4)) if is_defined else b"", is_written
+
+
+class _ExtendedIndex:
+    """The index of a dataset that is shorter than its dimensions: chunks beyond it are absent.
+
+    Args:
+        index: The index of the dataset.
+        grid: The grid of its chunks.
+        shape: The lengths of its dimensions.
+    """
+
+    def __init__(self, index: ChunkIndex, grid: ChunkGrid, shape: tuple[int, ...]) -> None:
+        self._index = index
+        self._inner = grid.sizes
+        self._outer = tuple(-(-size // chunk) for size, chunk in zip(shape, grid.chunks, strict=True))
+
+    def locate(self, chunks: Numbers) -> Places:
+        """The places of chunks of the dataset, and none of others; see ``ChunkIndex``."""
+        coordinates = np.unravel_index(chunks, self._outer)
+        is_inside = np.ones(len(chunks), bool)
+        for place, size in zip(coordinates, self._inner, strict=True):
+            is_inside &= place < size
+        found = self._index.locate(self._flatten([place[is_inside] for place in coordinates]))
+        object_numbers, offsets, sizes = (np.full(len(chunks), value, np.int64) for value in (0, 0, ABSENT))
+        object_numbers[is_inside], offsets[is_inside] = found.object_numbers, found.offsets
+        sizes[is_inside] = found.sizes
+        masks = None if found.masks is None else np.zeros(len(chunks), np.int64)
+        if masks is not None and found.masks is not None:
+            masks[is_inside] = found.masks
+        return Places(found.objects, object_numbers, offsets, sizes, masks)
+
+    def _flatten(self, coordinates: list[Numbers]) -> Numbers:
+        numbers = np.zeros(len(coordinates[0]), np.int64)
+        for place, size in zip(coordinates, self._inner, strict=True):
+            numbers = numbers * size + place
+        return numbers
 
 
 class _CompactIndex:

@@ -26,6 +26,19 @@ class Reference:
     address: int
 
 
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A dataset that refers to a dimension scale, an element of the attribute ``REFERENCE_LIST`` of the scale.
+
+    Attributes:
+        address: The address of the header of the dataset.
+        axis: The number of its dimension.
+    """
+
+    address: int
+    axis: int
+
+
 class Attributes:
     """Reads the attributes of the objects of a file.
 
@@ -111,7 +124,7 @@ class Attributes:
             numbers = np.frombuffer(cursor.take(count * datatype.size), stored).reshape(shape)
             native = numbers.astype(DTYPES[datatype.dtype])
             return native.reshape(-1)[0] if count == 1 else native
-        if not datatype.is_text and not self._has_references(datatype):
+        if not datatype.is_text and not self._has_references(datatype) and not self._has_referrers(datatype):
             return None
         elements = Cursor(cursor.take(count * datatype.size), "an attribute")
         if datatype.size < 1:
@@ -124,9 +137,22 @@ class Attributes:
         element = datatype.base or datatype
         return element.kind == "object reference" and element.size == 8
 
+    @classmethod
+    def _has_referrers(cls, datatype: Datatype) -> bool:
+        types = [member for _, member in datatype.members]
+        return len(types) == 2 and cls._has_references(types[0]) and types[1].kind == "integer"
+
+    @staticmethod
+    def _parse_referrer(data: bytes, datatype: Datatype) -> Referrer:
+        (start, _), (place, number) = datatype.members
+        axis = data[place : place + number.size]
+        return Referrer(int.from_bytes(data[start : start + 8], "little"), int.from_bytes(axis, number.byte_order))
+
     def _parse_element(self, cursor: Cursor, datatype: Datatype) -> Any:
         if datatype.base is None:
             stored = cursor.take(datatype.size)
+            if datatype.members:
+                return self._parse_referrer(stored, datatype)
             if not datatype.is_text:
                 return Reference(int.from_bytes(stored, "little"))
             if datatype.is_padded_by_spaces:

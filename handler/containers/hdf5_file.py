@@ -3,7 +3,7 @@
 The files for types, layouts, filters, groups and attributes interpret the messages.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass
 
@@ -46,6 +46,9 @@ _MOST_BLOCKS = 1024
 _MOST_HEADERS = 4096
 
 _HEADER_V2 = b"OHDR"
+
+# How much of a header is read ahead: its first messages, such as the data space, and mostly all of its first block.
+_AHEAD_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,11 @@ class Hdf5File:
         section.source = self.source.for_section()
         return section
 
+    def read_ahead(self, addresses: Iterable[int]) -> None:
+        """Read headers side by side that are going to be read one by one. Any address will do."""
+        unknown = [(address, _AHEAD_BYTES) for address in addresses if address not in self._headers]
+        self.source.read_ahead(unknown, "an object header")
+
     def refuse(self, feature: str) -> UnsupportedArray:
         """The error for a feature that is not supported."""
         return UnsupportedArray(self.array, feature)
@@ -159,10 +167,22 @@ class Hdf5File:
         if address not in self._headers:
             if len(self._headers) >= _MOST_HEADERS:
                 self._headers.clear()
-            start = self.source.read_up_to(address, len(_HEADER_V2), "an object header")
-            read = self._read_v2 if start == _HEADER_V2 else self._read_v1
-            self._headers[address] = ObjectHeader(address, tuple(read(address)))
+            self._headers[address] = ObjectHeader(address, tuple(self._messages(address)))
         return self._headers[address]
+
+    def find_message(self, address: int, kind: int) -> Message | None:
+        """The first message of a type in the header of an object, which is read as far as needed; None without one.
+
+        Raises:
+            UndecodableData: There is no header, or it is damaged.
+        """
+        if address in self._headers:
+            return self._headers[address].find(kind)
+        return next((message for message in self._messages(address) if message.type == kind), None)
+
+    def _messages(self, address: int) -> Iterator[Message]:
+        start = self.source.read_up_to(address, len(_HEADER_V2), "an object header")
+        return self._read_v2(address) if start == _HEADER_V2 else self._read_v1(address)
 
     def message_data(self, message: Message) -> bytes:
         """The bytes of a message, which may be those of a committed data type.

@@ -101,6 +101,9 @@ class Hdf5Source:
         self._scope = reader.scope
         self._blocks = OrderedDict({0: head})
         self._nodes: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        # What was read ahead: pieces of the file by their first byte, and these in order.
+        self._pieces: dict[int, bytes] = {}
+        self._piece_starts: list[int] = []
         self.handed_out = 0
         self._lock = threading.Lock()
 
@@ -134,11 +137,40 @@ class Hdf5Source:
         start, stop = self._locate(address, size, what)
         if start == stop:
             return b""
+        if (ahead := self._find_ahead(start, stop)) is not None:
+            return ahead
         if stop - start > _MOST_RUN_BYTES:
             return self.object.read(start, stop)
         first, last = start // _BLOCK_BYTES, (stop - 1) // _BLOCK_BYTES
         data = b"".join(self._find_blocks(first, last))
         return data[start - first * _BLOCK_BYTES : stop - first * _BLOCK_BYTES]
+
+    def read_ahead(self, spans: Sequence[tuple[int, int]], what: str) -> None:
+        """Read structures side by side that are going to be read one by one. Those outside the file are left out.
+
+        Args:
+            spans: Their addresses, and how much of each is read.
+            what: Their name, for messages.
+
+        Raises:
+            EntityTooLarge: The limits of metadata are reached.
+            ActiveStorageError: They cannot be read.
+        """
+        inside = [span for span in spans if 0 <= self.base + span[0] < self.total_bytes]
+        pieces = self.read_many(inside, what)
+        with self._lock:
+            self._pieces |= {self.base + address: data for (address, _), data in zip(inside, pieces, strict=True)}
+            self._piece_starts = sorted(self._pieces)
+
+    def _find_ahead(self, start: int, stop: int) -> bytes | None:
+        """The bytes of a range if they were read ahead."""
+        with self._lock:
+            place = bisect_right(self._piece_starts, start) - 1
+            if place < 0:
+                return None
+            first = self._piece_starts[place]
+            piece = self._pieces[first]
+        return piece[start - first : stop - first] if stop <= first + len(piece) else None
 
     def read_many(self, spans: Sequence[tuple[int, int]], what: str) -> list[bytes]:
         """The bytes of several structures, side by side. One that goes beyond the end of the file is cut there.

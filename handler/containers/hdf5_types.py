@@ -48,6 +48,7 @@ class Datatype:
         base: The type of the elements of a sequence.
         is_text: Whether an element is text, of fixed or variable length.
         is_padded_by_spaces: Whether text of fixed length is padded by spaces, and not by null bytes.
+        members: Of a compound of two members: the place of each in an element, and its type.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Datatype:
     base: "Datatype | None" = None
     is_text: bool = False
     is_padded_by_spaces: bool = False
+    members: tuple[tuple[int, "Datatype"], ...] = ()
 
     @property
     def numpy(self) -> np.dtype[Any] | None:
@@ -125,10 +127,13 @@ def _parse_float(cursor: Cursor, size: int, flags: int, byte_order: ByteOrder) -
 
 
 def _parse_compound(cursor: Cursor, size: int, count: int, version: int, depth: int) -> Datatype | None:
-    """The complex type that a compound of two floats "r" and "i" is, as h5py writes it; None for another compound."""
+    """The type of a compound of two members; None if it has more or fewer.
+
+    Two floats "r" and "i" are a complex number, as h5py writes it.
+    """
     if count != 2:
         return None
-    members = []
+    names, members = [], []
     for _ in range(count):
         name = _parse_name(cursor, version)
         offset = cursor.uint(count_bytes(size) if version >= 3 else 4)
@@ -136,10 +141,10 @@ def _parse_compound(cursor: Cursor, size: int, count: int, version: int, depth: 
             # The number of dimensions, a permutation, and sizes of dimensions, which no writer uses.
             cursor.take(28)
         member = _parse(cursor, depth + 1)
-        members.append((name, offset))
-    if members != [(b"r", 0), (b"i", member.size)]:
-        return None
-    return _as_complex(member, size)
+        names.append((name, offset))
+        members.append((offset, member))
+    plain = Datatype("compound", size, members=tuple(members))
+    return plain if names != [(b"r", 0), (b"i", member.size)] else _as_complex(member, size) or plain
 
 
 def _as_complex(part: Datatype, size: int) -> Datatype | None:
@@ -199,8 +204,18 @@ def parse_dataspace(data: bytes) -> Dataspace:
     shape = tuple(cursor.uint(8) for _ in range(rank))
     limits = [cursor.uint(8) for _ in range(rank)] if flags & 1 else shape
     most = tuple(None if limit == UNDEFINED else limit for limit in limits)
-    if math.prod(size or 1 for size in shape) > MAX_BYTES:
-        raise damaged(f"the shape {shape} has more than 2**63 elements")
+    ensure_shape(shape)
     if any(limit is not None and limit < size for size, limit in zip(shape, most, strict=True)):
         raise damaged(f"the shape {shape} is larger than its limits {most}")
     return Dataspace(shape, most)
+
+
+def ensure_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape, if a file can have it.
+
+    Raises:
+        UndecodableData: It is too large for any file.
+    """
+    if math.prod(size or 1 for size in shape) > MAX_BYTES:
+        raise damaged(f"the shape {shape} has more than 2**63 elements")
+    return shape

@@ -27,8 +27,8 @@ class ChunkObject:
     Attributes:
         name: The key or the URL without a query, for messages.
         source: Opens ranges of it.
-        facts: What the store said of it when the index was made: every range is of this version. None if the index
-            names a key only, so that the first answer counts.
+        facts: The store's facts of it when the index was made: every range is of this version. None if the index
+            has only its key: then the version is that of the first answer.
         must_exist: Whether it is an error that the object is absent, since references name it, several of them maybe.
             Otherwise the object is a chunk, and if it is absent, the elements of the chunk are the fill value.
     """
