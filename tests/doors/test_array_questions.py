@@ -10,8 +10,9 @@ import pytest
 
 from handler.app import create_app
 from handler.stores.fake import FakeStore
+from tests.array_replies import numbers
 from tests.doors.array_stores import write_zarr
-from tests.doors.test_arrays_json import STORE, make_table, numbers, post, read
+from tests.doors.test_arrays_json import STORE, make_table, post, read
 from tests.helpers import ask, make_settings
 
 ROOT = "/bucket/climate.zarr"
