@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import unquote
 
 from active_storage.grammar.text import encode
@@ -90,6 +90,66 @@ class SigningKeys:
         return key
 
 
+@dataclass(frozen=True, slots=True)
+class SignatureTemplate:
+    """What the signatures of requests to one server in one second have in common.
+
+    Attributes:
+        key: The signing key.
+        scope: The credential scope: day, region, service and ``aws4_request``.
+        authority: The ``Host``.
+        headers: The signed headers that are sent besides ``Host``, names in lower case.
+        names: The names of the signed headers, as ``SignedHeaders`` lists them.
+        canonical: The part of a canonical request behind the query.
+    """
+
+    key: bytes = field(repr=False)
+    scope: str
+    authority: str
+    headers: Mapping[str, str] = field(repr=False)
+    names: str
+    canonical: str = field(repr=False)
+
+    @classmethod
+    def of(  # what makes a signature
+        cls, key: bytes, moment: str, region: str, authority: str, more: Mapping[str, str] = _NOTHING
+    ) -> Self:
+        """The template.
+
+        Args:
+            key: The signing key.
+            moment: The time, as ``YYYYMMDDTHHMMSSZ``.
+            region: The region.
+            authority: The ``Host``.
+            more: Further headers to sign, names in lower case.
+        """
+        headers = {"x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment, **more}
+        signed = {"host": authority, **headers}
+        lines = [f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)]
+        names = ";".join(sorted(signed))
+        scope = f"{moment[:8]}/{region}/s3/aws4_request"
+        canonical = "\n".join((*lines, "", names, _EMPTY_SHA256))
+        return cls(key, scope, authority, headers, names, canonical)
+
+    def fits(self, moment: str, region: str, authority: str) -> bool:
+        """Whether it is for this time, region and ``Host``."""
+        scope = f"{moment[:8]}/{region}/s3/aws4_request"
+        return (self.headers["x-amz-date"], self.scope, self.authority) == (moment, scope, authority)
+
+    def compute(self, method: str, target: str) -> str:
+        """The signature of a request.
+
+        Args:
+            method: GET or HEAD.
+            target: The path and the query. S3, unlike other services, does not encode the path a second time.
+        """
+        path, _, query = target.partition("?")
+        canonical_request = f"{method}\n{path}\n{_canonical_query(query)}\n{self.canonical}"
+        digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+        string_to_sign = f"{_ALGORITHM}\n{self.headers['x-amz-date']}\n{self.scope}\n{digest}"
+        return hmac.digest(self.key, string_to_sign.encode(), "sha256").hex()
+
+
 class S3Signer:
     """Signs requests for an S3 store.
 
@@ -119,26 +179,26 @@ class S3Signer:
         self._headers = dict(headers)
         if credentials.token:
             self._headers["x-amz-security-token"] = credentials.token
+        self._template: SignatureTemplate | None = None
 
     def sign(self, method: str, origin: Origin, target: str) -> dict[str, str]:
         """The headers of a signed request: its date, the hash of the empty body, the caller's headers, the signature.
 
         The signature covers the method, the target, ``Host`` and these headers.
         """
-        moment = f"{self._clock():%Y%m%dT%H%M%SZ}"
-        headers = {"x-amz-content-sha256": _EMPTY_SHA256, "x-amz-date": moment, **self._headers}
-        region = self.regions.find(origin, target)
-        key = self._keys.find(self._credentials.secret, moment[:8], region)
-        signed = {"host": origin.authority, **headers}
-        scope = f"{moment[:8]}/{region}/s3/aws4_request"
-        authorization = ", ".join(
-            (
-                f"{_ALGORITHM} Credential={self._credentials.user.decode('ascii')}/{scope}",
-                f"SignedHeaders={';'.join(sorted(signed))}",
-                f"Signature={compute_signature(key, scope, method, target, signed)}",
-            )
+        moment, region = f"{self._clock():%Y%m%dT%H%M%SZ}", self.regions.find(origin, target)
+        authority = origin.authority
+        # Other threads may replace it at any time.
+        template = self._template
+        if template is None or not template.fits(moment, region, authority):
+            key = self._keys.find(self._credentials.secret, moment[:8], region)
+            template = self._template = SignatureTemplate.of(key, moment, region, authority, self._headers)
+        user = self._credentials.user.decode("ascii")
+        proof = (
+            f"{_ALGORITHM} Credential={user}/{template.scope}, SignedHeaders={template.names},"
+            f" Signature={template.compute(method, target)}"
         )
-        return {**headers, "authorization": authorization}
+        return {**template.headers, "authorization": proof}
 
 
 class Unsigned:
@@ -170,33 +230,6 @@ class BasicSigner:
         """The header with user and password, which is the same for all requests."""
         pair = b":".join((self._credentials.user, self._credentials.secret))
         return {"authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
-
-
-def compute_signature(key: bytes, scope: str, method: str, target: str, headers: Mapping[str, str]) -> str:
-    """The signature of a request.
-
-    Args:
-        key: The signing key.
-        scope: The credential scope: day, region, service and ``aws4_request``.
-        method: GET or HEAD.
-        target: The path and the query. S3, unlike other services, does not encode the path a second time.
-        headers: The signed headers, names in lower case, ``x-amz-date`` and ``x-amz-content-sha256`` among them.
-    """
-    path, _, query = target.partition("?")
-    canonical_request = "\n".join(
-        (
-            method,
-            path,
-            _canonical_query(query),
-            *(f"{name}:{' '.join(headers[name].split())}" for name in sorted(headers)),
-            "",
-            ";".join(sorted(headers)),
-            headers["x-amz-content-sha256"],
-        )
-    )
-    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
-    string_to_sign = "\n".join((_ALGORITHM, headers["x-amz-date"], scope, digest))
-    return hmac.digest(key, string_to_sign.encode(), "sha256").hex()
 
 
 def derive_key(secret: bytes, day: str, region: str) -> bytes:

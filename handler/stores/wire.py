@@ -11,6 +11,7 @@ requests and urllib3 keep the connections and do TLS. Their requests and respons
 
 import http.client
 import io
+import queue
 import re
 import socket
 import ssl
@@ -63,7 +64,8 @@ _MAX_LINE_BYTES = 65536
 _MAX_FIELDS = 100
 
 # A folded line (RFC 9112, section 5.2) does not match: some gateways refuse it.
-_FIELD_RE = re.compile(rb"(%b):(%b)\r?\n" % (FIELD_NAME, FIELD_VALUE))
+_FIELDS_RE = re.compile(rb"(?:%b:%b\r?\n)*" % (FIELD_NAME, FIELD_VALUE))
+_BLANK_LINES = frozenset({b"\r\n", b"\n"})
 
 
 class Response(http.client.HTTPResponse):
@@ -174,19 +176,25 @@ class Response(http.client.HTTPResponse):
 
     def _read_fields(self) -> dict[str, str]:
         """The header fields: names in lower case, the values of a repeated one joined to one list."""
+        lines: list[bytes] = []
+        while (line := self.fp.readline(_MAX_LINE_BYTES)) not in _BLANK_LINES:
+            if not line.endswith(b"\n"):
+                if len(line) < _MAX_LINE_BYTES:
+                    raise http.client.RemoteDisconnected("the connection ended inside the headers")
+                raise http.client.HTTPException("a header line is too long")
+            if len(lines) == _MAX_FIELDS:
+                raise http.client.HTTPException("too many headers")
+            lines.append(line)
+        block = b"".join(lines)
+        # One search for all lines takes a third of the time.
+        if _FIELDS_RE.fullmatch(block) is None:
+            raise http.client.HTTPException("malformed header line")
         fields: dict[str, str] = {}
-        for _ in range(_MAX_FIELDS + 1):
-            line = self.fp.readline(_MAX_LINE_BYTES)
-            if line in (b"\r\n", b"\n"):
-                return fields
-            if not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES:
-                raise http.client.RemoteDisconnected("the connection ended inside the headers")
-            match = _FIELD_RE.fullmatch(line)
-            if match is None:
-                raise http.client.HTTPException("malformed header line")
-            name, value = match[1].decode("ascii").lower(), match[2].decode("latin-1").strip("\t ")
+        for text in block.decode("latin-1").split("\n")[:-1]:
+            name, _, value = text.partition(":")
+            name, value = name.lower(), value.strip("\t \r")
             fields[name] = f"{fields[name]}, {value}" if name in fields else value
-        raise http.client.HTTPException("too many headers")
+        return fields
 
 
 def _read_nothing(_: object) -> int:
@@ -277,8 +285,48 @@ class _SecureWire(_Wire, HTTPSConnection):
                 self._second = None
 
 
+class _Idle:
+    """The idle connections of a pool, the last one first. Thread-safe; several times as fast as ``LifoQueue``.
+
+    It has what urllib3 calls of a queue. The pool never waits for a connection.
+
+    Attributes:
+        maxsize: The most connections. Threads that put some at the same time may exceed it, by one each.
+    """
+
+    def __init__(self, maxsize: int) -> None:
+        self.maxsize = maxsize
+        self._connections: list[HTTPConnection | None] = []
+
+    def qsize(self) -> int:
+        """The number of connections."""
+        return len(self._connections)
+
+    def put(self, connection: HTTPConnection | None, block: bool = True) -> None:  # noqa: ARG002  # a queue's
+        """Keep a connection.
+
+        Raises:
+            queue.Full: There are enough.
+        """
+        if len(self._connections) >= self.maxsize:
+            raise queue.Full
+        self._connections.append(connection)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> HTTPConnection | None:  # noqa: ARG002
+        """The connection that was put last.
+
+        Raises:
+            queue.Empty: There is none.
+        """
+        try:
+            return self._connections.pop()
+        except IndexError:
+            raise queue.Empty from None
+
+
 class _WirePool(HTTPConnectionPool):
     ConnectionCls = _Wire
+    QueueCls = _Idle  # type: ignore[assignment]  # has the methods that urllib3 calls
 
     def exchange(self, head: bytes, locate: Locate, watch: Watch, timeouts: Timeouts) -> Response:
         """Send a request over a connection of the pool, or over a new one, and receive the head of the response.

@@ -21,10 +21,10 @@ from handler.stores.signers import (
     BasicSigner,
     Credentials,
     S3Signer,
+    SignatureTemplate,
     Signer,
     SigningKeys,
     Unsigned,
-    compute_signature,
     derive_key,
 )
 from handler.stores.source import ObjectFacts, Stream
@@ -37,11 +37,6 @@ CREDENTIALS = Credentials(b"AKIDEXAMPLE", b"c/anary+Secret")
 
 # The keys of the examples in "Signature Calculations for the Authorization Header", Amazon S3 API Reference.
 AWS_SECRET = b"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-AWS_HEADERS = {
-    "host": "examplebucket.s3.amazonaws.com",
-    "x-amz-content-sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-    "x-amz-date": "20130524T000000Z",
-}
 
 
 def source_in(store: FakeStore, target: str, signer: Signer | None = None) -> StoreSource:
@@ -62,8 +57,9 @@ def signer(credentials: Credentials = CREDENTIALS, region: str = "us-east-1") ->
 )
 def test_the_examples_of_the_documentation(target: str, more: dict[str, str], signature: str) -> None:
     key = derive_key(AWS_SECRET, "20130524", "us-east-1")
-    scope = "20130524/us-east-1/s3/aws4_request"
-    assert compute_signature(key, scope, "GET", target, {**AWS_HEADERS, **more}) == signature
+    host = "examplebucket.s3.amazonaws.com"
+    template = SignatureTemplate.of(key, "20130524T000000Z", "us-east-1", host, more)
+    assert template.compute("GET", target) == signature
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
