@@ -46,6 +46,10 @@ class ChunkDecoder:
 
     Args:
         array: The array.
+
+    Attributes:
+        chunk_bytes: The size of a decoded chunk.
+        is_raw: Whether the stored bytes of chunks are their elements in C order.
     """
 
     def __init__(self, array: StoredArray) -> None:
@@ -54,9 +58,10 @@ class ChunkDecoder:
         self._is_swapped = not self._stored.newbyteorder(array.byte_order).isnative
         self._is_turned = array.permutation != tuple(range(len(array.shape)))
         self._stored_shape = tuple(array.chunks[axis] for axis in array.permutation)
-        self._bytes = array.chunk_bytes
+        self.chunk_bytes = array.chunk_bytes
+        self.is_raw = not (array.steps or self._is_turned)
         self._specs: dict[int, ReductionSpec] = {}
-        self._cut_bytes = 0 if array.steps or self._is_turned else _cut_bytes(array)
+        self._cut_bytes = _cut_bytes(array) if self.is_raw else 0
 
     def decode(  # noqa: PLR0913, PLR0917  # what makes a chunk
         self, stored: Readable, stored_bytes: int, is_whole: bool, mask: int, slot: Array, budget: Budget
@@ -80,28 +85,40 @@ class ChunkDecoder:
         """
         if stored_bytes == self._cut_bytes and not is_whole:
             slot[:] = 0
-            slot = slot[: stored_bytes // slot.itemsize]
-            fill(stored, slot.view(np.uint8).data)
-            if self._is_swapped:
-                slot.byteswap(inplace=True)
+            self.read_raw(stored, slot[: stored_bytes // slot.itemsize])
+            return
+        if self.is_raw and stored_bytes == self.chunk_bytes:
+            # Most raw chunks. The general way takes twice as long before it reads the first byte.
+            self.read_raw(stored, slot)
             return
         target = slot.view(np.uint8).data
         try:
-            if not self._array.steps and stored_bytes == self._bytes:
-                # Most raw chunks. The general way takes twice as long before it reads the first byte.
-                is_chunk = fill(stored, target) == self._bytes
-            else:
-                decoded, _ = open_decoded(stored, stored_bytes, self._spec(mask), budget)
-                is_chunk = fill(decoded, target) == self._bytes and not decoded.readinto(memoryview(bytearray(1)))
+            decoded, _ = open_decoded(stored, stored_bytes, self._spec(mask), budget)
+            is_chunk = fill(decoded, target) == self.chunk_bytes and not decoded.readinto(memoryview(bytearray(1)))
         except (InvalidArgument, IncompleteElement) as error:
             raise UndecodableData("chunk", error.message) from error
         if not is_chunk:
-            raise UndecodableData("chunk", f"does not decode to {self._bytes} bytes, the size of a chunk")
+            raise UndecodableData("chunk", f"does not decode to {self.chunk_bytes} bytes, the size of a chunk")
         if self._is_turned:
             turned = slot.reshape(self._stored_shape).transpose(np.argsort(self._array.permutation))
             slot[:] = turned.ravel()
         if self._is_swapped:
             slot.byteswap(inplace=True)
+
+    def read_raw(self, stored: Readable, elements: Array) -> None:
+        """Read elements that are stored as they are, of one chunk or of several that lie back to back.
+
+        Args:
+            stored: At least their bytes.
+            elements: Receives them.
+
+        Raises:
+            UndecodableData: There are fewer bytes.
+        """
+        if fill(stored, elements.view(np.uint8).data) < elements.nbytes:
+            raise UndecodableData("chunk", "has fewer bytes than its elements")
+        if self._is_swapped:
+            elements.byteswap(inplace=True)
 
     def fill(self, slot: Array) -> None:
         """Fill the slot of an absent chunk.

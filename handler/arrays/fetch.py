@@ -7,9 +7,10 @@ index was made for; where the index names none, the first answer of the request 
 import math
 import sys
 import threading
-import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
@@ -39,6 +40,10 @@ MOST_ENCODED_RUN_BYTES = 4 << 20
 _MOST_OVER_READ = 1.25
 
 _SCRATCH_BYTES = 64 << 10
+
+# How many runs of a distant store are asked for while one is read: a shard of 20 chunks of 64 KiB is decoded in a tenth
+# of a round trip of 20 ms.
+_MOST_AHEAD = 3
 
 _WHY_DOUBTFUL = "the store's document about the error is cut off or damaged, so that it is not certain what is absent"
 
@@ -147,7 +152,7 @@ def split_run(run: Run, row: int, places: Places) -> tuple[Run, Run]:
 
 
 class Strength(IntEnum):
-    """How surely versions of an object can be told from each other: the strength of the validator (RFC 9110, 8.8.1)."""
+    """The strength of the header that names an object's version: its validator (RFC 9110, section 8.8.1)."""
 
     NONE = 0
     WEAK = 1
@@ -155,7 +160,7 @@ class Strength(IntEnum):
 
 
 def read_version(facts: ObjectFacts) -> tuple[bytes, Strength]:
-    """What tells the version of an object from others, and how surely: its ETag, or else its date and size."""
+    """The version of an object, and its strength: the ETag, or else the date and the size."""
     if facts.etag is not None:
         return str(facts.etag).encode(), Strength.WEAK if facts.strong_etag is None else Strength.STRONG
     date = facts.headers.get("last-modified")
@@ -199,6 +204,31 @@ class Versions:
         first.ensure_same(facts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A run that the store has begun to send.
+
+    Attributes:
+        number: The number of the run.
+        source: The object.
+        stream: Its bytes; None if the object is absent.
+    """
+
+    number: int
+    source: Source
+    stream: Stream | None
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long the store took at least to begin an answer about the object."""
+        return self.source.wait_seconds
+
+    def close(self) -> None:
+        """Close the stream. Idempotent."""
+        if self.stream is not None:
+            self.source.finish(self.stream)
+
+
 class RunReader:
     """Reads the chunks of some runs, run after run.
 
@@ -208,31 +238,35 @@ class RunReader:
         versions: The versions of the objects.
         absent_is_forbidden: Whether 403 AccessDenied means that a chunk is absent.
         check: Raises an error if the bytes are not needed any more; called between reads.
+        pool: Threads that ask for the next runs while one is read, from a distant store; None to ask for each in turn.
 
     Attributes:
-        version: What tells the version of the object that is being read.
-        strength: How surely it does.
+        version: The version of the object that is being read.
+        strength: The strength of the version.
         wait_seconds: How long the store took at least to begin an answer; infinite before the first.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # all but the pool say what is read
         self,
         places: Places,
         runs: Sequence[Run],
         versions: Versions,
         absent_is_forbidden: bool,
         check: Callable[[], None],
+        pool: ThreadPoolExecutor | None = None,
     ) -> None:
         self.version = b""
         self.strength = Strength.STRONG
         self.wait_seconds = math.inf
         self._places = places
-        self._run_of = {row: run for run in runs for row in run.rows}
+        self._runs = runs
+        self._number_of = {row: number for number, run in enumerate(runs) for row in run.rows}
         self._versions = versions
         self._absent_is_forbidden = absent_is_forbidden
         self._check = check
-        self._run: Run | None = None
-        self._stream: Stream | None = None
+        self._pool = pool
+        self._ahead: dict[int, Future[_Opened]] = {}
+        self._opened: _Opened | None = None
         self._scratch: memoryview | None = None
 
     def has(self, row: int) -> bool:
@@ -242,50 +276,95 @@ class RunReader:
             UndecodableData: It lies outside its object.
             ActiveStorageError: It cannot be read.
         """
-        run = self._run_of.get(row)
-        if run is None:
+        number = self._number_of.get(row)
+        if number is None:
             return False
-        if run is not self._run:
-            self.close()
-            self._stream, self._run = self._open(run), run
-        return self._stream is not None
+        if self._opened is None or self._opened.number != number:
+            self._finish()
+            opened = self._opened = self._take(number)
+            self.wait_seconds = min(self.wait_seconds, opened.wait_seconds)
+            if opened.stream is not None:
+                self.version, self.strength = read_version(opened.stream.facts)
+            self._open_ahead(number)
+        return self._opened.stream is not None
 
-    def window(self, row: int) -> "Window":
-        """The bytes of the chunk of a row that exists, whose earlier neighbours in its run were read."""
-        run, stream = self._run, self._stream
-        assert run is not None and stream is not None  # noqa: S101, PT018  # has() was asked
+    def count_adjacent(self, row: int, stop: int, size: int) -> int:
+        """The number of chunks of this size that lie back to back in one run, from ``row`` on; 1 at least.
+
+        Args:
+            row: The first row.
+            stop: The row after the last one that can count.
+            size: The size of a chunk.
+        """
+        number, places = self._number_of.get(row), self._places
+        if number is None or self._runs[number].stop == WHOLE_OBJECT or places.inline:
+            return 1
+        run = self._runs[number]
+        stop = min(stop, run.rows[-1] + 1)
+        expected = int(places.offsets[row]) + size * np.arange(stop - row)
+        differs = (places.sizes[row:stop] != size) | (places.offsets[row:stop] != expected)
+        return max(1, int(differs.argmax()) if differs.any() else stop - row)
+
+    def window(self, row: int, count: int = 1) -> "Window":
+        """The bytes of the chunk of a row that exists, whose earlier neighbours in its run were read.
+
+        Args:
+            row: The row.
+            count: The number of chunks that lie back to back.
+        """
+        opened = self._opened
+        assert opened is not None and opened.stream is not None  # noqa: S101, PT018  # has() was asked
+        run, stream = self._runs[opened.number], opened.stream
         if run.stop == WHOLE_OBJECT:
             return self._window(stream, stream.facts.length)
         gap = int(self._places.offsets[row]) - run.start - stream.bytes_read
-        self._window(stream, gap).skip()
-        return self._window(stream, int(self._places.sizes[row]))
+        if gap:
+            self._window(stream, gap).skip()
+        return self._window(stream, count * int(self._places.sizes[row]))
 
     def close(self) -> None:
-        """Close the run that is open. Idempotent."""
-        if self._stream is not None and self._run is not None:
-            self._object(self._run).source.finish(self._stream)
-        self._run = self._stream = None
+        """Close the runs that are open. Idempotent."""
+        self._finish()
+        for future in self._ahead.values():
+            if not future.cancel():
+                with suppress(ActiveStorageError):
+                    future.result().close()
+        self._ahead.clear()
 
-    def _open(self, run: Run) -> Stream | None:
-        started = time.monotonic()
+    def _finish(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+    def _take(self, number: int) -> "_Opened":
+        """A run, which may have been asked for already."""
+        future = self._ahead.pop(number, None)
+        return self._open(number) if future is None or future.cancel() else future.result()
+
+    def _open_ahead(self, number: int) -> None:
+        """Ask for the runs that follow."""
+        if self._pool is None:
+            return
+        for following in range(number + 1, min(number + 1 + _MOST_AHEAD, len(self._runs))):
+            if following not in self._ahead:
+                self._ahead[following] = self._pool.submit(self._open, following)
+
+    def _open(self, number: int) -> "_Opened":
+        run = self._runs[number]
+        # A key among millions becomes an object here, and only once.
+        chunk_object = self._places.object_of(run.rows[0])
         try:
-            stream = open_run(run, self._places, self._versions)
+            stream = open_run(run, chunk_object, self._versions)
         except StoreError as error:
-            is_key = run.stop == WHOLE_OBJECT and not self._object(run).must_exist
+            is_key = run.stop == WHOLE_OBJECT and not chunk_object.must_exist
             if is_key and means_absent(error, self._absent_is_forbidden):
-                return None
+                return _Opened(number, chunk_object.source, None)
             if error.is_doubtful and error.status == 404:
                 raise error.explained(_WHY_DOUBTFUL) from None
             if is_key and error.status == 403:
                 raise error.explained(_WHY_FORBIDDEN) from None
             raise
-        finally:
-            self.wait_seconds = min(self.wait_seconds, time.monotonic() - started)
-        self.version, self.strength = read_version(stream.facts)
-        return stream
-
-    def _object(self, run: Run) -> ChunkObject:
-        return self._places.object_of(run.rows[0])
+        return _Opened(number, chunk_object.source, stream)
 
     def _window(self, stream: Stream, size: int) -> "Window":
         if self._scratch is None:
@@ -293,14 +372,13 @@ class RunReader:
         return Window(stream, size, self._scratch, self._check)
 
 
-def open_run(run: Run, places: Places, versions: Versions) -> Stream:
+def open_run(run: Run, chunk_object: ChunkObject, versions: Versions) -> Stream:
     """The bytes of a run.
 
     Raises:
         UndecodableData: They lie outside the object.
         ActiveStorageError: They cannot be had.
     """
-    chunk_object = places.object_of(run.rows[0])
     is_whole = run.stop == WHOLE_OBJECT
     byte_range = None if is_whole else ByteRange(run.start, run.stop - 1)
     # A whole object is of one version by itself. The key of a chunk is read once, and its version is not kept: there

@@ -1,12 +1,11 @@
 """Sections: the chunks of a section are fetched side by side, and their partial results are joined in order.
 
-A *unit* is what one thread does: some batches that a run of chunks spans. The thread of the request hands out units, a
-bounded number ahead, and joins what they give in order. It does itself what no fetcher has begun, so that a request
-always goes on, however busy the fetchers are. How the work is shared has no effect on the arithmetic: same bits.
+A *unit* is what one thread does: some batches that a run of chunks spans. The thread of the request hands out units, as
+many ahead as ``pace.py`` says, and joins what they give in order. It does itself what no fetcher has begun, so that a
+request always goes on, however busy the fetchers are. The results have the same bits, however the work is shared.
 """
 
 import hashlib
-import math
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 
 from active_storage.errors import ActiveStorageError, CallerGone, EntityTooLarge, SlowDown, shown, shown_end
 from active_storage.model.reducers import ARRAY_REDUCERS
-from handler.affinity import roam
+from handler.affinity import count_cores, roam
 from handler.arrays.batches import BatchReducer, ChunkDecoder, Found, Workspace
 from handler.arrays.fetch import (
     MOST_ENCODED_RUN_BYTES,
@@ -29,6 +28,7 @@ from handler.arrays.fetch import (
     split_run,
 )
 from handler.arrays.grid import unravel
+from handler.arrays.pace import Pace, read_clocks
 from handler.arrays.plan import ArrayPlan, PartPlan, Stretch
 from handler.codecs.base import Budget
 from handler.codecs.readable import MemoryReader, Readable
@@ -51,10 +51,6 @@ _UNITS_BYTES = 48 << 20
 # it.
 _MOST_UNIT_BATCHES = 16
 _UNIT_RESULT_BYTES = 4 << 20
-
-# If every answer so far took longer, the store is distant, and the chunks of a batch are fetched side by side. Near the
-# store, handing a chunk to another thread takes as long as fetching it.
-_DISTANT_SECONDS = 0.004
 
 
 def unit_chunks(plan: ArrayPlan, part: PartPlan) -> int:
@@ -167,8 +163,8 @@ class _UnitResult:
 
     Attributes:
         found: The partial results, in order.
-        versions: What tells the version of each chunk, by its row.
-        strength: How surely they do.
+        versions: The version of each chunk's object, by the row of the chunk.
+        strength: The strength of the weakest version.
         missing_chunks: The number of absent chunks.
         bytes_read: The number of bytes that were read.
     """
@@ -188,7 +184,7 @@ class SectionPartial:
         number: The number of the section.
         pieces: The partial results with the cells of the result that they belong to: one, but for ``select``.
         versions: A digest of the versions of its chunks.
-        strength: How surely it tells them from others.
+        strength: The strength of the weakest version.
         missing_chunks: The number of absent chunks.
         bytes_read: The bytes of chunks that were read.
     """
@@ -227,7 +223,10 @@ class SectionReducer:
         self._tools: _PartTools | None = None
         self._workspaces: list[Workspace] = []
         self._is_over = threading.Event()
-        self._least_wait_seconds = math.inf
+        # Raw chunks are reduced as fast as they are read. Decoding keeps a core busy.
+        self._pace = Pace(_MOST_UNITS, count_cores() if plan.has_steps else 1)
+        for each in plan.metadata:
+            self._pace.see_answer(each.source.wait_seconds)
 
     def reduce(self, sections: range, account: Account) -> Iterator[SectionPartial]:
         """The partial results of sections, in order. At the end no thread works for them any more.
@@ -269,8 +268,9 @@ class SectionReducer:
         pending: deque[tuple[_Unit, Future[_UnitResult] | None]] = deque()
         try:
             while True:
-                while len(pending) < most and (unit := next(units, None)) is not None:
-                    pending.append((unit, self._fetchers.pool.submit(self._work, unit) if most > 1 else None))
+                ahead = min(most, self._pace.units)
+                while len(pending) < ahead and (unit := next(units, None)) is not None:
+                    pending.append((unit, self._fetchers.pool.submit(self._work, unit) if ahead > 1 else None))
                 if not pending:
                     return
                 unit, future = pending.popleft()
@@ -305,6 +305,7 @@ class SectionReducer:
 
     def _work(self, unit: _Unit) -> _UnitResult:
         """Fetch, decode and reduce the chunks of a unit."""
+        started, cpu_started = read_clocks()
         result = _UnitResult()
         workspace = self._take_workspace()
         workspace.prepare(unit.tools.part)
@@ -315,14 +316,15 @@ class SectionReducer:
                 self._fetch_in_turn(unit, workspace, result)
         finally:
             self._workspaces.append(workspace)
+        ended, cpu_ended = read_clocks()
+        self._pace.see_unit(ended - started, cpu_ended - cpu_started)
         return result
 
     def _fetch_in_turn(self, unit: _Unit, workspace: Workspace, result: _UnitResult) -> None:
         """Read the runs one after the other, and reduce each batch when it is complete."""
         with self._reader(unit, unit.runs) as reader:
             for batch in unit.batches:
-                for row in batch:
-                    self._place(unit, row, workspace.slot(row - batch.start), reader, result)
+                self._place_batch(unit, batch, workspace, reader, result)
                 self._reduce(unit, batch, workspace, result)
 
     def _fetch_batch(self, unit: _Unit, workspace: Workspace, result: _UnitResult) -> None:
@@ -331,7 +333,7 @@ class SectionReducer:
         starts = {run.rows[0]: number for number, run in enumerate(unit.runs)}
         with self._reader(unit, unit.runs) as reader:
             for row in batch:
-                if row in starts and self._is_distant(reader):
+                if row in starts and self._pace.is_distant:
                     self._fetch_side_by_side(unit, range(row, batch.stop), unit.runs[starts[row] :], workspace, result)
                     break
                 self._place(unit, row, workspace.slot(row - batch.start), reader, result)
@@ -366,6 +368,43 @@ class SectionReducer:
         chunks = [grid.chunk(unit.first + row, int(unit.numbers[row])) for row in batch]
         result.found += unit.tools.reducer.reduce(chunks, workspace, self._check)
 
+    def _place_batch(
+        self, unit: _Unit, batch: range, workspace: Workspace, reader: RunReader, result: _UnitResult
+    ) -> None:
+        """Decode the chunks of a batch into their slots; raw ones that lie back to back at once."""
+        decoder, row = unit.tools.decoder, batch.start
+        while row < batch.stop:
+            count = reader.count_adjacent(row, batch.stop, decoder.chunk_bytes) if decoder.is_raw else 1
+            block = workspace.block(row - batch.start, row - batch.start + count)
+            if count == 1:
+                self._place(unit, row, block, reader, result)
+            else:
+                self._place_adjacent(unit, range(row, row + count), block, reader, result)
+            row += count
+
+    def _place_adjacent(self, unit: _Unit, rows: range, block: Array, reader: RunReader, result: _UnitResult) -> None:
+        """Read raw chunks that lie back to back.
+
+        Raises:
+            ActiveStorageError: They cannot be read. The message names the one at which it failed.
+        """
+        self._check()
+        done = 0
+        try:
+            reader.has(rows.start)
+            window = reader.window(rows.start, len(rows))
+            try:
+                unit.tools.decoder.read_raw(window, block)
+            finally:
+                done = block.nbytes - window.left
+        except ActiveStorageError as error:
+            row = rows[min(done // unit.tools.decoder.chunk_bytes, len(rows) - 1)]
+            raise in_file(error.located(_name(unit, row)), unit.tools.part.file) from error.__cause__
+        self._pace.see_answer(reader.wait_seconds)
+        result.bytes_read += block.nbytes
+        result.versions.update(dict.fromkeys(rows, reader.version))
+        result.strength = min(result.strength, reader.strength)
+
     def _place(self, unit: _Unit, row: int, slot: Array, reader: RunReader, result: _UnitResult) -> None:
         """Decode the chunk of a row into its slot.
 
@@ -394,20 +433,18 @@ class SectionReducer:
                 result.strength = min(result.strength, reader.strength)
         except ActiveStorageError as error:
             raise in_file(error.located(_name(unit, row)), unit.tools.part.file) from error.__cause__
+        self._pace.see_answer(reader.wait_seconds)
 
     @contextmanager
     def _reader(self, unit: _Unit, runs: Sequence[Run]) -> Iterator[RunReader]:
         """Reads some runs of a unit."""
-        reader = RunReader(unit.places, runs, self.versions, self._plan.reduction.absent_is_forbidden, self._check)
+        pool = self._fetchers.pool if self._pace.is_distant else None
+        is_forbidden = self._plan.reduction.absent_is_forbidden
+        reader = RunReader(unit.places, runs, self.versions, is_forbidden, self._check, pool)
         try:
             yield reader
         finally:
             reader.close()
-
-    def _is_distant(self, reader: RunReader) -> bool:
-        """Whether the store is distant: even its soonest answer to this request took long. False before the first."""
-        self._least_wait_seconds = min(self._least_wait_seconds, reader.wait_seconds)
-        return _DISTANT_SECONDS < self._least_wait_seconds < math.inf
 
     def _decode(  # noqa: PLR0913, PLR0917  # what makes a chunk
         self, unit: _Unit, stored: Readable, size: int, is_whole: bool, mask: int, slot: Array

@@ -3,6 +3,8 @@
 The engine is given a source and never makes one. ``fake.py`` has sources without a network.
 """
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -210,9 +212,11 @@ class Source(ABC):
 
     Attributes:
         takes_range: Whether any range can be opened; otherwise only the range of the caller's request, if it has one.
+        wait_seconds: How long the store took at least to begin an answer; infinite before the first.
     """
 
     takes_range: bool = True
+    wait_seconds: float = math.inf
 
     def __init__(self) -> None:
         self._opened: list[Stream] = []
@@ -237,10 +241,14 @@ class Source(ABC):
             ObjectChanged: The object was replaced since.
             ActiveStorageError: The store does not send the bytes.
         """
-        if expected is None:
-            stream = self._open(byte_range)
-        else:
-            stream = ask_again(lambda: self._open_more(byte_range, expected), expected)
+        started = time.monotonic()
+        try:
+            if expected is None:
+                stream = self._open(byte_range)
+            else:
+                stream = ask_again(lambda: self._open_more(byte_range, expected), expected)
+        finally:
+            self.wait_seconds = min(self.wait_seconds, time.monotonic() - started)
         with self._lock:
             self._opened.append(stream)
         return stream

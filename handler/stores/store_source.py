@@ -5,6 +5,7 @@ request when it is sent, so that the date is fresh. A signature is for one regio
 the request is signed and sent once more, and later requests for the bucket are signed for that region.
 """
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -56,12 +57,14 @@ class StoreSource(Source):
 
     def is_unchanged(self, facts: ObjectFacts) -> bool:
         unless = {"if-none-match": str(facts.etag)}
+        started = time.monotonic()
         try:
             # One byte: a signature for GET cannot be used for HEAD.
             self._ask(
                 lambda: self._transport.open(self._sign("GET").with_headers(unless), ByteRange(0, 0), self._scope)
             ).close()
         except NotModified:
+            self.wait_seconds = min(self.wait_seconds, time.monotonic() - started)
             return True
         except (InvalidRange, StoreProtocolError):
             # The object is empty now, or the server does not know ranges.

@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from active_storage.errors import (
     InvalidArgument,
     ObjectChanged,
     PlanOutdated,
+    StoreCutOff,
     StoreError,
     StoreProtocolError,
     StoreTimeout,
@@ -25,10 +28,12 @@ from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange, Slice
 from handler.arrays.engine import ArrayEngine, ArrayLimits, finish, join_section
-from handler.arrays.fetch import Run, Versions, count_runs, cut_runs, open_run, split_run
+from handler.arrays.fetch import Run, RunReader, Versions, count_runs, cut_runs, open_run, split_run
 from handler.arrays.grid import count_touched
+from handler.arrays.pace import Pace
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import SectionPartial, unit_chunks
+from handler.codecs.readable import fill
 from handler.containers.open import OPENERS
 from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, ChunkObject, Places, StoredArray
 from handler.engine.engine import Engine
@@ -36,9 +41,15 @@ from handler.engine.memory import MemoryGate
 from handler.kernels.sizes import Sizes
 from handler.scope import Clock, Scope
 from handler.stores.fake import FakeSource
-from handler.stores.source import ObjectFacts, Stream
+from handler.stores.source import ObjectFacts, Source, Stream
 from tests.arrays.memory_array import SMALL, ask, make_engine, store_array, values_of
 from tests.containers.memory import MemoryContainer
+
+
+@pytest.fixture(autouse=True)
+def all_units_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many units as may be are under way, as for a distant store."""
+    monkeypatch.setattr("handler.arrays.sections.Pace", lambda most, _: Pace(most, most))
 
 
 def places_of(*rows: tuple[int, int, int]) -> Places:
@@ -143,10 +154,87 @@ def test_a_distant_store_is_read_side_by_side_with_the_same_bits(
     values = np.random.default_rng(6).normal(size=(64, 6)).astype(np.float32)
     array, _ = store_array(values, (1, 6))
     near = ask(make_engine(fetchers=fetchers), array, "sum")
-    monkeypatch.setattr("handler.arrays.sections._DISTANT_SECONDS", -1.0)
+    monkeypatch.setattr("handler.arrays.pace._DISTANT_SECONDS", -1.0)
     far = ask(make_engine(fetchers=fetchers), array, "sum")
     assert values_of(far).tobytes() == values_of(near).tobytes()
     assert far.bytes_read == values.nbytes
+
+
+def read_runs(sources: Sequence[FakeSource], pool: ThreadPoolExecutor | None) -> bytes:
+    """The bytes of objects of two chunks of 10 bytes each, by one reader; all its streams are closed at the end."""
+    rows = np.array([(number, offset, 10) for number in range(len(sources)) for offset in (0, 10)], np.int64)
+    objects = [ChunkObject(str(number), source, must_exist=True) for number, source in enumerate(sources)]
+    places = Places(objects, rows[:, 0], rows[:, 1], rows[:, 2])
+    reader = RunReader(places, cut_runs(places, range(len(rows))), Versions(), False, lambda: None, pool)
+    buffer = memoryview(bytearray(10 * len(rows)))
+    try:
+        for row in range(len(rows)):
+            assert reader.has(row)
+            fill(reader.window(row), buffer[10 * row : 10 * row + 10])
+    finally:
+        reader.close()
+        assert not any(source.open_streams for source in sources)
+    return bytes(buffer)
+
+
+def test_runs_that_are_asked_for_ahead_have_the_same_bytes() -> None:
+    sources = [FakeSource(bytes(range(20 * number, 20 * number + 20))) for number in range(6)]
+    with ThreadPoolExecutor(2) as pool:
+        assert read_runs(sources, pool) == read_runs(sources, None) == bytes(range(120))
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_a_run_that_was_asked_for_ahead_and_is_refused_is_an_error(failing: int) -> None:
+    sources = [FakeSource(bytes(20)) for _ in range(6)]
+    sources[failing] = FailingSource(500, "InternalError")
+    with ThreadPoolExecutor(2) as pool, pytest.raises(StoreError):
+        read_runs(sources, pool)
+
+
+def test_only_some_runs_are_asked_for_ahead() -> None:
+    sources = [FakeSource(bytes(20)) for _ in range(6)]
+    objects = [ChunkObject(str(number), source) for number, source in enumerate(sources)]
+    places = Places(objects, np.arange(6), np.zeros(6, np.int64), np.full(6, 20))
+    with ThreadPoolExecutor(1) as pool:
+        reader = RunReader(places, cut_runs(places, range(6)), Versions(), False, lambda: None, pool)
+        assert reader.has(0)
+        pool.shutdown()
+        assert [source.open_streams for source in sources] == [1, 1, 1, 1, 0, 0]
+        reader.close()
+    assert not any(source.open_streams for source in sources)
+
+
+@pytest.mark.parametrize("cut", [0, 159, 160, 1000])
+def test_an_object_that_is_cut_off_between_raw_chunks_names_the_chunk(cut: int) -> None:
+    array, _ = store_array(np.arange(160.0), (20,), in_one_object=True)
+    source = array.index.sources[0]  # type: ignore[attr-defined]
+    array.index.sources[0] = CutSource(source, cut)  # type: ignore[attr-defined]
+    with pytest.raises(StoreCutOff, match=rf"chunk \({cut // 160}\)"):
+        ask(make_engine(Sizes(), fetchers=0), array, "sum")
+
+
+class CutSource(FakeSource):
+    """An object that the store cuts off after some bytes."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        with source.open(None) as stream:
+            data = bytearray(stream.facts.length)
+            fill(stream, memoryview(data))
+        super().__init__(bytes(data))
+        self._count = count
+
+    def _open(self, byte_range: ByteRange | None) -> Stream:
+        stream = super()._open(byte_range)
+        read = stream.readinto
+
+        def read_some(buffer: memoryview) -> int:
+            left = self._count - stream.bytes_read
+            if not left:
+                raise StoreCutOff("the store sent fewer bytes than it announced")
+            return read(buffer[:left])
+
+        stream.readinto = read_some  # type: ignore[method-assign]
+        return stream
 
 
 def test_absent_and_whole_objects_are_no_part_of_a_run() -> None:
@@ -515,7 +603,7 @@ def test_a_chunk_outside_its_object_is_no_change_of_the_object(is_first: bool) -
     versions = Versions()
     with pytest.raises(UndecodableData, match="outside the object"):  # noqa: PT012  # the last one fails
         for run in cut_runs(places, range(len(places.sizes))):
-            open_run(run, replace(places, objects=objects), versions).close()
+            open_run(run, objects[0], versions).close()
 
 
 class ReplacedSource(FakeSource):
@@ -537,12 +625,12 @@ def test_all_that_references_name_of_an_object_is_of_one_version(first: Any, sec
             for row, (_, at, size) in enumerate((first, second))
         )
         versions = Versions()
-        open_run(one, places, versions).close()
+        open_run(one, places.objects[0], versions).close()
         if is_same:
-            open_run(other, places, versions).close()
+            open_run(other, places.objects[0], versions).close()
             continue
         with pytest.raises(ObjectChanged):
-            open_run(other, places, versions)
+            open_run(other, places.objects[0], versions)
         assert source.open_streams == 0
 
 
@@ -552,7 +640,7 @@ def test_no_version_is_kept_of_keys_of_chunks() -> None:
     versions = Versions()
     # Without an ETag or a date, a version that was kept would make the second answer an error.
     for _ in range(2):
-        open_run(Run([0], 0, WHOLE_OBJECT), places, versions).close()
+        open_run(Run([0], 0, WHOLE_OBJECT), places.objects[0], versions).close()
     assert versions.find(places.objects[0]) is None
 
 
@@ -560,9 +648,9 @@ def test_a_whole_object_that_is_named_twice_needs_versions_that_can_be_compared(
     source = FakeSource(bytes(8), etag=None)
     places = replace(places_of((0, 0, WHOLE_OBJECT)), objects=[ChunkObject("named", source, must_exist=True)])
     versions, run = Versions(), Run([0], 0, WHOLE_OBJECT)
-    open_run(run, places, versions).close()
+    open_run(run, places.objects[0], versions).close()
     with pytest.raises(UnsupportedArray, match="neither a strong ETag nor a date"):
-        open_run(run, places, versions)
+        open_run(run, places.objects[0], versions)
 
 
 def test_the_etag_of_an_answer_is_as_strong_as_those_of_the_objects() -> None:
