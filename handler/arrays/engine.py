@@ -114,7 +114,7 @@ class PlanSummary:
     etags: list[str]
 
 
-# Hears how many sections of a plan are done.
+# Is called with a plan and the number of its sections that are done.
 Tell = Callable[[ArrayPlan, int], None]
 
 

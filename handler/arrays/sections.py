@@ -146,6 +146,7 @@ class _Unit:
         numbers: The numbers of the chunks in the whole grid.
         batches: The rows of each batch.
         runs: How the rows are read.
+        is_last: Whether it is the last one of its section.
     """
 
     section: int
@@ -155,6 +156,7 @@ class _Unit:
     numbers: Numbers
     batches: Sequence[range]
     runs: Sequence[Run]
+    is_last: bool
 
 
 @dataclass(slots=True)
@@ -239,15 +241,12 @@ class SectionReducer:
             ActiveStorageError: A chunk cannot be read or decoded. The message names array, chunk and object.
         """
         current: SectionPartial | None = None
-        for section, result in self._in_order(sections, self._admit(account)):
-            if current is not None and current.number != section:
+        for unit, result in self._in_order(sections, self._admit(account)):
+            current = current or self._start(unit.section)
+            self._join(current, result)
+            if unit.is_last:
                 yield current
                 current = None
-            if current is None:
-                current = self._start(section)
-            self._join(current, result)
-        if current is not None:
-            yield current
 
     def _admit(self, account: Account) -> int:
         """Count the memory of the units that are under way, and say how many there can be: fewer if memory is short."""
@@ -262,8 +261,8 @@ class SectionReducer:
             most += 1
         return most
 
-    def _in_order(self, sections: range, most: int) -> Iterator[tuple[int, _UnitResult]]:
-        """The result of each unit, in order. At most ``most`` units are under way."""
+    def _in_order(self, sections: range, most: int) -> Iterator[tuple[_Unit, _UnitResult]]:
+        """Each unit and its result, in order. At most ``most`` units are under way."""
         units = (unit for section in sections for unit in self._cut(section))
         pending: deque[tuple[_Unit, Future[_UnitResult] | None]] = deque()
         try:
@@ -278,7 +277,7 @@ class SectionReducer:
                 result = self._work(unit) if is_mine or future is None else future.result()
                 self.chunks_done += sum(len(batch) for batch in unit.batches)
                 self.requests += len(unit.runs)
-                yield unit.section, result
+                yield unit, result
         finally:
             self._is_over.set()
             # Their memory is counted until they have ended.
@@ -290,12 +289,14 @@ class SectionReducer:
         Runs and batches may nowhere end together. Then a unit ends with a batch once it has a run of full length. The
         run that spans its end is split, so that the section has several units.
         """
-        for located in map_side_by_side(self._fetchers.pool, locate, self._plan.section(section)):
+        stretches = self._plan.section(section)
+        for number, located in enumerate(map_side_by_side(self._fetchers.pool, locate, stretches), start=1):
             stretch, places = located.stretch, located.places
             tools, size, count = self._find_tools(stretch.part), stretch.part.batch_chunks, len(stretch.touched)
             most_rows, is_encoded = unit_chunks(self._plan, stretch.part), bool(stretch.part.array.steps)
             for batches, runs in _cut_units(places, count, size, most_rows, is_encoded):
-                yield _Unit(section, tools, stretch.touched.start, places, located.numbers, batches, runs)
+                is_last = number == len(stretches) and batches[-1].stop == count
+                yield _Unit(section, tools, stretch.touched.start, places, located.numbers, batches, runs, is_last)
 
     def _find_tools(self, part: PartPlan) -> _PartTools:
         """The tools of a part. Parts come in order, and those of one are kept."""

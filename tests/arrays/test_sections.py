@@ -469,7 +469,7 @@ def test_each_section_can_have_a_deadline_of_its_own(monkeypatch: pytest.MonkeyP
     # A section has eight chunks, and the whole array takes more than 500 seconds on this clock.
     ask_all(200)
     with pytest.raises(DeadlineExceeded):
-        ask_all(10)
+        ask_all(5)
 
 
 def test_a_forbidden_chunk_says_why_it_may_be_absent() -> None:

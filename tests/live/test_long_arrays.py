@@ -131,9 +131,9 @@ class Scene:
                 return
 
     def let_section_through(self, number: int) -> None:
-        """After a pause, let the chunks of a section through, and one of the next: with that the section is sent."""
+        """After a pause, let the chunks of a section through."""
         time.sleep(PAUSE_SECONDS)
-        self.pace.let_through((number + 1) * SECTION_CHUNKS + 1)
+        self.pace.let_through((number + 1) * SECTION_CHUNKS)
 
 
 @pytest.fixture
