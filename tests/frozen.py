@@ -37,6 +37,9 @@ _ARRANGEMENTS = (
     "shape=37,53,51;axis=;selection=::7,::9,::11",
 )
 
+# Parameters of reducers. Without edges, the bins of each cell take half a megabyte.
+_PARAMETERS = {"histogram": "edges=-98,0,17.5,100,285,300"}
+
 # Objects of several blocks and tasks. Their results depend on the order of joining.
 _LARGE = (
     ("sum", "float32", 10 << 20),
@@ -47,6 +50,9 @@ _LARGE = (
     ("max", "float32", 10 << 20),
     ("argmin", "float64", 5 << 20),
     ("sum", "complex64", 5 << 20),
+    ("histogram", "float32", 5 << 20),
+    ("kurtosis", "float32", 5 << 20),
+    ("last", "int16", 10 << 20),
 )
 _LARGE_ARRANGEMENTS = ("", "missing_value=-99", "shape=-1,1024;axis=0", "shape=-1,1024;axis=1;selection=::97,:")
 
@@ -69,9 +75,10 @@ def _list_texts() -> Iterator[tuple[str, int]]:
             if dtype.kind in rule.kinds:
                 for arrangement in _ARRANGEMENTS:
                     if _fits(reducer, name, arrangement):
-                        yield _join(reducer, name, arrangement), int(np.prod(_SHAPE))
+                        parameters = f"{arrangement};{_PARAMETERS.get(reducer, '')}".strip(";")
+                        yield _join(reducer, name, parameters), int(np.prod(_SHAPE))
     for reducer, name, elements in _LARGE:
-        for arrangement in _LARGE_ARRANGEMENTS:
+        for arrangement in _LARGE_ARRANGEMENTS[: 2 if reducer == "histogram" else None]:
             if _fits(reducer, name, arrangement):
                 yield _join(reducer, name, arrangement.replace("-1", str(elements // 1024))), elements
 

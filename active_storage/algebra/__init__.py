@@ -20,7 +20,9 @@ The rules of every reducer:
   sum of numbers of one sign is correct to the last bit, except for ties. If large numbers cancel, the difference is as
   exact as float64. A float64 sum is at least as exact as numpy's pairwise sum of the whole array, for any number of
   pieces. Summing float32 in float32 would be faster, and 5 % wrong for 64 MiB.
-- Variances join by the pairwise update of Chan, Golub and LeVeque (1979), which avoids cancellation.
+- Variances join by the pairwise update of Chan, Golub and LeVeque (1979), which avoids cancellation, and third and
+  fourth moments by that of Pébay (2008).
+- The state of a histogram has one more dimension than the cells, the bins: ``Algebra.trailing``.
 
 numpy's warnings, such as an overflow to infinity, are ignored: the result shows the infinity.
 """
@@ -31,11 +33,13 @@ from typing import Any
 
 from active_storage.algebra.arg_extrema import ArgMax, ArgMin
 from active_storage.algebra.base import Algebra, Index, Partial, Reduced, join_partials
-from active_storage.algebra.counts import Count
+from active_storage.algebra.counts import Count, CountNonzero
 from active_storage.algebra.elements import Select
-from active_storage.algebra.extrema import Max, Min
-from active_storage.algebra.moments import Stats, Std, Var
-from active_storage.algebra.sums import FloatSum, IntegerSum, Mean
+from active_storage.algebra.ends import First, Last
+from active_storage.algebra.extrema import Max, Min, Range
+from active_storage.algebra.histograms import Histogram
+from active_storage.algebra.moments import Kurtosis, Skew, Stats, Std, Var
+from active_storage.algebra.sums import FloatSum, IntegerSum, Mean, Norm, RootMeanSquare
 from active_storage.algebra.truth import All, Any_
 from active_storage.algebra.weighted import SumOfWeights, WeightedMean, WeightedStd, WeightedSum, WeightedVar
 from active_storage.model.dtypes import DTYPES
@@ -62,6 +66,15 @@ ALGEBRAS: Mapping[str, Mapping[str, type[Algebra[Any]]]] = MappingProxyType(
         "any": {"b": Any_},
         "all": {"b": All},
         "stats": {"f": Stats},
+        "first": {"biufc": First},
+        "last": {"biufc": Last},
+        "range": {"uf": Range},
+        "rms": {"f": RootMeanSquare},
+        "skew": {"f": Skew},
+        "kurtosis": {"f": Kurtosis},
+        "count_nonzero": {"i": CountNonzero},
+        "norm": {"f": Norm},
+        "histogram": {"i": Histogram},
     }
 )
 

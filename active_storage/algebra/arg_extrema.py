@@ -9,7 +9,7 @@ from active_storage.algebra.extrema import greatest, least
 
 
 class ArgExtremum(NamedTuple):
-    """The extremum and its position, int64: the index in C order of the selection, or along the reduced axis."""
+    """The extremum and its position, int64: the index in C order of the reduced axes."""
 
     best: Any
     position: Any
@@ -18,6 +18,7 @@ class ArgExtremum(NamedTuple):
 class ArgExtreme(Algebra[ArgExtremum]):
     """The base of both. As in numpy, the first of equal elements counts, and NaN beats every number."""
 
+    has_position = True
     is_before: ClassVar[np.ufunc]
 
     def join(self, mine: ArgExtremum, my_counts: Any, other: ArgExtremum, other_counts: Any) -> ArgExtremum:

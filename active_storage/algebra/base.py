@@ -1,5 +1,6 @@
 """The interface of an algebra: identity, join and finish. Each family of reducers has a file with its algebras."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -55,9 +56,15 @@ class Algebra(ABC, Generic[State]):
     # Whether each cell has a count; otherwise there is one count for all.
     counts_cells: ClassVar[bool] = True
 
+    # Whether the state has ``position``, the position of an element in the selection; -1 in a cell without elements.
+    # It is the index in C order of the reduced axes, in the caller's order and direction.
+    has_position: ClassVar[bool] = False
+
     def __init__(self, spec: ReductionSpec) -> None:
         self.dtype: Dtype = DTYPES[spec.dtype]
         self.result_dtype: Dtype = DTYPES[spec.result_dtype]
+        # The shape of the state of one cell, behind the dimensions of the cells.
+        self.trailing: tuple[int, ...] = spec.trailing
 
     @abstractmethod
     def identity(self) -> State:
@@ -83,13 +90,15 @@ class Algebra(ABC, Generic[State]):
     @property
     def cell_bytes(self) -> int:
         """The size of the state, in bytes for each cell."""
-        return sum(value.itemsize for value in self.identity())
+        one: int = sum(value.itemsize for value in self.identity())
+        return math.prod(self.trailing) * one
 
     def start(self, cells: tuple[int, ...]) -> Partial[State]:
         """A partial without elements, for cells of this shape."""
         identity = self.identity()
         # The state of a single cell consists of numpy's scalars, as kernels make them.
-        state = type(identity)(*(np.full(cells, value) for value in identity)) if cells else identity
+        shape = (*cells, *self.trailing)
+        state = type(identity)(*(np.full(shape, value) for value in identity)) if shape else identity
         return Partial(np.zeros(cells, np.int64) if cells and self.counts_cells else np.int64(0), state)
 
     def join_at(self, whole: Partial[State], cells: Index, partial: Partial[State]) -> None:

@@ -1,4 +1,4 @@
-"""``max`` and ``min``."""
+"""``max``, ``min`` and ``range``."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +11,13 @@ class Extremum(NamedTuple):
     """The largest element, or the smallest."""
 
     best: Any
+
+
+class Extrema(NamedTuple):
+    """The smallest and the largest element."""
+
+    smallest: Any
+    largest: Any
 
 
 def least(dtype: Dtype) -> Any:
@@ -54,3 +61,20 @@ class Min(Extreme):
 
     def finish(self, state: Extremum, counts: Any) -> Any:
         return np.where(counts > 0, state.best, highest(self.dtype))
+
+
+class Range(Algebra[Extrema]):
+    """The largest element minus the smallest. Of signed integers it is unsigned, so that it never wraps."""
+
+    def identity(self) -> Extrema:
+        return Extrema(greatest(self.dtype), least(self.dtype))
+
+    def join(self, mine: Extrema, my_counts: Any, other: Extrema, other_counts: Any) -> Extrema:
+        return Extrema(np.minimum(mine.smallest, other.smallest), np.maximum(mine.largest, other.largest))
+
+    def finish(self, state: Extrema, counts: Any) -> Any:
+        is_float = self.dtype.kind == "f"
+        # Unsigned integers wrap to the difference, and float64 has a range that float32 has not.
+        wide = np.dtype(np.float64) if is_float else self.result_dtype
+        apart = np.subtract(np.asarray(state.largest).astype(wide), np.asarray(state.smallest).astype(wide))
+        return np.where(counts > 0, apart, np.nan if is_float else wide.type(0))

@@ -18,13 +18,19 @@ from active_storage.algebra.base import Array, Dtype
 _OPPOSITES: Mapping[str, str] = MappingProxyType({"max": "min", "min": "max", "argmax": "argmin", "argmin": "argmax"})
 
 # Reducers whose result of stored numbers says nothing about that of values. Elements that are missing have no value.
-_OF_VALUES = frozenset({"any", "all", "select"})
+_OF_VALUES = frozenset({"any", "all", "select", "count_nonzero", "histogram"})
 
 # Reducers whose result is the place of the first of equal elements.
 _PLACES = frozenset({"argmax", "argmin"})
 
 # Reducers whose result does not depend on the values, or only on their order.
 _UNCHANGED = frozenset({"count", "argmax", "argmin"})
+
+# Reducers whose result is one of the elements.
+_ELEMENTS = frozenset({"max", "min", "first", "last"})
+
+# Reducers of squares, whose result follows from that of stored numbers only if nothing is added to these.
+_OF_SQUARES = frozenset({"rms", "norm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Packing:
     def is_transformable(self, reducer: str, stored: Dtype) -> bool:
         """Whether the result of values follows from that of stored numbers, whose data type is ``stored``."""
         if reducer in _OF_VALUES or (reducer in _PLACES and not self._keeps_apart(stored)):
+            return False
+        if reducer in _OF_SQUARES and self.offset:
             return False
         if reducer == "sum" and stored.kind in "iu" and stored.itemsize == 8:
             # Sums of stored numbers would wrap around, and those of values do not.
@@ -86,7 +94,7 @@ class Packing:
             return result
         scale, offset = (np.float64(1 if self.scale is None else self.scale), np.float64(self.offset or 0))
         with np.errstate(all="ignore"):
-            if reducer in ("max", "min"):
+            if reducer in _ELEMENTS:
                 return self.unpack(result)
             wide = result.astype(np.float64)
             if reducer == "sum":
@@ -95,9 +103,11 @@ class Packing:
                 wide = wide * scale + offset
             elif reducer == "var":
                 wide = wide * (scale * scale)
-            elif reducer == "std":
+            elif reducer in ("std", "range", "rms", "norm"):
                 wide = wide * abs(scale)
-            else:
+            elif reducer == "skew":
+                wide = wide * np.sign(scale)
+            elif reducer == "stats":
                 wide = self._transform_stats(wide, scale, offset)
             return wide.astype(np.float64 if reducer == "stats" else self.dtype)
 

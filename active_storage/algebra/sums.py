@@ -1,4 +1,4 @@
-"""``sum`` and ``mean``.
+"""``sum``, ``mean``, and of squares ``rms`` and ``norm``.
 
 Integers are added in the data type of the result, where they wrap. Floats are added in float64. When totals of pieces
 join, the rounding error of each addition is kept (``two_sum``: Knuth, TAOCP vol. 2, 4.2.2, theorem B) and added at the
@@ -67,6 +67,20 @@ class Mean(FloatSum):
 
     def finish(self, state: Total, counts: Any) -> Any:
         return mean_of(state.total, state.error, counts)
+
+
+class RootMeanSquare(FloatSum):
+    """The square root of the mean of squares, from their sum; NaN without elements."""
+
+    def finish(self, state: Total, counts: Any) -> Any:
+        return np.sqrt(mean_of(state.total, state.error, counts))
+
+
+class Norm(FloatSum):
+    """The square root of the sum of squares, from that sum: the Euclidean norm; 0 without elements."""
+
+    def finish(self, state: Total, counts: Any) -> Any:
+        return np.sqrt(rounded(state.total, state.error))
 
 
 def wide(dtype: Dtype) -> Dtype:

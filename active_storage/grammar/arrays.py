@@ -26,13 +26,16 @@ from typing import Any, NamedTuple
 from active_storage.errors import InvalidArgument, shown
 from active_storage.grammar.parameters import (
     INTEGER_RE,
+    format_number,
+    format_numbers,
     format_slice,
     parse_integer,
+    parse_number,
     parse_numbers,
     parse_slice,
     split_items,
 )
-from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction
+from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction
 from active_storage.model.coordinates import ArrayWeights, Between, CosineWeights, Group, Nearest, Where
 from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.ranges import Slice
@@ -49,7 +52,7 @@ _COSINE = "cos:"
 _BOOLEANS = MappingProxyType({"true": True, "false": False})
 
 # Parameters of later versions: known, so that they are never taken for the store's, and refused.
-PLANNED_PARAMETERS = ("q", "method", "edges", "other", "expr")
+PLANNED_PARAMETERS = ("q", "method", "other", "expr")
 
 
 class ArrayParameter(NamedTuple):
@@ -97,11 +100,13 @@ def build_array_reduction(texts: Mapping[str, str]) -> ArrayReduction:
         raise InvalidArgument("var", f"is required with {name}: the path of the variable in the file")
     fields: dict[str, Any] = {}
     missing: dict[str, tuple[Number, ...]] = {}
+    thresholds: dict[str, Number] = {}
     for parameter, text in parameters.items():
         parsed = ARRAY_PARAMETERS[parameter].parse(text)
         missing |= parsed.pop("missing", {})
+        thresholds |= parsed.pop("thresholds", {})
         fields |= parsed
-    return ArrayReduction(texts["reducer"], container, **fields, missing=missing)
+    return ArrayReduction(texts["reducer"], container, **fields, missing=missing, thresholds=thresholds)
 
 
 def format_array_reduction(reduction: ArrayReduction) -> str:
@@ -266,17 +271,21 @@ def _parse_rule(name: str) -> Callable[[str], dict[str, Any]]:
 
 def _format_rule(name: str) -> Callable[[ArrayReduction], str | None]:
     def format_rule(reduction: ArrayReduction) -> str | None:
-        values = reduction.missing.get(name)
-        return None if values is None else ",".join(map(_format_number, values))
+        return format_numbers(reduction.missing.get(name))
 
     return format_rule
 
 
-def _format_number(number: Number) -> str:
-    """The text of a number. Equal numbers have equal text: 1.0 is 1, and -0.0 is 0."""
-    if math.isfinite(number) and number == int(number) and INTEGER_RE.fullmatch(text := str(int(number))):
-        return text
-    return repr(float(number))
+def _parse_threshold(name: str) -> Callable[[str], dict[str, Any]]:
+    return lambda text: {"thresholds": {name: parse_number(name, text)}}
+
+
+def _format_threshold(name: str) -> Callable[[ArrayReduction], str | None]:
+    def format_threshold(reduction: ArrayReduction) -> str | None:
+        threshold = reduction.thresholds.get(name)
+        return None if threshold is None else format_number(threshold)
+
+    return format_threshold
 
 
 def _parse_boolean(name: str) -> Callable[[str], dict[str, Any]]:
@@ -306,7 +315,7 @@ ARRAY_PARAMETERS: Mapping[str, ArrayParameter] = MappingProxyType(
         "group": ArrayParameter(lambda text: {"group": parse_group(text)}, _format_group),
         "bins": ArrayParameter(
             lambda text: {"bins": tuple(map(float, parse_numbers("bins", text)))},
-            lambda reduction: None if reduction.bins is None else ",".join(map(_format_number, reduction.bins)),
+            lambda reduction: format_numbers(reduction.bins),
         ),
         "weights": ArrayParameter(_parse_weights, _format_weights),
         "decode": ArrayParameter(
@@ -318,6 +327,10 @@ ARRAY_PARAMETERS: Mapping[str, ArrayParameter] = MappingProxyType(
             lambda text: {"ddof": parse_integer("ddof", text)},
             lambda reduction: str(reduction.ddof) if reduction.ddof else None,
         ),
+        "edges": ArrayParameter(
+            lambda text: {"edges": parse_numbers("edges", text)}, lambda reduction: format_numbers(reduction.edges)
+        ),
+        **{name: ArrayParameter(_parse_threshold(name), _format_threshold(name)) for name in THRESHOLDS},
         "skipna": ArrayParameter(
             _parse_boolean("skipna"),
             lambda reduction: None if reduction.skipna is None else str(reduction.skipna).lower(),

@@ -67,7 +67,12 @@ def _parse_integers(name: str, text: str) -> tuple[int, ...]:
     return tuple(parse_integer(name, item) for item in split_items(text))
 
 
-def _parse_number(name: str, text: str) -> int | float:
+def parse_number(name: str, text: str) -> int | float:
+    """The number that a text is.
+
+    Raises:
+        InvalidArgument: It is not one; ``name`` is the error's field.
+    """
     if INTEGER_RE.fullmatch(text):
         return int(text)
     match = _NUMBER_RE.fullmatch(text)
@@ -174,7 +179,19 @@ def parse_numbers(name: str, text: str) -> tuple[int | float, ...]:
     Raises:
         InvalidArgument: An item is not a number; ``name`` is the error's field.
     """
-    return tuple(_parse_number(name, item) for item in split_items(text))
+    return tuple(parse_number(name, item) for item in split_items(text))
+
+
+def format_number(number: float) -> str:
+    """The text of a number. Equal numbers have equal text: 1.0 is 1, and -0.0 is 0."""
+    if math.isfinite(number) and number == int(number) and INTEGER_RE.fullmatch(text := str(int(number))):
+        return text
+    return repr(float(number))
+
+
+def format_numbers(numbers: Iterable[float] | None) -> str | None:
+    """The text of several numbers; None for None."""
+    return None if numbers is None else ",".join(map(format_number, numbers))
 
 
 def _format_missing(name: str, missing: Missing | None) -> str | None:
@@ -239,5 +256,6 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         **dict.fromkeys(MISSING_RULES, _MISSING),
         "result_dtype": Parameter("sum_dtype", lambda _, text: text, _format_plain),
         "ddof": Parameter("ddof", parse_integer, _unless_default(0)),
+        "edges": Parameter("edges", parse_numbers, lambda _, edges: format_numbers(edges)),
     }
 )

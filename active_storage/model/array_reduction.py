@@ -4,6 +4,7 @@ Building an ``ArrayReduction`` validates what can be validated without the array
 of dimensions, is checked when the metadata was read.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from typing import Literal, get_args
 
 from active_storage.errors import InvalidArgument, UnknownReducer, shown
 from active_storage.model.coordinates import Group, Weights, Where, ensure_ascending
+from active_storage.model.edges import ensure_edges
 from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import ARRAY_REDUCERS
@@ -23,6 +25,9 @@ Decode = Literal["cf", "xarray", "none"]
 CONTAINER_TYPES: Mapping[str, ContainerType] = MappingProxyType(
     {"zarr": "zarr", "netcdf": "netcdf", "hdf5": "netcdf", "kerchunk": "kerchunk", "table": "table"}
 )
+
+# The names of thresholds: values greater than a number, or equal, and less than it, or equal.
+THRESHOLDS = ("gt", "ge", "lt", "le")
 
 _DECODES = get_args(Decode)
 
@@ -41,6 +46,8 @@ class ArrayReduction:
         decode: How stored numbers become values: by the CF conventions, as xarray does, or not at all.
         missing: Additional rules for missing data, by their names in ``MISSING_RULES``.
         ddof: For ``var`` and ``std``: what is subtracted from the number of elements in the divisor.
+        edges: For ``histogram``: the beginning of each bin, and the end of the last; None for bins of ordered bits.
+        thresholds: What values are compared with, by names in ``THRESHOLDS``; the others are skipped like missing data.
         skipna: Whether NaN is missing data; None for the default of ``decode``: only xarray's.
         absent_is_forbidden: Whether 403 AccessDenied for a chunk means that the chunk is absent.
         concat: The name of the dimension along which the array goes on from container to container; None for an array
@@ -65,6 +72,8 @@ class ArrayReduction:
     decode: Decode = "cf"
     missing: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
     ddof: int = 0
+    edges: tuple[Number, ...] | None = None
+    thresholds: Mapping[str, Number] = field(default_factory=dict)
     skipna: bool | None = None
     absent_is_forbidden: bool = False
     concat: str | None = None
@@ -87,6 +96,9 @@ class ArrayReduction:
             raise InvalidArgument("ddof", f"is not a parameter of {self.reducer}")
         self._ensure_group()
         self._ensure_weights()
+        if self.edges is not None:
+            object.__setattr__(self, "edges", ensure_edges(self.edges, self.reducer))
+        _ensure_thresholds(self.thresholds)
 
     def _ensure_group(self) -> None:
         if self.bins is not None:
@@ -110,3 +122,11 @@ class ArrayReduction:
     def skips_nan(self) -> bool:
         """Whether NaN is missing data."""
         return self.decode == "xarray" if self.skipna is None else self.skipna
+
+
+def _ensure_thresholds(thresholds: Mapping[str, Number]) -> None:
+    for name, threshold in thresholds.items():
+        if name not in THRESHOLDS:
+            raise InvalidArgument("thresholds", f"has no {shown(name)}; there are {', '.join(THRESHOLDS)}")
+        if math.isnan(threshold):
+            raise InvalidArgument(name, "cannot be NaN")

@@ -23,6 +23,8 @@ class ReducerRule:
         keeps_elements: Whether its result is the selected elements, whatever the axis.
         takes_weights: Whether elements can have weights.
         needs_weights: Whether it is about the weights, so that only arrays with weights have it.
+        is_unsigned: Whether signed integers give unsigned ones of the same size.
+        has_bins: Whether its result has a last dimension of bins, and it has the parameter ``edges``.
     """
 
     result_dtype: str | None = None
@@ -35,6 +37,8 @@ class ReducerRule:
     keeps_elements: bool = False
     takes_weights: bool = False
     needs_weights: bool = False
+    is_unsigned: bool = False
+    has_bins: bool = False
 
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
@@ -52,6 +56,15 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "any": ReducerRule(result_dtype="bool"),
         "all": ReducerRule(result_dtype="bool"),
         "stats": ReducerRule(result_dtype="float64", leading=5),
+        "first": ReducerRule(kinds=_REAL + "c", needs_elements=True),
+        "last": ReducerRule(kinds=_REAL + "c", needs_elements=True),
+        "range": ReducerRule(kinds="iuf", needs_elements=True, is_unsigned=True),
+        "rms": ReducerRule(widens=True),
+        "skew": ReducerRule(widens=True),
+        "kurtosis": ReducerRule(widens=True),
+        "count_nonzero": ReducerRule(result_dtype="int64", kinds=_REAL + "c"),
+        "norm": ReducerRule(widens=True),
+        "histogram": ReducerRule(result_dtype="int64", has_bins=True),
     }
 )
 

@@ -13,7 +13,8 @@ import numpy as np
 from active_storage.errors import InvalidArgument, UnknownReducer, shown
 from active_storage.model.codecs import CODECS
 from active_storage.model.dtypes import DTYPES, MAX_BYTES, MAX_DIMENSIONS, SUM_DTYPES, ByteOrder, Order
-from active_storage.model.missing import Missing
+from active_storage.model.edges import MOST_BINS, ensure_edges
+from active_storage.model.missing import Missing, Number
 from active_storage.model.ranges import ByteRange, Slice
 from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from active_storage.model.steps import Step
@@ -43,6 +44,7 @@ class ReductionSpec:
         sum_dtype: The data type in which a ``sum`` is computed and returned, a name in ``SUM_DTYPES``; None for the
             reducer's own.
         ddof: For ``var`` and ``std``: the number that is subtracted from the number of elements in the divisor.
+        edges: For ``histogram``: the beginning of each bin, and the end of the last; None for bins of ordered bits.
         range: The bytes of the object that hold the data, instead of ``offset`` and ``size``.
         is_weighted: Whether elements have weights. They are not a part of the spec.
 
@@ -65,6 +67,7 @@ class ReductionSpec:
     missing: Missing | None = None
     sum_dtype: str | None = None
     ddof: int = 0
+    edges: tuple[Number, ...] | None = None
     range: ByteRange | None = None
     is_weighted: bool = False
 
@@ -81,6 +84,8 @@ class ReductionSpec:
             raise InvalidArgument("ddof", f"is a parameter of {takers}, not of {self.reducer}")
         if abs(self.ddof) > _MAX_DDOF:
             raise InvalidArgument("ddof", f"should be from {-_MAX_DDOF} to {_MAX_DDOF}")
+        if self.edges is not None:
+            object.__setattr__(self, "edges", ensure_edges(self.edges, self.reducer))
 
     @property
     def element_bytes(self) -> int:
@@ -98,6 +103,21 @@ class ReductionSpec:
         if ARRAY_REDUCERS[self.reducer].keeps_elements:
             return ()
         return tuple(range(self.dimensions)) if self.axis is None else self.axis
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The shape of the dimensions of the result before those of its cells."""
+        size = ARRAY_REDUCERS[self.reducer].leading
+        return (size,) if size else ()
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        """The shape of the dimensions of the result after those of its cells: the number of bins of a histogram."""
+        if not ARRAY_REDUCERS[self.reducer].has_bins:
+            return ()
+        # Without edges, there are as many bins as the data type has numbers, up to a limit.
+        bits = 8 * self.element_bytes
+        return (min(1 << bits, MOST_BINS) if self.edges is None else len(self.edges) - 1,)
 
     @property
     def compression(self) -> str | None:
@@ -178,6 +198,8 @@ def _own_result_dtype(spec: ReductionSpec) -> str:
     rule = ARRAY_REDUCERS[spec.reducer]
     if rule.widens and DTYPES[spec.dtype].kind in "biu":
         return "float64"
+    if rule.is_unsigned and DTYPES[spec.dtype].kind == "i":
+        return f"u{spec.dtype}"
     return rule.result_dtype or spec.dtype
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from active_storage.algebra import Index, Partial
-from active_storage.algebra.arg_extrema import ArgExtreme, ArgExtremum
 from active_storage.errors import IncompleteElement, InvalidArgument, UndecodableData
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.ranges import Slice
@@ -27,7 +26,6 @@ from handler.codecs.chain import open_decoded
 from handler.codecs.readable import Readable, fill
 from handler.containers.stored_array import StoredArray
 from handler.engine.blocks import storage_dtype
-from handler.kernels.missing import Marker
 from handler.kernels.pieces import Array
 from handler.kernels.reducer import Reducer
 from handler.kernels.walk import Walk
@@ -189,12 +187,11 @@ class BatchReducer:
     def __init__(self, plan: ArrayPlan, part: PartPlan) -> None:
         self._part = part
         self._algebra = plan.algebra
-        missing = part.decoding.missing
         self._weights = part.weights
         self._stored = DTYPES[part.decoding.dtype]
-        self._marker = Marker(missing, self._stored) if missing else None
+        self._marker = part.decoding.make_marker()
         self._keeps_elements = ARRAY_REDUCERS[plan.spec.reducer].keeps_elements
-        self._can_stack = not (isinstance(plan.algebra, ArgExtreme) or self._keeps_elements)
+        self._can_stack = not (plan.algebra.has_position or self._keeps_elements)
 
     def reduce(
         self, chunks: Sequence[TouchedChunk], workspace: Workspace, check: Callable[[], None]
@@ -255,13 +252,13 @@ class BatchReducer:
         if count > 1 and not has_same_cells:
             last = group[-1].portions[0].cells
             cells = (slice(cells[0].start, last[0].stop), *cells[1:])  # type: ignore[union-attr]  # as ``_belongs`` says
-            partial = _reshaped(partial, tuple(_count_cells(each) for each in cells if isinstance(each, slice)))
-        elif isinstance(partial.state, ArgExtremum):
+            partial = self._reshaped(partial, tuple(_count_cells(each) for each in cells if isinstance(each, slice)))
+        elif self._algebra.has_position:
             partial = Partial(partial.counts, self._moved(partial.state, portion, reduced, walk))
         elif self._keeps_elements:
             # The elements are views of the workspace, which is used again.
             partial = Partial(partial.counts, type(partial.state)(*(np.copy(array) for array in partial.state)))
-        return Found(cells, _reshaped(partial, ()) if not part.array.shape else partial)
+        return Found(cells, self._reshaped(partial, ()) if not part.array.shape else partial)
 
     def _find_reduced(self, portion: Portion) -> tuple[int, ...]:
         """The axes of a chunk that are reduced: those of the selection, and that of a group."""
@@ -286,19 +283,30 @@ class BatchReducer:
         places = zip(self._weights.shape, unravel(chunk.number, array.grid), array.chunks, strict=True)
         return [(place * size, size) if weighted > 1 else (0, 1) for weighted, place, size in places]
 
-    def _moved(self, state: ArgExtremum, portion: Portion, reduced: tuple[int, ...], walk: Walk) -> ArgExtremum:
+    def _moved(self, state: Any, portion: Portion, reduced: tuple[int, ...], walk: Walk) -> Any:
         """The state with positions in the whole selection, in place of those in the portion."""
-        if not portion.first:
+        selection = self._part.selection
+        grouped = () if selection.grouped is None else (selection.grouped,)
+        axes = sorted({*selection.reduced, *grouped})
+        if not portion.first or not axes:
             return state
         position = np.asarray(state.position)
-        local = np.maximum(position, 0)
-        if len(reduced) < len(portion.first):
-            moved = _find_positions(portion.first[reduced[0]], local)
-        else:
-            index = np.unravel_index(local, walk.selected)
-            found = tuple(_find_positions(*each) for each in zip(portion.first, index, strict=True))
-            moved = np.ravel_multi_index(found, self._part.selection.whole)
-        return ArgExtremum(state.best, np.where(position < 0, position, moved).astype(np.int64)[()])
+        sizes = [walk.selected[axis] for axis in reduced]
+        local = dict(zip(reduced, np.unravel_index(np.maximum(position, 0), sizes), strict=True)) if reduced else {}
+        for axis in axes:
+            if axis not in local:
+                # Each element of the group's dimension has a cell of its own here.
+                kept = [number for number in range(len(portion.first)) if number not in reduced]
+                local[axis] = np.arange(walk.selected[axis]).reshape([-1 if number == axis else 1 for number in kept])
+        index = tuple(_find_positions(portion.first[axis], local[axis]) for axis in axes)
+        moved = np.ravel_multi_index(index, [selection.whole[axis] for axis in axes])
+        return state._replace(position=np.where(position < 0, position, moved).astype(np.int64)[()])
+
+    def _reshaped(self, partial: Partial[Any], cells: tuple[int, ...]) -> Partial[Any]:
+        """A partial result whose cells have another shape."""
+        shape = (*cells, *self._algebra.trailing)
+        state = type(partial.state)(*(np.reshape(each, shape) for each in partial.state))
+        return Partial(partial.counts if not np.ndim(partial.counts) else np.reshape(partial.counts, cells), state)
 
 
 def _find_positions(first: int | Array, local: Array) -> Array:
@@ -326,9 +334,3 @@ def _belongs(group: Sequence[TouchedChunk], chunk: TouchedChunk) -> bool:
         return False
     begin, end = mine.cells[0], last.cells[0]
     return isinstance(begin, slice) and isinstance(end, slice) and begin.start == end.stop
-
-
-def _reshaped(partial: Partial[Any], cells: tuple[int, ...]) -> Partial[Any]:
-    """A partial result whose cells have another shape."""
-    state = type(partial.state)(*(np.reshape(each, cells) for each in partial.state))
-    return Partial(partial.counts if not np.ndim(partial.counts) else np.reshape(partial.counts, cells), state)

@@ -18,8 +18,9 @@ from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import Missing, Number
 from active_storage.model.reducers import ARRAY_REDUCERS
+from handler.arrays.thresholds import find_limits
 from handler.containers.stored_array import StoredArray
-from handler.kernels.missing import Marker
+from handler.kernels.missing import Limits, Marker
 
 Dtype = np.dtype[Any]
 Values = np.ndarray[Any, Any]
@@ -33,12 +34,14 @@ class Decoding:
         dtype: The data type of stored numbers, a name in ``DTYPES``: that of the array, or the unsigned or signed type
             of the same size, if ``_Unsigned`` says so.
         missing: Which stored numbers are missing data; None if all are present.
+        limits: Which stored numbers have values within the thresholds of the request; None without thresholds.
         packing: How stored numbers become values; None if they are the values.
         units: The units of the values; None if they are unknown.
     """
 
     dtype: str
     missing: Missing | None
+    limits: Limits | None
     packing: Packing | None
     units: str | None
 
@@ -64,7 +67,17 @@ class Decoding:
         packing = _find_packing(names, dtype, reduction.decode == "xarray", fills)
         missing = _join_rules(reduction, dtype, values, low, high)
         units = attributes.get("units")
-        return cls(dtype, missing, packing, units if isinstance(units, str) else None)
+        limits = find_limits(reduction.thresholds, DTYPES[dtype], packing)
+        return cls(dtype, missing, limits, packing, units if isinstance(units, str) else None)
+
+    @property
+    def skips(self) -> bool:
+        """Whether elements can be skipped: missing ones, and those that are not within thresholds."""
+        return self.missing is not None or self.limits is not None
+
+    def make_marker(self) -> Marker | None:
+        """What tells which stored numbers are skipped; None if all count."""
+        return Marker(self.missing, DTYPES[self.dtype], self.limits) if self.skips else None
 
     @property
     def value_dtype(self) -> Dtype:
@@ -134,7 +147,7 @@ class CommonDecoding:
                 raise InvalidArgument("store.urls", reason, number)
         # As numpy and xarray concatenate arrays.
         dtype = np.result_type(*{each.value_dtype for each in decodings})
-        has_missing = any(each.missing is not None for each in decodings)
+        has_missing = any(each.skips for each in decodings)
         marks_missing = ARRAY_REDUCERS[reducer].keeps_elements and has_missing and dtype.kind == "f"
         packing = first.packing
         is_alike = all((each.dtype, each.packing) == (first.dtype, packing) for each in others)

@@ -28,7 +28,6 @@ from active_storage.model.coordinates import NumberWeights
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
-from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.fetch import Strength, count_runs, read_version
 from handler.arrays.plan import ArrayPlan
@@ -180,8 +179,7 @@ class ArrayEngine:
         """
         with self._gate.account() as account:
             reader, plan = self._open(reduction, container, scope, account)
-        leading = ARRAY_REDUCERS[reduction.reducer].leading
-        shape = (leading, *plan.selection.cells) if leading else plan.selection.cells
+        shape = (*plan.spec.leading, *plan.selection.cells, *plan.spec.trailing)
         return ArrayAnswer(
             Result(plan.result_dtype, shape, None, None, None),
             _name_dimensions(plan),
@@ -375,10 +373,10 @@ class ArrayEngine:
 _CACHE_BYTES = 32 << 20
 
 # The reducers whose result has the units of the elements.
-_KEEP_UNITS = frozenset({"max", "min", "mean", "sum", "std", "select"})
+_KEEP_UNITS = frozenset({"max", "min", "mean", "sum", "std", "select", "first", "last", "range", "rms", "norm"})
 
 # The reducers whose result is computed in float64.
-_COMPUTED = frozenset({"sum", "mean", "var", "std"})
+_COMPUTED = frozenset({"sum", "mean", "var", "std", "range", "rms", "norm", "skew", "kurtosis"})
 
 
 # All elements of an array that lies in any container.
@@ -406,8 +404,8 @@ def _ask_again(source: Source, facts: ObjectFacts) -> None:
 
 def _name_dimensions(plan: ArrayPlan) -> tuple[str | None, ...]:
     """The names of the dimensions of the result. A leading dimension, as ``stats`` has it, has no name."""
-    leading = (None,) if ARRAY_REDUCERS[plan.reduction.reducer].leading else ()
-    return (*leading, *plan.dimensions)
+    leading, trailing = (None,) * len(plan.spec.leading), ("bin",) * len(plan.spec.trailing)
+    return (*leading, *plan.dimensions, *trailing)
 
 
 def join_section(plan: ArrayPlan, whole: Partial[Any], section: SectionPartial) -> None:

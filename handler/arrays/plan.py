@@ -23,7 +23,6 @@ from active_storage.algebra.packing import Packing
 from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidArgument
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
-from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.decoding import CommonDecoding, Decoding, Unpacking
@@ -240,8 +239,10 @@ class ArrayPlan:
         sum_dtype = (
             {"b": "int64", "i": "int64", "u": "uint64"}.get(kind) if reducer == "sum" and self.weights is None else None
         )
-        is_weighted = self.weights is not None
-        return ReductionSpec(reducer, dtype, sum_dtype=sum_dtype, ddof=self.reduction.ddof, is_weighted=is_weighted)
+        is_weighted, edges = self.weights is not None, self.reduction.edges
+        return ReductionSpec(
+            reducer, dtype, sum_dtype=sum_dtype, ddof=self.reduction.ddof, edges=edges, is_weighted=is_weighted
+        )
 
     @cached_property
     def algebra(self) -> Algebra[Any]:
@@ -254,7 +255,7 @@ class ArrayPlan:
         reducer = self.reduction.reducer
         if self.packing is None:
             return self.spec.result_dtype
-        empty = np.zeros((5, 0) if ARRAY_REDUCERS[reducer].leading else 0, DTYPES[self.spec.result_dtype])
+        empty = np.zeros((*self.spec.leading, 0), DTYPES[self.spec.result_dtype])
         return self.packing.transform(reducer, empty, np.zeros(0, np.int64)).dtype.name
 
     @property
@@ -341,7 +342,7 @@ class ArrayPlan:
         sizes = [min(chunk, len(indices)) for chunk, indices in shape]
         kept = zip(self.selection.kept, self.selection.cells, strict=True)
         cells = math.prod(min(sizes[axis], count) for axis, count in kept)
-        return part.batch_chunks * cells * (self.algebra.cell_bytes + 8)
+        return min(part.batch_chunks, part.grid.count) * cells * (self.algebra.cell_bytes + 8)
 
     @property
     def has_steps(self) -> bool:
@@ -351,7 +352,7 @@ class ArrayPlan:
     @property
     def result_bytes(self) -> int:
         """The memory of the result, with the state that it is computed from."""
-        return state_bytes(self.algebra, ARRAY_REDUCERS[self.spec.reducer].leading or 1, self.selection.cells)
+        return state_bytes(self.algebra, self.spec.leading, self.selection.cells)
 
     @property
     def metadata(self) -> list[ChunkObject]:
@@ -376,6 +377,8 @@ class ArrayPlan:
             "skipna": reduction.skips_nan,
             "missing": sorted((name, [repr(value) for value in values]) for name, values in reduction.missing.items()),
             "ddof": reduction.ddof,
+            "edges": reduction.edges,
+            "thresholds": sorted(reduction.thresholds.items()),
         }
         if isinstance(self.array, ConcatenatedArray):
             covered |= {"concat": self.array.axis, "parts": [part.covered for part in self.parts]}

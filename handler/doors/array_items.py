@@ -66,6 +66,7 @@ def list_header(plan: ArrayPlan, sections: range) -> dict[str, Any]:
             "sum_dtype": spec.sum_dtype,
             "ddof": spec.ddof,
             "is_weighted": spec.is_weighted,
+            "edges": None if spec.edges is None else list(spec.edges),
         },
         "packing": packing
         and {

@@ -98,6 +98,11 @@ class ArrayMembers(Strict):
     decode: Text = "cf"
     missing: MissingMembers | None = None
     ddof: int = 0
+    edges: Annotated[list[Number], Field(max_length=MOST_EDGES)] | None = None
+    gt: Number | None = None
+    ge: Number | None = None
+    lt: Number | None = None
+    le: Number | None = None
     skipna: bool | None = None
     absent: Literal[403] | None = None
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from active_storage.errors import InvalidArgument
 from active_storage.grammar.arrays import PLANNED_PARAMETERS, parse_array_path, parse_dimension, parse_group
-from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction, ContainerType
+from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.coordinates import (
     ArrayWeights,
     Between,
@@ -128,6 +128,8 @@ def _build(
         decode=members.decode,  # type: ignore[arg-type]  # the reduction refuses any other
         missing=_build_rules(members.missing),
         ddof=members.ddof,
+        edges=None if members.edges is None else tuple(members.edges),
+        thresholds={name: value for name in THRESHOLDS if (value := getattr(members, name)) is not None},
         skipna=members.skipna,
         absent_is_forbidden=members.absent is not None,
         concat=concat,

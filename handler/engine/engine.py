@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from active_storage.algebra import Algebra, Partial, make_algebra
 from active_storage.errors import InvalidArgument, InvalidRange, TornRead
 from active_storage.model.ranges import ByteRange
-from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.codecs.base import Budget
 from handler.codecs.chain import open_decoded
@@ -122,7 +121,7 @@ class Engine:
                 with closing(elements.reader):
                     with stage("reduce"):
                         walk = Walk.of(spec, elements.shape, self.sizes)
-                        account.hold(state_bytes(algebra, REDUCERS[spec.reducer].leading or 1, walk.cells))
+                        account.hold(state_bytes(algebra, spec.leading, walk.cells))
                         tasks = cut(walk, elements.origin(source, stream.facts))
                         marker = Marker(spec.missing, algebra.dtype) if spec.missing else None
                         executor = Executor(partial(Reducer, algebra, marker), self.fetchers, scope, self.resources)

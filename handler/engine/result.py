@@ -65,9 +65,8 @@ class Result:
     @classmethod
     def describe(cls, spec: ReductionSpec, walk: Walk) -> Self:
         """The description of the result of a walk."""
-        rule = ARRAY_REDUCERS[spec.reducer]
-        cells = walk.result_shape
-        shape = (rule.leading, *cells) if rule.leading else cells
+        rule, cells = ARRAY_REDUCERS[spec.reducer], walk.result_shape
+        shape = (*spec.leading, *cells, *spec.trailing)
         if spec.missing is not None:
             return cls(spec.result_dtype, shape, None, None, None)
         total = walk.count_selected
@@ -105,10 +104,10 @@ class Result:
 
 
 def _arrange(spec: ReductionSpec, walk: Walk, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if ARRAY_REDUCERS[spec.reducer].leading:
+    if spec.leading:
         return np.stack([walk.arrange(each) for each in values])
-    return walk.arrange(values)
+    return walk.arrange(values, spec.trailing)
 
 
 def _keeps_order(spec: ReductionSpec) -> bool:
-    return spec.order == "F" and not spec.reduced_axes and not ARRAY_REDUCERS[spec.reducer].leading
+    return spec.order == "F" and not spec.reduced_axes and not spec.leading and not spec.trailing

@@ -11,19 +11,23 @@ from typing import Any
 
 from active_storage.algebra import Algebra
 from active_storage.algebra.arg_extrema import ArgMax, ArgMin
-from active_storage.algebra.counts import Count
+from active_storage.algebra.counts import Count, CountNonzero
 from active_storage.algebra.elements import Select
-from active_storage.algebra.extrema import Max, Min
-from active_storage.algebra.moments import Stats, Std, Var
-from active_storage.algebra.sums import FloatSum, IntegerSum, Mean
+from active_storage.algebra.ends import First, Last
+from active_storage.algebra.extrema import Max, Min, Range
+from active_storage.algebra.histograms import Histogram
+from active_storage.algebra.moments import Kurtosis, Skew, Stats, Std, Var
+from active_storage.algebra.sums import FloatSum, IntegerSum, Mean, Norm, RootMeanSquare
 from active_storage.algebra.truth import All, Any_
 from active_storage.algebra.weighted import SumOfWeights, WeightedMean, WeightedStd, WeightedSum, WeightedVar
 from handler.kernels.arg_extrema import find_arg_extremum
-from handler.kernels.elements import keep_elements, keep_nothing
-from handler.kernels.extrema import find_extremum
-from handler.kernels.moments import find_moments, summarize
+from handler.kernels.elements import count_nonzero, keep_elements, keep_nothing
+from handler.kernels.ends import find_end
+from handler.kernels.extrema import find_extrema, find_extremum
+from handler.kernels.histograms import count_in_bins
+from handler.kernels.moments import find_higher_moments, find_moments, summarize
 from handler.kernels.pieces import Piece
-from handler.kernels.sums import add_floats, add_integers
+from handler.kernels.sums import add_floats, add_integers, add_squares
 from handler.kernels.truth import find_truth
 from handler.kernels.weighted import weigh_moments, weigh_total
 
@@ -51,5 +55,14 @@ KERNELS: Mapping[type[Algebra[Any]], Kernel] = MappingProxyType(
         SumOfWeights: weigh_total,
         WeightedVar: weigh_moments,
         WeightedStd: weigh_moments,
+        First: find_end,
+        Last: find_end,
+        Range: find_extrema,
+        RootMeanSquare: add_squares,
+        Skew: find_higher_moments,
+        Kurtosis: find_higher_moments,
+        CountNonzero: count_nonzero,
+        Norm: add_squares,
+        Histogram: count_in_bins,
     }
 )

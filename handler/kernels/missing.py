@@ -5,7 +5,7 @@ missing elements are overwritten in the block by a value that does not change th
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,20 +17,33 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Test = Callable[[Array, Any], Array]
 
 
+class Limits(NamedTuple):
+    """The least and the greatest number that counts, in the data type of the elements; NaN does not count."""
+
+    least: Any
+    greatest: Any
+
+
 class Marker:
     """Tells which elements of blocks are missing, one block after the other.
 
     Args:
-        missing: The rules for missing data.
+        missing: The rules for missing data; None if there are limits only.
         dtype: The data type of the blocks.
+        limits: Elements outside them are skipped like missing ones; None for no limits.
     """
 
-    def __init__(self, missing: Missing, dtype: np.dtype[Any]) -> None:
+    def __init__(self, missing: Missing | None, dtype: np.dtype[Any], limits: Limits | None = None) -> None:
         cast = dtype.type
-        tests: list[tuple[Test, Any]] = [(_equals, cast(value)) for value in missing.values]
-        # NaN is neither below nor above a limit. It is missing only if it is one of the values.
-        limits = ((np.less, missing.valid_min), (np.greater, missing.valid_max))
-        tests += [(compare, cast(limit)) for compare, limit in limits if limit is not None]
+        tests: list[tuple[Test, Any]] = []
+        if missing is not None:
+            tests += [(_equals, cast(value)) for value in missing.values]
+            # NaN is neither below nor above a limit. It is missing only if it is one of the values.
+            valid = ((np.less, missing.valid_min), (np.greater, missing.valid_max))
+            tests += [(compare, cast(limit)) for compare, limit in valid if limit is not None]
+        if limits is not None:
+            tests += [(np.less, limits.least), (np.greater, limits.greatest)]
+            tests += [(_equals, cast(np.nan))] if dtype.kind == "f" else []
         self._tests = tuple(tests)
 
     def mark(self, block: Array) -> Array | None:

@@ -160,12 +160,13 @@ def _count_present(values: Array, mask: Array | None, axes: tuple[int, ...]) -> 
     return np.add.reduce(np.logical_not(mask), axis=axes, dtype=np.int64)
 
 
-def state_bytes(algebra: Algebra[Any], leading: int, cells: tuple[int, ...]) -> int:
+def state_bytes(algebra: Algebra[Any], leading: tuple[int, ...], cells: tuple[int, ...]) -> int:
     """The memory of a reducer and of its result, in bytes.
 
     Args:
         algebra: The reducer's algebra.
-        leading: The number of values of the result for each cell.
+        leading: The shape of the dimensions of the result before those of its cells.
         cells: The shape of the cells.
     """
-    return math.prod(cells) * (algebra.cell_bytes + 8 + 2 * leading * algebra.result_dtype.itemsize)
+    values = math.prod((*leading, *algebra.trailing))
+    return math.prod(cells) * (algebra.cell_bytes + 8 + 2 * values * algebra.result_dtype.itemsize)

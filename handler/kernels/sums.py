@@ -1,11 +1,11 @@
-"""The kernels of ``sum`` and ``mean``, and how a block is added up fastest."""
+"""The kernels of ``sum``, ``mean``, ``rms`` and ``norm``, and how a block is added up fastest."""
 
 from typing import Any
 
 import numkong
 import numpy as np
 
-from active_storage.algebra.sums import FloatSum, IntegerSum, IntegerTotal, Total, wide
+from active_storage.algebra.sums import FloatSum, IntegerSum, IntegerTotal, Norm, RootMeanSquare, Total, wide
 from handler.kernels.pieces import Array, Piece
 
 # numkong adds these up several times as fast as numpy, which converts each number to float64 in memory first. It adds
@@ -23,6 +23,11 @@ def add_integers(algebra: IntegerSum, piece: Piece) -> IntegerTotal:
 def add_floats(_algebra: FloatSum, piece: Piece) -> Total:
     """The sum of each cell of a piece, in float64 or complex128."""
     return Total(total_of(piece.filled(0), piece.axes), 0.0)
+
+
+def add_squares(_algebra: RootMeanSquare | Norm, piece: Piece) -> Total:
+    """The sum of the squares of each cell of a piece, in float64."""
+    return Total(total_of(np.square(piece.filled(0), dtype=np.float64), piece.axes), 0.0)
 
 
 def total_of(values: Array, axes: tuple[int, ...]) -> Any:

@@ -161,11 +161,17 @@ class Walk:
             return ()
         return self.cells[::-1] if self.order == "F" else self.cells
 
-    def arrange(self, cells: Array) -> Array:
-        """Cells in the order of storage, as the caller's array. Copies nothing."""
-        if self.is_scalar and cells.shape:
-            return cells.reshape(())
-        return cells.T if self.order == "F" else cells
+    def arrange(self, cells: Array, trailing: tuple[int, ...] = ()) -> Array:
+        """Cells in the order of storage, as the caller's array. Copies nothing.
+
+        Args:
+            cells: The values of the cells.
+            trailing: The shape of the values of a cell, behind the dimensions of the cells.
+        """
+        kept = cells.ndim - len(trailing)
+        if self.is_scalar and kept:
+            return cells.reshape(trailing)
+        return cells.transpose(*range(kept)[::-1], *range(kept, cells.ndim)) if self.order == "F" else cells
 
     def find_position(self, slab: Slab, local: tuple[int, ...]) -> int:
         """The position of an element in the selection, flattened in the caller's C order.
@@ -178,10 +184,21 @@ class Walk:
         index = [*slab.first[:outer], *(a + b for a, b in zip(slab.first[outer:], local, strict=True))]
         if self.order == "F":
             index.reverse()
-        flat = 0
-        for position, size in zip(index, self.selected, strict=True):
-            flat = flat * size + position
-        return flat
+        position: int = _flatten(index, self.selected)
+        return position
+
+    def find_reduced_position(self, slab: Slab, local: Sequence[Any]) -> Any:
+        """The position of elements in their cells: an index in the caller's C order of the reduced axes.
+
+        Args:
+            slab: The stop of their piece.
+            local: Their index in the reduced axes of the piece, in the order of storage: numbers or arrays.
+        """
+        outer, places = len(slab.first) - len(slab.shape), iter(local)
+        reduced = [axis for axis, dimension in enumerate(self.dimensions) if not dimension.is_kept]
+        index = [slab.first[axis] + (next(places) if axis >= outer else 0) for axis in reduced]
+        sizes = [len(self.dimensions[axis].indices) for axis in reduced]
+        return _flatten(index[::-1], sizes[::-1]) if self.order == "F" else _flatten(index, sizes)
 
     def cut(self) -> Sequence[Stretch]:
         """The walk in stretches that can be reduced side by side; empty if the walk is not worth cutting.
@@ -291,6 +308,14 @@ def _count_up(sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     for number in range(sizes[0]):
         for rest in _count_up(sizes[1:]):
             yield (number, *rest)
+
+
+def _flatten(index: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """The number of an index in an array of these sizes in C order."""
+    flat = 0
+    for position, size in zip(index, sizes, strict=True):
+        flat = flat * size + position
+    return flat
 
 
 def _position(dimension: Dimension, number: int) -> int:

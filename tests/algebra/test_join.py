@@ -68,6 +68,11 @@ def test_an_empty_partial_is_neutral(reducer: str, dtype: str, cells: tuple[int,
     check_result(spec, join(spec, nothing, known), whole)
 
 
+def _choose(mask: Array, known: Any, nothing: Any) -> Any:
+    """The state of some cells from the first, and of the others from the second."""
+    return np.where(mask.reshape(*mask.shape, *(1,) * (np.ndim(nothing) - mask.ndim)), known, nothing)
+
+
 @pytest.mark.parametrize("reducer", [name for name, rule in REDUCERS.items() if not rule.keeps_elements])
 def test_a_cell_without_elements_in_one_partial_is_that_of_the_other(reducer: str) -> None:
     whole = make_values("float32", (ROWS, 2))
@@ -78,7 +83,7 @@ def test_a_cell_without_elements_in_one_partial_is_that_of_the_other(reducer: st
     one, other = (
         Partial(
             np.where(mask, known.counts, nothing.counts),
-            type(known.state)(*(np.where(mask, *pair) for pair in zip(known.state, nothing.state, strict=True))),
+            type(known.state)(*(_choose(mask, *pair) for pair in zip(known.state, nothing.state, strict=True))),
         )
         for mask in (is_first, ~is_first)
     )
@@ -114,7 +119,25 @@ def test_ddof_is_taken_from_the_number_of_all_elements(reducer: str) -> None:
 
 
 @pytest.mark.parametrize("row", [3, 15])
-@pytest.mark.parametrize("reducer", ["max", "min", "sum", "mean", "var", "std", "argmax", "argmin", "stats"])
+@pytest.mark.parametrize(
+    "reducer",
+    [
+        "max",
+        "min",
+        "sum",
+        "mean",
+        "var",
+        "std",
+        "argmax",
+        "argmin",
+        "stats",
+        "range",
+        "rms",
+        "norm",
+        "skew",
+        "kurtosis",
+    ],
+)
 def test_nan_in_either_half_propagates_as_in_numpy(reducer: str, row: int) -> None:
     whole = make_values("float32", (ROWS, 2))
     whole[row, 0] = np.nan

@@ -4,21 +4,35 @@ Selections, counts, extrema, places and sums of integers are exact. Sums and mom
 data as float64, rounded to the type of the result.
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy import ma  # noqa: TID251  # it may be slow here
 
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import REDUCERS
+from active_storage.model.spec import ReductionSpec
 from handler.arrays.engine import ArrayAnswer
 from tests.arrays.memory_array import values_of
+from tests.judge import expect_of_elements
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_EXACT = frozenset({"select", "count", "max", "min", "argmax", "argmin", "any", "all"})
+_EXACT = frozenset(
+    {"select", "count", "max", "min", "argmax", "argmin", "any", "all", "first", "last", "count_nonzero", "histogram"}
+)
+
+# Those that xarray has not.
+_NOT_OF_XARRAY = frozenset(
+    {"select", "stats", "any", "all", "first", "last", "range", "rms", "norm", "skew", "kurtosis", "count_nonzero"}
+    | {"histogram"}
+)
+
+_COMPARE = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,8 @@ class Question:
         axis: The numbers of the dimensions that are reduced; None for all.
         by_name: Whether the request names the dimensions.
         ddof: For ``var`` and ``std``.
+        edges: For ``histogram``.
+        thresholds: What values are compared with.
     """
 
     reducer: str
@@ -40,6 +56,8 @@ class Question:
     axis: tuple[int, ...] | None
     by_name: bool = False
     ddof: int = 0
+    edges: tuple[float, ...] | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     def fields(self, dimensions: tuple[str, ...]) -> dict[str, Any]:
         """The fields of the request."""
@@ -49,7 +67,18 @@ class Question:
             fields["axis"] = tuple(names[axis] for axis in self.axis)
         if self.reducer in ("var", "std"):
             fields["ddof"] = self.ddof
+        if self.edges is not None:
+            fields["edges"] = self.edges
+        if self.thresholds:
+            fields["thresholds"] = self.thresholds
         return fields
+
+    def is_within(self, values: Array) -> Array:
+        """Which values are within the thresholds."""
+        within = np.ones(values.shape, bool)
+        for name, threshold in self.thresholds.items():
+            within &= _COMPARE[name](values, threshold)
+        return within
 
 
 @dataclass(frozen=True)
@@ -124,6 +153,7 @@ def check(question: Question, answer: ArrayAnswer, judged: Judged, dimensions: t
     """
     index = tuple(slice(each.start, each.stop, each.step) for each in question.selection)
     values, wide, present = (array[index or ...] for array in (judged.values, judged.wide, judged.present))
+    present = present & question.is_within(values)
     axes = tuple(range(values.ndim)) if question.axis is None else question.axis
     got = values_of(answer)
     if question.reducer == "select":
@@ -140,18 +170,29 @@ def check(question: Question, answer: ArrayAnswer, judged: Judged, dimensions: t
     assert got.shape == wanted.shape
     assert got.dtype == _result_dtype(question.reducer, values.dtype), (got.dtype, values.dtype)
     leading = (None,) if REDUCERS[question.reducer].leading else ()
-    assert answer.dimensions == (*leading, *(name for axis, name in enumerate(dimensions) if axis not in axes))
-    filled = np.broadcast_to(counts > (question.ddof if question.reducer in ("var", "std") else 0), got.shape)
+    trailing = ("bin",) if REDUCERS[question.reducer].has_bins else ()
+    assert answer.dimensions == (
+        *leading,
+        *(name for axis, name in enumerate(dimensions) if axis not in axes),
+        *trailing,
+    )
+    enough = np.reshape(counts, (*np.shape(counts), *(1 for _ in trailing)))
+    filled = np.broadcast_to(enough > (question.ddof if question.reducer in ("var", "std") else 0), got.shape)
     if question.reducer in _EXACT or got.dtype.kind in "iu":
         np.testing.assert_array_equal(got[filled], wanted.astype(got.dtype)[filled])
     else:
-        _check_close(question, got, wanted, np.where(present, wide, 0).astype(np.float64), axes, filled)
+        _check_close(question, got, wanted, np.where(present, wide, 0).astype(np.float64), present, axes, filled)
 
 
-def _check_close(question: Question, got: Array, wanted: Array, wide: Array, axes: Any, filled: Array) -> None:
+def _check_close(
+    question: Question, got: Array, wanted: Array, wide: Array, present: Array, axes: Any, filled: Array
+) -> None:
     tolerance = 1e-6 if got.dtype == np.float32 else 1e-12
     with np.errstate(all="ignore"):
         wanted = wanted.astype(got.dtype).astype(np.float64)
+        if question.reducer in ("skew", "kurtosis"):
+            largest = np.max(np.abs(wide), axis=axes, initial=0)
+            filled = filled & ~(_moments("std", wide, present, axes, 0) <= 1e-6 * largest)
         slack = _slack(question.reducer, tolerance, wide, wanted, axes)
         off = np.abs(got - wanted) > tolerance * np.abs(wanted) + slack
         off |= (np.isnan(got) != np.isnan(wanted)) | (np.isinf(got) != np.isinf(wanted))
@@ -168,8 +209,10 @@ def _slack(reducer: str, tolerance: float, wide: Array, wanted: Array, axes: tup
     rounding = 1e-15 * largest
     if reducer == "sum":
         return np.asarray(tolerance * np.sum(np.abs(wide), axis=axes))
-    if reducer == "mean":
-        return np.asarray(tolerance * largest)
+    if reducer in ("mean", "range", "rms", "skew", "kurtosis"):
+        return np.asarray(tolerance * (1 if reducer in ("skew", "kurtosis") else largest))
+    if reducer == "norm":
+        return np.asarray(tolerance * np.sqrt(np.sum(np.square(wide), axis=axes)))
     if reducer == "std":
         return np.asarray(rounding)
     if reducer == "var":
@@ -193,6 +236,10 @@ def _reduce(question: Question, values: Array, present: Array, axes: tuple[int, 
             if reducer.startswith("arg"):
                 return _place(np.where(present, values, worst), present, reducer, question.axis)
             return np.asarray(getattr(np, reducer)(np.where(present, values, worst), axis=axes, initial=worst))
+        if reducer in ("first", "last", "range", "rms", "norm", "count_nonzero", "histogram"):
+            spec = ReductionSpec(reducer, values.dtype.name, edges=question.edges)
+            counts = np.asarray(np.sum(present, axis=axes))
+            return expect_of_elements(spec, ma.array(values, mask=~present, hard_mask=False), axes, counts)
         return _moments(reducer, np.asarray(values, np.float64), present, axes, question.ddof)
 
 
@@ -224,29 +271,50 @@ def _moments(reducer: str, values: Array, present: Array, axes: tuple[int, ...],
     if reducer == "stats":
         ends = [_reduce(Question(name, "none", (), axes), values, present, axes) for name in ("min", "max")]
         return np.stack([flat_count.astype(np.float64), *ends, flat_mean, m2])
+    if reducer in ("skew", "kurtosis"):
+        power = 3 if reducer == "skew" else 4
+        moment = np.sum(np.where(present, (values - mean) ** power, 0.0), axis=axes) / flat_count
+        return np.asarray(moment / (m2 / flat_count) ** (power / 2) - (3 if reducer == "kurtosis" else 0))
     var = m2 / (flat_count - ddof)
     return np.asarray(var if reducer == "var" else np.sqrt(var))
 
 
 def _result_dtype(reducer: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The data type that numpy and xarray give."""
-    if reducer in ("mean", "var", "std"):
+    if reducer in ("mean", "var", "std", "rms", "norm", "skew", "kurtosis"):
         return dtype if dtype.kind == "f" else np.dtype(np.float64)
     if reducer == "sum":
         return np.dtype({"b": np.int64, "i": np.int64, "u": np.uint64}.get(dtype.kind, dtype))
-    fixed = {"count": np.int64, "argmax": np.int64, "argmin": np.int64, "any": bool, "all": bool, "stats": np.float64}
+    if reducer == "range" and dtype.kind == "i":
+        return np.dtype(f"u{dtype.itemsize}")
+    fixed = {
+        "count_nonzero": np.int64,
+        "histogram": np.int64,
+        "count": np.int64,
+        "argmax": np.int64,
+        "argmin": np.int64,
+        "any": bool,
+        "all": bool,
+        "stats": np.float64,
+    }
     return np.dtype(fixed.get(reducer, dtype))
 
 
 def check_with_xarray(question: Question, judged: Judged, decoded: xr.DataArray) -> None:
     """Compare the judge with xarray's own reduction, which cannot tell missing data from nothing."""
-    if question.decode != "xarray" or question.reducer in ("select", "stats", "any", "all") or not decoded.size:
+    if question.decode != "xarray" or question.reducer in _NOT_OF_XARRAY or not decoded.size:
         return
     index = {
         name: slice(each.start, each.stop, each.step)
         for name, each in zip(decoded.dims, question.selection, strict=True)
     }
     picked, present = decoded.isel(index), judged.present[tuple(index.values()) or ...]
+    if question.thresholds:
+        if decoded.dtype.kind != "f":
+            # Where makes floats of integers.
+            return
+        within = question.is_within(picked.values)
+        picked, present = picked.where(within), present & within
     axes = tuple(range(picked.ndim)) if question.axis is None else question.axis
     counts = np.sum(present, axis=axes)
     # xarray leaves an array as it is if no dimension is reduced.

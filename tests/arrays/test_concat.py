@@ -148,9 +148,17 @@ def numbers(*shape: int, seed: int = 0, dtype: str = "f4") -> Array:
 
 # Against numpy
 
+
+def _pick(values: Array, axis: Any, place: int) -> Any:
+    """The first or the last element along some axes."""
+    axes = range(values.ndim) if axis is None else axis
+    return values[tuple(place if number in axes else slice(None) for number in range(values.ndim))]
+
+
 REDUCERS: dict[str, Any] = {
     "sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "var": np.var, "std": np.std, "any": np.any,
     "all": np.all, "argmax": np.argmax, "argmin": np.argmin, "select": None, "count": None,
+    "first": lambda values, axis: _pick(values, axis, 0), "last": lambda values, axis: _pick(values, axis, -1),
 }  # fmt: skip
 
 SIZES = (3, 1, 0, 4, 5)

@@ -30,7 +30,7 @@ from tests.arrays.written import KINDS, Contents
 from tests.containers.memory import MemoryContainer, MemorySource
 from tests.containers.zarr_stores import document, document_v2
 
-REDUCERS = ("sum", "select", "argmax")
+REDUCERS = ("sum", "select", "argmax", "last", "histogram")
 VALUES = np.arange(24, dtype="<i2").reshape(4, 6)
 PACKED = "s3://bucket/packed"
 

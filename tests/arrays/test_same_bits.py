@@ -65,7 +65,7 @@ QUESTIONS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("reducer", ["sum", "mean", "var", "std", "stats", "max", "select"])
+@pytest.mark.parametrize("reducer", ["sum", "mean", "var", "std", "stats", "max", "select", "kurtosis", "rms", "last"])
 @pytest.mark.parametrize("question", QUESTIONS, ids=str)
 def test_same_bits_in_every_storage_and_by_any_number_of_fetchers(reducer: str, question: dict[str, Any]) -> None:
     seen = set()
@@ -75,7 +75,7 @@ def test_same_bits_in_every_storage_and_by_any_number_of_fetchers(reducer: str, 
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("reducer", ["sum", "mean", "std", "stats", "argmax", "select"])
+@pytest.mark.parametrize("reducer", ["sum", "mean", "std", "stats", "argmax", "select", "first", "skew"])
 @pytest.mark.parametrize("question", [{}, {"axis": (0,)}, {"selection": {0: Slice(None, None, -1)}}], ids=str)
 def test_same_bits_where_sections_are_joined_elsewhere(
     reducer: str, question: dict[str, Any], monkeypatch: pytest.MonkeyPatch

@@ -242,7 +242,9 @@ def test_absent_and_whole_objects_are_no_part_of_a_run() -> None:
     assert [list(run.rows) for run in cut_runs(places, range(4))] == [[0, 2], [3]]
 
 
-@pytest.mark.parametrize("reducer", ["sum", "mean", "std", "stats", "max", "argmin", "select", "count"])
+@pytest.mark.parametrize(
+    "reducer", ["sum", "mean", "std", "stats", "max", "argmin", "select", "count", "last", "kurtosis", "histogram"]
+)
 @pytest.mark.parametrize("axis", [None, (0,), (1,)])
 def test_sections_joined_elsewhere_give_the_same_bits(reducer: str, axis: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.arrays.plan._SECTION_BYTES", 512)

@@ -83,7 +83,11 @@ def test_an_array_is_reduced_as_numpy_does(app: flask.Flask, name: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_each_dimension_of_the_result_has_a_name_or_null(app: flask.Flask, reducer: str, method: str) -> None:
     headers = ask(app, f"/{reducer}/zarr;axis=0{TAS}", method).headers
-    dimensions: dict[str, list[str | None]] = {"stats": [None, "lat"], "select": ["time", "lat"]}
+    dimensions: dict[str, list[str | None]] = {
+        "stats": [None, "lat"],
+        "select": ["time", "lat"],
+        "histogram": ["lat", "bin"],
+    }
     expected = dimensions.get(reducer, ["lat"])
     assert json.loads(headers["x-activestorage-dims"]) == expected
     assert len(json.loads(headers["x-activestorage-shape"])) == len(expected)

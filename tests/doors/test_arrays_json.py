@@ -319,7 +319,7 @@ def test_partial_results_join_to_the_result(app: flask.Flask, many_sections: Non
     assert [item["type"] for item in items] == ["header", *["section"] * 6, "end"]
     assert [item["section"] for item in items[1:-1]] == list(range(6))
     expected = read(post(app, reducer, request(axis=axis)))
-    assert np.array_equal(join(items[0], items[1:-1]), numbers(expected))
+    np.testing.assert_array_equal(join(items[0], items[1:-1]), numbers(expected))
     # The same from two services, of which each has some of the sections.
     plan = items[0]["plan"]
     parts = [read_items(post(app, reducer, wanted | {"sections": s, "plan": plan})) for s in ([0, 2], [2, 6])]

@@ -102,6 +102,11 @@ def reductions(draw: st.DrawFn, reducer: str) -> tuple[ReductionSpec, Array]:
         axis = draw(st.none() | st.integers(-array.ndim, array.ndim - 1).map(lambda one: (one,)))
     else:
         axis = draw(st.none() | st.sets(st.integers(0, array.ndim - 1)).map(lambda some: tuple(sorted(some))))
+    # Bins of ordered bits take half a megabyte for each cell.
+    edges = None
+    if rule.has_bins and (axis is not None or draw(st.booleans())):
+        numbers = st.integers(-9, 9) | st.floats(-9, 9, width=16)
+        edges = tuple(sorted(draw(st.sets(numbers, min_size=2, max_size=6))))
     spec = ReductionSpec(
         reducer,
         dtype,
@@ -113,6 +118,7 @@ def reductions(draw: st.DrawFn, reducer: str) -> tuple[ReductionSpec, Array]:
         offset=draw(st.sampled_from([0, 3])),
         missing=draw(rules(dtype)),
         ddof=draw(st.integers(0, 2)) if rule.takes_ddof else 0,
+        edges=edges,
     )
     return spec, array
 

@@ -22,7 +22,7 @@ from active_storage.grammar.query import split_query
 from active_storage.grammar.reductions import build_reduction, build_spec, merge, parse_path, parse_reduction
 from active_storage.grammar.targets import ReductionPath, split_path
 from active_storage.grammar.text import encode
-from active_storage.model.array_reduction import CONTAINER_TYPES, ArrayReduction, ContainerType
+from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.missing import MISSING_RULES
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import REDUCERS
@@ -38,6 +38,10 @@ numbers = st.integers(-(2**64), 2**64) | st.floats(allow_nan=False) | st.just(ma
 paths = st.text(st.characters(codec="utf-8", exclude_characters=";"), min_size=1, max_size=12).filter(
     lambda path: not path.startswith("/")
 )
+
+
+thresholds = numbers.filter(lambda number: number == number)  # noqa: PLR0124  # not NaN
+edges = st.sets(thresholds.filter(math.isfinite), min_size=2, max_size=4).map(lambda some: tuple(sorted(some)))
 
 
 @st.composite
@@ -62,6 +66,8 @@ def reductions(draw: st.DrawFn) -> ArrayReduction:
         decode=draw(st.sampled_from(["cf", "xarray", "none"])),
         missing={rule: tuple(draw(st.lists(numbers, min_size=1, max_size=3))) for rule in rules},
         ddof=draw(st.integers(-2, 5)) if REDUCERS[reducer].takes_ddof else 0,
+        edges=draw(st.none() | edges) if REDUCERS[reducer].has_bins else None,
+        thresholds=draw(st.dictionaries(st.sampled_from(THRESHOLDS), thresholds, max_size=4)),
         skipna=draw(st.none() | st.booleans()),
         absent_is_forbidden=draw(st.booleans()),
     )
@@ -179,6 +185,9 @@ def test_numbers_that_are_equal_are_printed_alike() -> None:
         ("zarr;absent=404", "absent", "'404'"),
         ("zarr;ddof=1", "ddof", "mean"),
         ("zarr;missing_value=x", "missing_value", "'x'"),
+        ("zarr;gt=x", "gt", "'x'"),
+        ("zarr;le=nan", "le", "NaN"),
+        ("zarr;edges=0,1", "edges", "histogram, not of mean"),
         ("zarr;chunks=1", "'chunks'", "the parameters are var, axis"),
         *((f"zarr;{name}=1", name, "is not supported yet") for name in PLANNED_PARAMETERS),
         *(

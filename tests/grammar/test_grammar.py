@@ -81,6 +81,11 @@ rules = st.one_of(
 float_rules = st.builds(Missing, st.lists(st.floats(width=16), min_size=1, max_size=5).map(tuple))
 
 
+edges = st.sets(
+    st.integers(-(2**64), 2**64) | st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=5
+).map(lambda numbers: tuple(sorted(numbers)))
+
+
 def _find_sum_dtypes(dtype: str) -> list[str | None]:
     return [None, *(wide for wide in SUM_DTYPES if np.can_cast(dtype, wide))]
 
@@ -114,6 +119,7 @@ def specs(draw: st.DrawFn) -> ReductionSpec:
         missing=None if kind == "c" else draw(st.none() | rules | (float_rules if kind == "f" else rules)),
         sum_dtype=draw(st.sampled_from(_find_sum_dtypes(dtype))) if reducer == "sum" else None,
         ddof=draw(st.integers(-2, 5)) if rule.takes_ddof else 0,
+        edges=draw(st.none() | edges) if rule.has_bins else None,
     )
 
 
