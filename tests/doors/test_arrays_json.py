@@ -714,3 +714,50 @@ def test_an_origin_that_is_not_allowed_is_refused() -> None:
     response = post(app, "mean", {"store": TAS | {"url": "https://other.example.org/bucket/store.zarr"}})
     assert response.status_code == 400
     assert "not one of the origins" in read_error(response)[0]
+
+
+@pytest.mark.parametrize("answer", ["result", "partials"])
+def test_a_histogram_has_the_bins_of_the_request_in_every_reply(
+    app: flask.Flask, many_sections: None, answer: str
+) -> None:
+    edges = [0, 4.5, 11, 23]
+    response = post(app, "histogram", request(axis="time", edges=edges, answer=answer))
+    wanted = [np.histogram(column, edges)[0] for column in VALUES.T]
+    if answer == "partials":
+        header, *items = read_items(response)
+        assert header["partial"]["edges"] == edges
+        assert np.array_equal(join(header, items[:-1]), wanted)
+        return
+    reply = read(response)
+    assert (reply["dims"], reply["units"]) == (["lat", "bin"], None)
+    assert np.array_equal(numbers(reply), wanted)
+    assert reply["count"] == [6, 6, 6, 6]
+
+
+def test_thresholds_are_members_and_parameters_and_part_of_the_plan(app: flask.Flask) -> None:
+    reply = read(post(app, "count", request(axis="time", gt=5, le=17.0)))
+    wanted = np.sum((VALUES > 5) & (VALUES <= 17), axis=0)
+    assert np.array_equal(numbers(reply), wanted)
+    got = ask(app, "/count/zarr;axis=time;gt=5;le=17/bucket/store.zarr/tas")
+    assert got.data == reply["bytes"]
+    digests = {read(post(app, "plan", request(**members)))["digest"] for members in ({}, {"gt": 5}, {"ge": 5})}
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("reducer", "members", "field"),
+    [
+        ("histogram", {"edges": [1]}, "edges: should have 2 to 65537 numbers"),
+        ("histogram", {"edges": [2, 1]}, "edges[1]: "),
+        ("histogram", {"edges": ["1", 2]}, "edges[0]: "),
+        ("mean", {"edges": [1, 2]}, "edges: is a parameter of histogram"),
+        ("mean", {"gt": "5"}, "gt: "),
+        ("mean", {"le": True}, "le: "),
+    ],
+)
+def test_wrong_edges_and_thresholds_are_refused_by_name(
+    app: flask.Flask, reducer: str, members: dict[str, Any], field: str
+) -> None:
+    response = post(app, reducer, request(**members))
+    assert response.status_code == 400
+    assert read_error(response)[1][0].startswith(field)
