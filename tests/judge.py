@@ -153,9 +153,10 @@ def _histogram(spec: ReductionSpec, masked: Any, axis: Any, counts: Array) -> Ar
     """The number of elements in each bin, for each cell."""
     data, present = masked.data, ~ma.getmaskarray(masked)
     if spec.edges is not None:
-        edges = spec.edges if data.dtype.kind in "iub" else np.asarray(spec.edges, np.float64)
-        bins = [(data >= low) & (data < high) for low, high in itertools.pairwise(edges)]
-        bins[-1] |= data == edges[-1]
+        # Python compares integers with floats exactly.
+        numbers = data.astype(np.float64 if data.dtype.kind == "f" else object)
+        bins = [np.asarray((numbers >= low) & (numbers < high), bool) for low, high in itertools.pairwise(spec.edges)]
+        bins[-1] |= np.asarray(numbers == spec.edges[-1], bool)
         return np.stack([np.sum(each & present, axis=axis, dtype=np.int64) for each in bins], axis=-1)
     bits = 8 * data.itemsize
     half = 1 << (bits - 1)
@@ -168,11 +169,11 @@ def _histogram(spec: ReductionSpec, masked: Any, axis: Any, counts: Array) -> Ar
         # The bits of a negative number are half and the bits of its magnitude.
         magnitude = np.abs(data).view(f"u{data.itemsize}").astype(object)
         keys = np.where(data < 0, half - 1 - magnitude, half + magnitude)
-    numbers = np.zeros((*counts.shape, min(1 << bits, 65_536)), np.int64)
+    found = np.zeros((*counts.shape, min(1 << bits, 65_536)), np.int64)
     kept = [number for number in range(data.ndim) if number not in {each % data.ndim for each in axis}]
     for index in map(tuple, np.argwhere(present)):
-        numbers[(*(index[each] for each in kept), int(keys[index]) >> max(0, bits - 16))] += 1
-    return numbers
+        found[(*(index[each] for each in kept), int(keys[index]) >> max(0, bits - 16))] += 1
+    return found
 
 
 def expect_of_elements(spec: ReductionSpec, masked: Any, axis: Any, counts: Array) -> Array:

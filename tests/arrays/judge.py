@@ -76,8 +76,10 @@ class Question:
     def is_within(self, values: Array) -> Array:
         """Which values are within the thresholds."""
         within = np.ones(values.shape, bool)
+        # Python compares integers with floats exactly.
+        values = values.astype(object) if values.dtype.kind in "iu" else values
         for name, threshold in self.thresholds.items():
-            within &= _COMPARE[name](values, threshold)
+            within &= np.asarray(_COMPARE[name](values, threshold), bool)
         return within
 
 
@@ -209,8 +211,11 @@ def _slack(reducer: str, tolerance: float, wide: Array, wanted: Array, axes: tup
     rounding = 1e-15 * largest
     if reducer == "sum":
         return np.asarray(tolerance * np.sum(np.abs(wide), axis=axes))
-    if reducer in ("mean", "range", "rms", "skew", "kurtosis"):
-        return np.asarray(tolerance * (1 if reducer in ("skew", "kurtosis") else largest))
+    if reducer in ("skew", "kurtosis"):
+        # The deviations can be a millionth of the values.
+        return np.asarray(max(tolerance, 1e-8) * (1 + np.abs(wanted)))
+    if reducer in ("mean", "range", "rms"):
+        return np.asarray(tolerance * largest)
     if reducer == "norm":
         return np.asarray(tolerance * np.sqrt(np.sum(np.square(wide), axis=axes)))
     if reducer == "std":
