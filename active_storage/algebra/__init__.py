@@ -34,6 +34,7 @@ from typing import Any
 from active_storage.algebra.arg_extrema import ArgMax, ArgMin
 from active_storage.algebra.base import Algebra, Index, Partial, Reduced, join_partials
 from active_storage.algebra.counts import Count, CountNonzero
+from active_storage.algebra.covariance import Corr, Cov
 from active_storage.algebra.elements import Select
 from active_storage.algebra.ends import First, Last
 from active_storage.algebra.extrema import Max, Min, Range
@@ -89,10 +90,15 @@ WEIGHTED_ALGEBRAS: Mapping[str, type[Algebra[Any]]] = MappingProxyType(
     }
 )
 
+# By reducer, if it is of two arrays.
+PAIR_ALGEBRAS: Mapping[str, type[Algebra[Any]]] = MappingProxyType({"cov": Cov, "corr": Corr})
+
 
 def make_algebra(spec: ReductionSpec) -> Algebra[Any]:
     """The algebra of a reduction."""
     if spec.is_weighted:
         return WEIGHTED_ALGEBRAS[spec.reducer](spec)
+    if spec.reducer in PAIR_ALGEBRAS:
+        return PAIR_ALGEBRAS[spec.reducer](spec)
     kind = DTYPES[spec.result_dtype].kind
     return next(algebra for kinds, algebra in ALGEBRAS[spec.reducer].items() if kind in kinds)(spec)

@@ -52,10 +52,10 @@ class WeightedMean(WeightedSum):
 
 
 class SumOfWeights(WeightedSum):
-    """The sum of the weights of all present elements."""
+    """The sum of the weights of all present elements; NaN where it is 0."""
 
     def finish(self, state: WeightedTotal, counts: Any) -> Any:
-        return state.weight
+        return np.where(np.asarray(state.weight) != 0, state.weight, np.nan)
 
 
 class WeightedVar(Algebra[WeightedMoments]):

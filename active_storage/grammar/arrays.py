@@ -11,6 +11,7 @@ parameters of the table below mean something.
     place      = coordinate ":" ( [low] ".." [high] / value / "~" value ) [":cyclic"]
     group      = coordinate [ ":" ( part / period ) ]      month, year-month; 30D
     weights    = "cos:" coordinate / array
+    expr       = an expression, as in ``expressions.py``
 
 Bounds are numbers or dates, which can have colons. A name is decoded text without ``, ; : =``. A text of digits is the
 number of a dimension. In a selection such a number needs the step's colon, as in ``0:3:20:``, since ``0:3:20`` is a
@@ -24,6 +25,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from active_storage.errors import InvalidArgument, shown
+from active_storage.grammar.expressions import parse_expression
 from active_storage.grammar.parameters import (
     INTEGER_RE,
     format_number,
@@ -37,6 +39,7 @@ from active_storage.grammar.parameters import (
 )
 from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction
 from active_storage.model.coordinates import ArrayWeights, Between, CosineWeights, Group, Nearest, Where
+from active_storage.model.expression import format_expression
 from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.ranges import Slice
 
@@ -52,7 +55,7 @@ _COSINE = "cos:"
 _BOOLEANS = MappingProxyType({"true": True, "false": False})
 
 # Parameters of later versions: known, so that they are never taken for the store's, and refused.
-PLANNED_PARAMETERS = ("q", "method", "other", "expr")
+PLANNED_PARAMETERS = ("q", "method")
 
 
 class ArrayParameter(NamedTuple):
@@ -318,6 +321,13 @@ ARRAY_PARAMETERS: Mapping[str, ArrayParameter] = MappingProxyType(
             lambda reduction: format_numbers(reduction.bins),
         ),
         "weights": ArrayParameter(_parse_weights, _format_weights),
+        "other": ArrayParameter(
+            lambda text: {"other": parse_array_path("other", text)}, lambda reduction: reduction.other
+        ),
+        "expr": ArrayParameter(
+            lambda text: {"expression": parse_expression(text)},
+            lambda reduction: None if reduction.expression is None else format_expression(reduction.expression),
+        ),
         "decode": ArrayParameter(
             lambda text: {"decode": text},
             lambda reduction: None if reduction.decode == "cf" else reduction.decode,

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from active_storage.errors import InvalidArgument, UnknownReducer, shown
 from active_storage.model.coordinates import Group, Weights, Where, ensure_ascending
 from active_storage.model.edges import ensure_edges
+from active_storage.model.expression import Node
 from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import ARRAY_REDUCERS
@@ -57,6 +58,9 @@ class ArrayReduction:
         bins: The edges of the bins of the group's coordinate, ascending: a bin has its upper edge and not its lower
             one. None for groups of another kind.
         weights: The weights of the elements; None if all weigh the same.
+        other: The path of a second array, for reducers of two; None for others.
+        expression: What is reduced in place of the array: arithmetic with it and with arrays beside it. None for the
+            array itself.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
@@ -81,6 +85,8 @@ class ArrayReduction:
     group: Group | None = None
     bins: tuple[float, ...] | None = None
     weights: Weights | None = None
+    other: str | None = None
+    expression: Node | None = None
 
     def __post_init__(self) -> None:
         if self.reducer not in ARRAY_REDUCERS:
@@ -99,6 +105,7 @@ class ArrayReduction:
         if self.edges is not None:
             object.__setattr__(self, "edges", ensure_edges(self.edges, self.reducer))
         _ensure_thresholds(self.thresholds)
+        self._ensure_other()
 
     def _ensure_group(self) -> None:
         if self.bins is not None:
@@ -117,6 +124,14 @@ class ArrayReduction:
             raise InvalidArgument("weights", f"is required for {self.reducer}")
         if self.weights is not None and self.ddof:
             raise InvalidArgument("ddof", "means nothing with weights")
+
+    def _ensure_other(self) -> None:
+        takes_other = ARRAY_REDUCERS[self.reducer].takes_other
+        if (self.other is not None) != takes_other:
+            problem = "is required for" if takes_other else "is not a parameter of"
+            raise InvalidArgument("other", f"{problem} {self.reducer}")
+        if self.other is not None and self.expression is not None:
+            raise InvalidArgument("expr", f"is not supported for {self.reducer}, which is of two arrays")
 
     @property
     def skips_nan(self) -> bool:

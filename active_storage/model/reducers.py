@@ -22,6 +22,7 @@ class ReducerRule:
         needs_elements: Whether it is undefined without elements.
         keeps_elements: Whether its result is the selected elements, whatever the axis.
         takes_weights: Whether elements can have weights.
+        takes_other: Whether it is of two arrays.
         needs_weights: Whether it is about the weights, so that only arrays with weights have it.
         is_unsigned: Whether signed integers give unsigned ones of the same size.
         has_bins: Whether its result has a last dimension of bins, and it has the parameter ``edges``.
@@ -39,6 +40,7 @@ class ReducerRule:
     needs_weights: bool = False
     is_unsigned: bool = False
     has_bins: bool = False
+    takes_other: bool = False
 
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
@@ -72,6 +74,8 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
 ARRAY_REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
     {
         **REDUCERS,
+        "cov": ReducerRule(widens=True, takes_ddof=True, takes_other=True),
+        "corr": ReducerRule(widens=True, takes_other=True),
         "sum_of_weights": ReducerRule(result_dtype="float64", takes_weights=True, needs_weights=True),
     }
 )

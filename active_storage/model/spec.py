@@ -30,7 +30,7 @@ class ReductionSpec:
     """A reduction.
 
     Attributes:
-        reducer: A name in ``REDUCERS``; with weights also one in ``ARRAY_REDUCERS``.
+        reducer: A name in ``REDUCERS``; with weights or a second array also one in ``ARRAY_REDUCERS``.
         dtype: The data type of the elements, a name in ``DTYPES``.
         byte_order: The byte order of the source; a result is always little-endian.
         shape: The shape of the array; None for one dimension with all elements.
@@ -47,6 +47,7 @@ class ReductionSpec:
         edges: For ``histogram``: the beginning of each bin, and the end of the last; None for bins of ordered bits.
         range: The bytes of the object that hold the data, instead of ``offset`` and ``size``.
         is_weighted: Whether elements have weights. They are not a part of the spec.
+        has_other: Whether a second array has as many elements. It is not a part of the spec.
 
     Raises:
         UnknownReducer: There is no reducer of that name.
@@ -70,6 +71,7 @@ class ReductionSpec:
     edges: tuple[Number, ...] | None = None
     range: ByteRange | None = None
     is_weighted: bool = False
+    has_other: bool = False
 
     def __post_init__(self) -> None:
         _ensure_kind(self)
@@ -136,7 +138,7 @@ class ReductionSpec:
 
 
 def _ensure_kind(spec: ReductionSpec) -> None:
-    if spec.reducer not in (ARRAY_REDUCERS if spec.is_weighted else REDUCERS):
+    if spec.reducer not in (ARRAY_REDUCERS if spec.is_weighted or spec.has_other else REDUCERS):
         raise UnknownReducer(f"unknown reducer {shown(spec.reducer)}; the reducers are {', '.join(REDUCERS)}")
     if spec.dtype not in DTYPES:
         raise InvalidArgument("dtype", f"unknown data type {shown(spec.dtype)}; the data types are {', '.join(DTYPES)}")

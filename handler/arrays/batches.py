@@ -19,16 +19,17 @@ from active_storage.model.ranges import Slice
 from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
 from active_storage.model.steps import Step
-from handler.arrays.grid import Portion, TouchedChunk, unravel
+from handler.arrays.grid import Portion, TouchedChunk
 from handler.arrays.plan import ArrayPlan, PartPlan
+from handler.arrays.spread import cut_window, find_window
 from handler.codecs.base import Budget
 from handler.codecs.chain import open_decoded
 from handler.codecs.readable import Readable, fill
 from handler.containers.stored_array import StoredArray
 from handler.engine.blocks import storage_dtype
 from handler.kernels.pieces import Array
-from handler.kernels.reducer import Reducer
-from handler.kernels.walk import Walk
+from handler.kernels.reducer import Combine, Reducer, select_window
+from handler.kernels.walk import Slab, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +163,10 @@ class Workspace:
         self._elements = 0
         self._memory: Array = self._bytes
 
-    def prepare(self, part: PartPlan) -> None:
-        """Hold the chunks of an array from now on."""
-        self._elements = math.prod(part.array.chunks)
-        self._memory = self._bytes[: part.batch_bytes].view(storage_dtype(part.array.dtype))
+    def prepare(self, array: StoredArray, count: int) -> None:
+        """Hold the chunks of an array from now on, at most ``count``."""
+        self._elements = math.prod(array.chunks)
+        self._memory = self._bytes[: count * array.chunk_bytes].view(storage_dtype(array.dtype))
 
     def slot(self, number: int) -> Array:
         """The memory of a chunk of the batch."""
@@ -188,50 +189,52 @@ class BatchReducer:
         self._part = part
         self._algebra = plan.algebra
         self._weights = part.weights
-        self._stored = DTYPES[part.decoding.dtype]
+        self._combination = part.combination
+        self._operands = () if part.combination is None else part.combination.operands
+        self._operand_markers = [each.decoding.make_marker() for each in self._operands]
+        whole = {} if part.combination is None else part.combination.whole
+        self._spread = [*whole.values(), *(() if part.weights is None else (part.weights,))]
+        # Of each array the data type of its stored numbers, as they are decoded.
+        self._dtypes = [DTYPES[each.dtype] for each in (part.decoding, *(each.decoding for each in self._operands))]
         self._marker = part.decoding.make_marker()
         self._keeps_elements = ARRAY_REDUCERS[plan.spec.reducer].keeps_elements
         self._can_stack = not (plan.algebra.has_position or self._keeps_elements)
 
     def reduce(
-        self, chunks: Sequence[TouchedChunk], workspace: Workspace, check: Callable[[], None]
+        self, chunks: Sequence[TouchedChunk], workspaces: Sequence[Workspace], check: Callable[[], None]
     ) -> Iterator[Found]:
-        """The partial results of the chunks of a batch, whose elements are in the workspace, in order."""
+        """The partial results of the chunks of a batch, in order.
+
+        Args:
+            chunks: The chunks.
+            workspaces: Hold their elements: those of the array, and those of each operand.
+            check: Raises an error if the result is not needed any more.
+        """
         first = 0
         for group in self._group(chunks):
-            block = workspace.block(first, first + len(group))
+            blocks = [workspace.block(first, first + len(group)) for workspace in workspaces]
             # Several chunks have one portion each, which is reduced together with those of the others.
             for portion in group[0].portions:
-                yield self._reduce(group, portion, block, check)
+                yield self._reduce(group, portion, blocks, check)
             first += len(group)
 
     def _group(self, chunks: Sequence[TouchedChunk]) -> Iterator[list[TouchedChunk]]:
         """Neighbours that are reduced together: those of the same cells, or of cells that follow each other."""
         group: list[TouchedChunk] = []
         for chunk in chunks:
-            if group and not (self._can_stack and _belongs(group, chunk) and self._has_same_weights(group[0], chunk)):
+            if group and not (self._can_stack and _belongs(group, chunk) and self._has_same_windows(group[0], chunk)):
                 yield group
                 group = []
             group.append(chunk)
         yield group
 
     def _reduce(
-        self, group: Sequence[TouchedChunk], portion: Portion, block: Array, check: Callable[[], None]
+        self, group: Sequence[TouchedChunk], portion: Portion, blocks: Sequence[Array], check: Callable[[], None]
     ) -> Found:
         part, count = self._part, len(group)
-        values = block.view(self._stored) if part.array.dtype != "bool" else block != 0
-        shape, cells, reduced = part.array.chunks, portion.cells, self._find_reduced(portion)
-        weights = self._find_weights(group[0])
-        values = values.reshape(count, *shape)
-        selected: list[Slice] = []
-        for axis, chosen in enumerate(portion.selected):
-            if isinstance(chosen, Slice):
-                selected.append(chosen)
-                continue
-            selected.append(Slice())
-            values = values.take(chosen, axis + 1)
-            if weights is not None and weights.shape[axis] > 1:
-                weights = weights.take(chosen, axis)
+        cells, reduced = portion.cells, self._find_reduced(portion)
+        values, *others = (self._view(*each, portion) for each in zip(blocks, self._dtypes, strict=True))
+        selected = [each if isinstance(each, Slice) else Slice() for each in portion.selected]
         shape = values.shape[1:]
         if not shape:
             reduced = () if self._keeps_elements else (0,)
@@ -239,9 +242,10 @@ class BatchReducer:
         if count > 1:
             shape, selected = (count, *(shape or (1,))), [Slice(), *(selected or (Slice(),))]
             reduced = (*((0,) if has_same_cells else ()), *(axis + 1 for axis in reduced))
-            weights = None if weights is None else weights[np.newaxis]
         walk = Walk.through(shape, tuple(selected), reduced, values.itemsize, part.sizes)
-        reducer = Reducer(self._algebra, self._marker, walk, part.unpacking, weights)
+        weights = None if self._weights is None else self._cut(self._weights, group, portion)
+        combine = self._make_combine(others, group, portion, walk)
+        reducer = Reducer(self._algebra, self._marker, walk, part.unpacking, weights, combine)
         flat = values.reshape(-1)
 
         def read(start: int, extent: tuple[int, ...]) -> Array:
@@ -260,6 +264,49 @@ class BatchReducer:
             partial = Partial(partial.counts, type(partial.state)(*(np.copy(array) for array in partial.state)))
         return Found(cells, self._reshaped(partial, ()) if not part.array.shape else partial)
 
+    def _view(self, block: Array, dtype: np.dtype[Any], portion: Portion) -> Array:
+        """The elements of some chunks, with a dimension for the chunks first; lists of the portion are selected."""
+        values = block.view(dtype) if dtype.kind != "b" else block != 0
+        values = values.reshape(-1, *self._part.array.chunks)
+        for axis, chosen in enumerate(portion.selected, start=1):
+            if not isinstance(chosen, Slice):
+                values = values.take(chosen, axis)
+        return values
+
+    def _make_combine(
+        self, others: Sequence[Array], group: Sequence[TouchedChunk], portion: Portion, walk: Walk
+    ) -> Combine | None:
+        """What combines the values of pieces with those of other arrays; None if there are no others."""
+        combination = self._combination
+        if combination is None:
+            return None
+        flats = [other.reshape(-1) for other in others]
+        whole = {name: self._cut(array, group, portion) for name, array in combination.whole.items()}
+
+        def combine(slab: Slab, values: Array, mask: Array | None) -> tuple[Array, Array | None, Array | None]:
+            arrays, stop = {combination.own: values}, slab.start + math.prod(slab.shape)
+            for operand, marker, flat in zip(self._operands, self._operand_markers, flats, strict=True):
+                stored = flat[slab.start : stop].reshape(slab.shape)[slab.selected]
+                mask = _join_masks(mask, marker.mark(stored) if marker else None)
+                arrays[operand.name] = operand.unpacking(stored, None)
+            for name, array in whole.items():
+                arrays[name] = select_window(array, slab, walk)
+                is_nan = np.isnan(arrays[name])
+                if is_nan.any():
+                    mask = _join_masks(mask, np.broadcast_to(is_nan, values.shape))
+            if combination.expression is None:
+                return values, mask, arrays[self._operands[0].name]
+            values = combination.compute(arrays, values.shape)
+            return values, _join_masks(mask, combination.marker.mark(values) if combination.marker else None), None
+
+        return combine
+
+    def _cut(self, numbers: Array, group: Sequence[TouchedChunk], portion: Portion) -> Array:
+        """What belongs to the elements of some chunks, of a spread array."""
+        array, chunk = self._part.array, group[0]
+        cut = cut_window(numbers, find_window(numbers, array, chunk.number), portion.selected)
+        return cut[np.newaxis] if len(group) > 1 else cut
+
     def _find_reduced(self, portion: Portion) -> tuple[int, ...]:
         """The axes of a chunk that are reduced: those of the selection, and that of a group."""
         selection = self._part.selection
@@ -267,21 +314,12 @@ class BatchReducer:
             return selection.reduced
         return tuple(sorted((*selection.reduced, selection.grouped)))
 
-    def _find_weights(self, chunk: TouchedChunk) -> Array | None:
-        """The weights of the elements of a chunk, with a size of 1 along each axis along which they do not vary."""
-        if self._weights is None:
-            return None
-        return self._weights[tuple(slice(start, start + size) for start, size in self._list_windows(chunk))]
-
-    def _has_same_weights(self, first: TouchedChunk, chunk: TouchedChunk) -> bool:
-        return self._weights is None or self._list_windows(first) == self._list_windows(chunk)
-
-    def _list_windows(self, chunk: TouchedChunk) -> list[tuple[int, int]]:
-        """For each axis, where the weights of a chunk begin, and how many there are."""
-        assert self._weights is not None  # noqa: S101  # the callers have looked
+    def _has_same_windows(self, first: TouchedChunk, chunk: TouchedChunk) -> bool:
+        """Whether the same of each spread array belongs to both chunks."""
         array = self._part.array
-        places = zip(self._weights.shape, unravel(chunk.number, array.grid), array.chunks, strict=True)
-        return [(place * size, size) if weighted > 1 else (0, 1) for weighted, place, size in places]
+        return all(
+            find_window(each, array, first.number) == find_window(each, array, chunk.number) for each in self._spread
+        )
 
     def _moved(self, state: Any, portion: Portion, reduced: tuple[int, ...], walk: Walk) -> Any:
         """The state with positions in the whole selection, in place of those in the portion."""
@@ -312,6 +350,12 @@ class BatchReducer:
 def _find_positions(first: int | Array, local: Array) -> Array:
     """The positions in the selection of elements, by their index in a portion."""
     return local + first if isinstance(first, int) else first[local]
+
+
+def _join_masks(mask: Array | None, other: Array | None) -> Array | None:
+    if mask is None or other is None:
+        return other if mask is None else mask
+    return mask | other
 
 
 def _count_cells(cells: slice) -> int:

@@ -81,6 +81,7 @@ class Coordinates:
         self._siblings = siblings
         self._read_stored = read_stored
         self._known: dict[str, Coordinate] = {}
+        self._opened: dict[str, tuple[ContainerReader, StoredArray]] = {}
 
     @classmethod
     def beside(
@@ -129,6 +130,31 @@ class Coordinates:
             raise InvalidArgument(field, f"{shown(path)} has the shape {list(found[1].shape)}, unlike the array")
         return self._decode(*found), axes
 
+    @property
+    def own_name(self) -> str:
+        """The name of the array itself: the end of its path."""
+        return self._siblings.own_name
+
+    def count_dimensions(self, field: str, path: str) -> int:
+        """The number of dimensions of an array beside this one.
+
+        Raises:
+            InvalidArgument: There is none.
+            ActiveStorageError: It cannot be read.
+        """
+        return len(self._open(field, path)[1].shape)
+
+    def open_alike(self, field: str, path: str) -> list[StoredArray]:
+        """An array beside this one, in as many parts.
+
+        Raises:
+            InvalidArgument: There is none.
+            ActiveStorageError: It cannot be read.
+        """
+        if isinstance(self._array, ConcatenatedArray):
+            return [self._open_part(field, path, number)[1] for number in range(len(self._array.parts))]
+        return [self._open(field, path)[1]]
+
     def _read(self, field: str, name: str) -> Coordinate:
         found = self._open(field, name)
         _, stored = found
@@ -154,11 +180,15 @@ class Coordinates:
         return Coordinate(name, axis, np.concatenate(values), joined)
 
     def _open(self, field: str, name: str) -> tuple[ContainerReader, StoredArray]:
-        found = self._siblings.find(name)
-        if found is None:
-            raise InvalidArgument(field, f"there is no variable {shown(name)} in the group of the array, or around it")
-        self.metadata += found[1].metadata
-        return found
+        if name not in self._opened:
+            found = self._siblings.find(name)
+            if found is None:
+                raise InvalidArgument(
+                    field, f"there is no variable {shown(name)} in the group of the array, or around it"
+                )
+            self.metadata += found[1].metadata
+            self._opened[name] = found
+        return self._opened[name]
 
     def _open_part(self, field: str, name: str, number: int) -> tuple[ContainerReader, StoredArray]:
         assert isinstance(self._array, ConcatenatedArray)  # noqa: S101  # the only arrays in parts

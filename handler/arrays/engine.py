@@ -290,12 +290,18 @@ class ArrayEngine:
         self, reduction: ArrayReduction, array: AnyArray, reader: ContainerReader
     ) -> Coordinates | None:
         """What finds the coordinates that a reduction names; None if it names none."""
-        fields = {"where": reduction.where, "group": reduction.group, "weights": reduction.weights}
+        fields = {
+            "where": reduction.where,
+            "group": reduction.group,
+            "weights": reduction.weights,
+            "other": reduction.other,
+            "expr": reduction.expression,
+        }
         named = [field for field, value in fields.items() if value and not isinstance(value, NumberWeights)]
         if not named and reduction.weights is None:
             return None
         if named and reduction.container == "table":
-            raise InvalidArgument(named[0], "names a coordinate, and a table of chunks has none")
+            raise InvalidArgument(named[0], "names another variable, and a table of chunks has one array")
         return Coordinates.beside(array, reader, reduction.array, OPENERS[reduction.container], self._read_stored)
 
     def _read_stored(self, reader: ContainerReader, array: StoredArray) -> np.ndarray[Any, Any]:

@@ -23,12 +23,15 @@ from active_storage.algebra.packing import Packing
 from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidArgument
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
+from active_storage.model.expression import format_expression
 from active_storage.model.spec import ReductionSpec
+from handler.arrays.combination import Combination, read_combinations
 from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.decoding import CommonDecoding, Decoding, Unpacking
 from handler.arrays.fetch import read_version
 from handler.arrays.grid import Grid, count_all_touched
 from handler.arrays.selection import Selection
+from handler.arrays.spread import cut_part
 from handler.arrays.weights import read_weights
 from handler.containers.concat import ConcatenatedArray, in_file
 from handler.containers.stored_array import ChunkObject, StoredArray
@@ -65,8 +68,8 @@ class PartPlan:
         grid: The touched chunks.
         sizes: The sizes of blocks.
         most_sections: The most sections that it is cut into.
-        weights: The weights of its elements, float64, with a size of 1 along each axis along which they do not vary;
-            None if they have none.
+        weights: The weights of its elements, a spread array of float64; None if they have none.
+        combination: What is reduced in place of its elements; None for the elements.
     """
 
     array: StoredArray
@@ -78,6 +81,7 @@ class PartPlan:
     sizes: Sizes
     most_sections: int
     weights: Array | None = None
+    combination: Combination | None = None
 
     @cached_property
     def batch_chunks(self) -> int:
@@ -85,9 +89,15 @@ class PartPlan:
         return max(1, min(_MOST_BATCH_CHUNKS, self.sizes.block_bytes // max(1, self.array.chunk_bytes)))
 
     @cached_property
+    def arrays(self) -> tuple[StoredArray, ...]:
+        """The array, and those whose chunks are read together with its own."""
+        operands = () if self.combination is None else self.combination.operands
+        return (self.array, *(operand.array for operand in operands))
+
+    @cached_property
     def batch_bytes(self) -> int:
-        """The size of a batch, decoded."""
-        return self.batch_chunks * self.array.chunk_bytes
+        """The size of a batch of the array with the largest elements, decoded."""
+        return self.batch_chunks * max(array.chunk_bytes for array in self.arrays)
 
     @cached_property
     def section_chunks(self) -> int:
@@ -193,6 +203,11 @@ class ArrayPlan:
             )
         decodings = [_decode(reduction, *each) for each in zip(stored, files, strict=True)]
         decoding = CommonDecoding.of(decodings, reduction.reducer, weights is not None)
+        combinations: list[Combination] = []
+        if coordinates is not None and (reduction.expression is not None or reduction.other is not None):
+            combinations = read_combinations(reduction, array, decodings, coordinates)
+            unpackings = tuple(each.unpacking for each in combinations)
+            decoding = CommonDecoding(combinations[0].dtype.name, None, unpackings, None)
         grids = [Grid(*each) for each in zip(stored, selections, strict=True)]
         decoded_bytes = [grid.count * part.chunk_bytes for grid, part in zip(grids, stored, strict=True)]
         total_bytes = max(1, sum(decoded_bytes))
@@ -206,7 +221,8 @@ class ArrayPlan:
                 grids[number],
                 sizes,
                 max(1, _MOST_SECTIONS * decoded_bytes[number] // total_bytes),
-                _cut_weights(weights, array, number),
+                None if weights is None else cut_part(weights, array, number),
+                combinations[number] if combinations else None,
             )
             for number, part in enumerate(stored)
         )
@@ -239,9 +255,14 @@ class ArrayPlan:
         sum_dtype = (
             {"b": "int64", "i": "int64", "u": "uint64"}.get(kind) if reducer == "sum" and self.weights is None else None
         )
-        is_weighted, edges = self.weights is not None, self.reduction.edges
         return ReductionSpec(
-            reducer, dtype, sum_dtype=sum_dtype, ddof=self.reduction.ddof, edges=edges, is_weighted=is_weighted
+            reducer,
+            dtype,
+            sum_dtype=sum_dtype,
+            ddof=self.reduction.ddof,
+            edges=self.reduction.edges,
+            is_weighted=self.weights is not None,
+            has_other=self.reduction.other is not None,
         )
 
     @cached_property
@@ -333,8 +354,14 @@ class ArrayPlan:
 
     @property
     def batch_bytes(self) -> int:
-        """The size of the largest batch, decoded."""
+        """The size of the largest batch of one array, decoded."""
         return max((part.batch_bytes for part in self.parts if part.grid.count), default=0)
+
+    @property
+    def most_arrays(self) -> int:
+        """The number of arrays whose chunks are read together."""
+        operands = (part.combination.operands for part in self.parts if part.combination is not None)
+        return 1 + max(map(len, operands), default=0)
 
     def count_result_bytes(self, part: PartPlan) -> int:
         """The most memory that the partial results of a batch of a part take: each chunk can have its own."""
@@ -347,7 +374,7 @@ class ArrayPlan:
     @property
     def has_steps(self) -> bool:
         """Whether chunks are encoded, so that decoding them takes memory."""
-        return any(part.array.steps for part in self.parts)
+        return any(array.steps for part in self.parts for array in part.arrays)
 
     @property
     def result_bytes(self) -> int:
@@ -373,6 +400,10 @@ class ArrayPlan:
             "selection": self.selection.covered,
             "labels": self.labels,
             "weights": self.weights,
+            "other": reduction.other,
+            "expression": None if reduction.expression is None else format_expression(reduction.expression),
+            "combined": [part.combination.covered for part in self.parts if part.combination is not None],
+            "beside": [read_version(each.facts)[0].decode() if each.facts else None for each in self.beside],
             "decode": reduction.decode,
             "skipna": reduction.skips_nan,
             "missing": sorted((name, [repr(value) for value in values]) for name, values in reduction.missing.items()),
@@ -394,14 +425,6 @@ def _take_apart(
     if isinstance(array, StoredArray):
         return [array], [selection], [None]
     return array.parts, [selection.part(array.axis, *each) for each in array.bounds], range(len(array.parts))
-
-
-def _cut_weights(weights: Array | None, array: AnyArray, number: int) -> Array | None:
-    """The weights of the elements of a part."""
-    if weights is None or isinstance(array, StoredArray) or weights.shape[array.axis] == 1:
-        return weights
-    start, stop = array.bounds[number]
-    return weights[(slice(None),) * array.axis + (slice(start, stop),)]
 
 
 def _decode(reduction: ArrayReduction, array: StoredArray, file: int | None) -> Decoding:

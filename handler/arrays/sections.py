@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from active_storage.errors import ActiveStorageError, CallerGone, EntityTooLarge, SlowDown, shown, shown_end
@@ -34,7 +34,7 @@ from handler.codecs.base import Budget
 from handler.codecs.readable import MemoryReader, Readable
 from handler.containers.concat import in_file
 from handler.containers.side_by_side import map_side_by_side
-from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, Numbers, Places
+from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, Numbers, Places, StoredArray
 from handler.engine.memory import Account, MemoryGate
 from handler.kernels.pieces import Array
 from handler.scope import Scope
@@ -61,7 +61,7 @@ def unit_chunks(plan: ArrayPlan, part: PartPlan) -> int:
 
 def count_unit_bytes(plan: ArrayPlan) -> int:
     """The most memory that a unit takes: its chunks, what decodes them, and its partial results."""
-    chunk_bytes = plan.batch_bytes * (2 if plan.has_steps else 1)
+    chunk_bytes = plan.batch_bytes * (plan.most_arrays + (1 if plan.has_steps else 0))
     results = (unit_chunks(plan, part) // part.batch_chunks * plan.count_result_bytes(part) for part in plan.parts)
     return chunk_bytes + max(results)
 
@@ -104,11 +104,13 @@ class Located:
         stretch: The chunks.
         numbers: Their numbers in the whole grid.
         places: Their places.
+        others: Those of the chunks of each operand.
     """
 
     stretch: Stretch
     numbers: Numbers
     places: Places
+    others: Sequence[Places]
 
 
 def locate(stretch: Stretch) -> Located:
@@ -120,18 +122,40 @@ def locate(stretch: Stretch) -> Located:
     part, touched = stretch.part, stretch.touched
     numbers = part.grid.numbers(touched.start, touched.stop)
     try:
-        return Located(stretch, numbers, part.array.index.locate(numbers))
+        places, *others = (array.index.locate(numbers) for array in part.arrays)
     except ActiveStorageError as error:
         raise in_file(error, part.file) from error.__cause__
+    return Located(stretch, numbers, places, others)
 
 
 @dataclass(frozen=True, slots=True)
 class _PartTools:
-    """What decodes and reduces the chunks of a part."""
+    """What decodes and reduces the chunks of a part: a decoder for the array, and one for each operand."""
 
     part: PartPlan
-    decoder: ChunkDecoder
+    decoders: Sequence[ChunkDecoder]
     reducer: BatchReducer
+
+
+@dataclass(frozen=True, slots=True)
+class _ArrayChunks:
+    """The chunks of one array that a unit reads.
+
+    Attributes:
+        array: The array.
+        file: The number of the file that it lies in; None if the request names one container.
+        decoder: Decodes them.
+        numbers: Their numbers in the whole grid, by their row.
+        places: Their places, by their row.
+        runs: How the rows are read.
+    """
+
+    array: StoredArray
+    file: int | None
+    decoder: ChunkDecoder
+    numbers: Numbers
+    places: Places
+    runs: Sequence[Run]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +166,16 @@ class _Unit:
         section: The number of the section.
         tools: What decodes and reduces its chunks.
         first: The number of row 0 among the touched chunks of the part.
-        places: The places of the chunks, by their row.
-        numbers: The numbers of the chunks in the whole grid.
         batches: The rows of each batch.
-        runs: How the rows are read.
+        chunks: The chunks of the array, and of each operand.
         is_last: Whether it is the last one of its section.
     """
 
     section: int
     tools: _PartTools
     first: int
-    places: Places
-    numbers: Numbers
     batches: Sequence[range]
-    runs: Sequence[Run]
+    chunks: Sequence[_ArrayChunks]
     is_last: bool
 
 
@@ -276,7 +296,7 @@ class SectionReducer:
                 is_mine = future is None or future.cancel()
                 result = self._work(unit) if is_mine or future is None else future.result()
                 self.chunks_done += sum(len(batch) for batch in unit.batches)
-                self.requests += len(unit.runs)
+                self.requests += sum(len(each.runs) for each in unit.chunks)
                 yield unit, result
         finally:
             self._is_over.set()
@@ -291,99 +311,119 @@ class SectionReducer:
         """
         stretches = self._plan.section(section)
         for number, located in enumerate(map_side_by_side(self._fetchers.pool, locate, stretches), start=1):
-            stretch, places = located.stretch, located.places
-            tools, size, count = self._find_tools(stretch.part), stretch.part.batch_chunks, len(stretch.touched)
-            most_rows, is_encoded = unit_chunks(self._plan, stretch.part), bool(stretch.part.array.steps)
-            for batches, runs in _cut_units(places, count, size, most_rows, is_encoded):
+            stretch, part = located.stretch, located.stretch.part
+            tools, size, count = self._find_tools(part), part.batch_chunks, len(stretch.touched)
+            most_rows, is_encoded = unit_chunks(self._plan, part), bool(part.array.steps)
+            for batches, runs in _cut_units(located.places, count, size, most_rows, is_encoded):
                 is_last = number == len(stretches) and batches[-1].stop == count
-                yield _Unit(section, tools, stretch.touched.start, places, located.numbers, batches, runs, is_last)
+                rows = range(batches[0].start, batches[-1].stop)
+                others = (cut_runs(places, rows, MOST_RUN_BYTES) for places in located.others)
+                read = zip(part.arrays, tools.decoders, (located.places, *located.others), (runs, *others), strict=True)
+                chunks = [
+                    _ArrayChunks(array, part.file, decoder, located.numbers, places, its_runs)
+                    for array, decoder, places, its_runs in read
+                ]
+                yield _Unit(section, tools, stretch.touched.start, batches, chunks, is_last)
 
     def _find_tools(self, part: PartPlan) -> _PartTools:
         """The tools of a part. Parts come in order, and those of one are kept."""
         if self._tools is None or self._tools.part is not part:
-            self._tools = _PartTools(part, ChunkDecoder(part.array), BatchReducer(self._plan, part))
+            self._tools = _PartTools(
+                part, [ChunkDecoder(array) for array in part.arrays], BatchReducer(self._plan, part)
+            )
         return self._tools
 
     def _work(self, unit: _Unit) -> _UnitResult:
         """Fetch, decode and reduce the chunks of a unit."""
         started, cpu_started = read_clocks()
-        result = _UnitResult()
-        workspace = self._take_workspace()
-        workspace.prepare(unit.tools.part)
+        workspaces = [self._take_workspace() for _ in unit.chunks]
+        for workspace, chunks in zip(workspaces, unit.chunks, strict=True):
+            workspace.prepare(chunks.array, unit.tools.part.batch_chunks)
+        results = [_UnitResult() for _ in unit.chunks]
         try:
-            if len(unit.batches) == 1 and len(unit.runs) > 1:
-                self._fetch_batch(unit, workspace, result)
+            if len(unit.batches) == 1 and len(unit.chunks[0].runs) > 1:
+                for each in zip(unit.chunks, workspaces, results, strict=True):
+                    self._fetch_batch(unit.batches[0], *each)
+                self._reduce(unit, unit.batches[0], workspaces, results[0])
             else:
-                self._fetch_in_turn(unit, workspace, result)
+                self._fetch_in_turn(unit, workspaces, results)
         finally:
-            self._workspaces.append(workspace)
+            self._workspaces += workspaces
         ended, cpu_ended = read_clocks()
         self._pace.see_unit(ended - started, cpu_ended - cpu_started)
-        return result
+        return _join_results(*results)
 
-    def _fetch_in_turn(self, unit: _Unit, workspace: Workspace, result: _UnitResult) -> None:
+    def _fetch_in_turn(self, unit: _Unit, workspaces: Sequence[Workspace], results: Sequence[_UnitResult]) -> None:
         """Read the runs one after the other, and reduce each batch when it is complete."""
-        with self._reader(unit, unit.runs) as reader:
+        with ExitStack() as held:
+            readers = [held.enter_context(self._reader(chunks, chunks.runs)) for chunks in unit.chunks]
             for batch in unit.batches:
-                self._place_batch(unit, batch, workspace, reader, result)
-                self._reduce(unit, batch, workspace, result)
+                for each in zip(unit.chunks, workspaces, readers, results, strict=True):
+                    self._place_batch(batch, *each)
+                self._reduce(unit, batch, workspaces, results[0])
 
-    def _fetch_batch(self, unit: _Unit, workspace: Workspace, result: _UnitResult) -> None:
-        """Read the runs of one batch, side by side as soon as the store turns out to be distant, and reduce it."""
-        (batch,) = unit.batches
-        starts = {run.rows[0]: number for number, run in enumerate(unit.runs)}
-        with self._reader(unit, unit.runs) as reader:
+    def _fetch_batch(self, batch: range, chunks: _ArrayChunks, workspace: Workspace, result: _UnitResult) -> None:
+        """Read the runs of one batch, side by side as soon as the store turns out to be distant."""
+        starts = {run.rows[0]: number for number, run in enumerate(chunks.runs)}
+        with self._reader(chunks, chunks.runs) as reader:
             for row in batch:
                 if row in starts and self._pace.is_distant:
-                    self._fetch_side_by_side(unit, range(row, batch.stop), unit.runs[starts[row] :], workspace, result)
+                    rows = range(row, batch.stop)
+                    self._fetch_side_by_side(batch, rows, chunks, chunks.runs[starts[row] :], workspace, result)
                     break
-                self._place(unit, row, workspace.slot(row - batch.start), reader, result)
-        self._reduce(unit, batch, workspace, result)
+                self._place(chunks, row, workspace.slot(row - batch.start), reader, result)
 
-    def _fetch_side_by_side(
-        self, unit: _Unit, rows: range, runs: Sequence[Run], workspace: Workspace, result: _UnitResult
+    def _fetch_side_by_side(  # noqa: PLR0913, PLR0917  # what is read, and where it goes
+        self,
+        batch: range,
+        rows: range,
+        chunks: _ArrayChunks,
+        runs: Sequence[Run],
+        workspace: Workspace,
+        result: _UnitResult,
     ) -> None:
         """Read these runs of one batch by several threads, and what is left of its rows."""
-        first = unit.batches[0].start
         parts = [_UnitResult() for _ in runs]
 
         def read(number: int) -> None:
-            with self._reader(unit, [runs[number]]) as reader:
+            with self._reader(chunks, [runs[number]]) as reader:
                 for row in runs[number].rows:
-                    self._place(unit, row, workspace.slot(row - first), reader, parts[number])
+                    self._place(chunks, row, workspace.slot(row - batch.start), reader, parts[number])
 
         map_side_by_side(self._fetchers.pool, read, range(len(parts)))
         read_rows = {row for run in runs for row in run.rows}
-        with self._reader(unit, ()) as reader:
+        with self._reader(chunks, ()) as reader:
             for row in rows:
                 if row not in read_rows:
-                    self._place(unit, row, workspace.slot(row - first), reader, result)
+                    self._place(chunks, row, workspace.slot(row - batch.start), reader, result)
         for part in parts:
             result.missing_chunks += part.missing_chunks
             result.bytes_read += part.bytes_read
             result.versions.update(part.versions)
             result.strength = min(result.strength, part.strength)
 
-    def _reduce(self, unit: _Unit, batch: range, workspace: Workspace, result: _UnitResult) -> None:
-        grid = unit.tools.part.grid
-        chunks = [grid.chunk(unit.first + row, int(unit.numbers[row])) for row in batch]
-        result.found += unit.tools.reducer.reduce(chunks, workspace, self._check)
+    def _reduce(self, unit: _Unit, batch: range, workspaces: Sequence[Workspace], result: _UnitResult) -> None:
+        grid, numbers = unit.tools.part.grid, unit.chunks[0].numbers
+        chunks = [grid.chunk(unit.first + row, int(numbers[row])) for row in batch]
+        result.found += unit.tools.reducer.reduce(chunks, workspaces, self._check)
 
     def _place_batch(
-        self, unit: _Unit, batch: range, workspace: Workspace, reader: RunReader, result: _UnitResult
+        self, batch: range, chunks: _ArrayChunks, workspace: Workspace, reader: RunReader, result: _UnitResult
     ) -> None:
         """Decode the chunks of a batch into their slots; raw ones that lie back to back at once."""
-        decoder, row = unit.tools.decoder, batch.start
+        decoder, row = chunks.decoder, batch.start
         while row < batch.stop:
             count = reader.count_adjacent(row, batch.stop, decoder.chunk_bytes) if decoder.is_raw else 1
             block = workspace.block(row - batch.start, row - batch.start + count)
             if count == 1:
-                self._place(unit, row, block, reader, result)
+                self._place(chunks, row, block, reader, result)
             else:
-                self._place_adjacent(unit, range(row, row + count), block, reader, result)
+                self._place_adjacent(chunks, range(row, row + count), block, reader, result)
             row += count
 
-    def _place_adjacent(self, unit: _Unit, rows: range, block: Array, reader: RunReader, result: _UnitResult) -> None:
+    def _place_adjacent(
+        self, chunks: _ArrayChunks, rows: range, block: Array, reader: RunReader, result: _UnitResult
+    ) -> None:
         """Read raw chunks that lie back to back.
 
         Raises:
@@ -395,64 +435,64 @@ class SectionReducer:
             reader.has(rows.start)
             window = reader.window(rows.start, len(rows))
             try:
-                unit.tools.decoder.read_raw(window, block)
+                chunks.decoder.read_raw(window, block)
             finally:
                 done = block.nbytes - window.left
         except ActiveStorageError as error:
-            row = rows[min(done // unit.tools.decoder.chunk_bytes, len(rows) - 1)]
-            raise in_file(error.located(_name(unit, row)), unit.tools.part.file) from error.__cause__
+            row = rows[min(done // chunks.decoder.chunk_bytes, len(rows) - 1)]
+            raise in_file(error.located(_name(chunks, row)), chunks.file) from error.__cause__
         self._pace.see_answer(reader.wait_seconds)
         result.bytes_read += block.nbytes
         result.versions.update(dict.fromkeys(rows, reader.version))
         result.strength = min(result.strength, reader.strength)
 
-    def _place(self, unit: _Unit, row: int, slot: Array, reader: RunReader, result: _UnitResult) -> None:
+    def _place(self, chunks: _ArrayChunks, row: int, slot: Array, reader: RunReader, result: _UnitResult) -> None:
         """Decode the chunk of a row into its slot.
 
         Raises:
             ActiveStorageError: It cannot be decoded. The message names it.
         """
         self._check()
-        places = unit.places
+        places = chunks.places
         mask = 0 if places.masks is None else int(places.masks[row])
         try:
             if row in places.inline:
                 data = places.inline[row]
                 result.versions[row] = hashlib.sha256(data).digest()
-                self._decode(unit, MemoryReader(memoryview(data)), len(data), False, mask, slot)
+                self._decode(chunks, MemoryReader(memoryview(data)), len(data), False, mask, slot)
             elif not reader.has(row):
                 result.versions[row] = b"absent"
                 result.missing_chunks += 1
-                unit.tools.decoder.fill(slot)
+                chunks.decoder.fill(slot)
             else:
                 window = reader.window(row)
                 stored_bytes = window.left
-                self._decode(unit, window, stored_bytes, places.sizes[row] == WHOLE_OBJECT, mask, slot)
+                self._decode(chunks, window, stored_bytes, places.sizes[row] == WHOLE_OBJECT, mask, slot)
                 window.skip()
                 result.bytes_read += stored_bytes
                 result.versions[row] = reader.version
                 result.strength = min(result.strength, reader.strength)
         except ActiveStorageError as error:
-            raise in_file(error.located(_name(unit, row)), unit.tools.part.file) from error.__cause__
+            raise in_file(error.located(_name(chunks, row)), chunks.file) from error.__cause__
         self._pace.see_answer(reader.wait_seconds)
 
     @contextmanager
-    def _reader(self, unit: _Unit, runs: Sequence[Run]) -> Iterator[RunReader]:
+    def _reader(self, chunks: _ArrayChunks, runs: Sequence[Run]) -> Iterator[RunReader]:
         """Reads some runs of a unit."""
         pool = self._fetchers.pool if self._pace.is_distant else None
         is_forbidden = self._plan.reduction.absent_is_forbidden
-        reader = RunReader(unit.places, runs, self.versions, is_forbidden, self._check, pool)
+        reader = RunReader(chunks.places, runs, self.versions, is_forbidden, self._check, pool)
         try:
             yield reader
         finally:
             reader.close()
 
     def _decode(  # noqa: PLR0913, PLR0917  # what makes a chunk
-        self, unit: _Unit, stored: Readable, size: int, is_whole: bool, mask: int, slot: Array
+        self, chunks: _ArrayChunks, stored: Readable, size: int, is_whole: bool, mask: int, slot: Array
     ) -> None:
         with self._gate.account() as account:
             budget = Budget(self._gate.request_limit_bytes, account.hold, self._check)
-            unit.tools.decoder.decode(stored, size, is_whole, mask, slot, budget)
+            chunks.decoder.decode(stored, size, is_whole, mask, slot, budget)
 
     def _start(self, section: int) -> SectionPartial:
         plan = self._plan
@@ -500,10 +540,21 @@ def _within(cells: int | slice, outer: int | slice) -> int | slice:
     return slice(cells.start - start, cells.stop - start) if isinstance(cells, slice) else cells - start
 
 
-def _name(unit: _Unit, row: int) -> str:
+def _join_results(result: _UnitResult, *others: _UnitResult) -> _UnitResult:
+    """The result of a unit, with what was read of operands."""
+    for other in others:
+        result.missing_chunks += other.missing_chunks
+        result.bytes_read += other.bytes_read
+        result.strength = min(result.strength, other.strength)
+        for row, version in other.versions.items():
+            result.versions[row] += b" " + version
+    return result
+
+
+def _name(chunks: _ArrayChunks, row: int) -> str:
     """The array, the chunk and the object of a row, for messages."""
-    array, places = unit.tools.part.array, unit.places
-    chunk = ",".join(map(str, unravel(int(unit.numbers[row]), array.grid)))
+    array, places = chunks.array, chunks.places
+    chunk = ",".join(map(str, unravel(int(chunks.numbers[row]), array.grid)))
     has_object = row not in places.inline and places.sizes[row] != ABSENT
     # The root of a container has no name of its own.
     name = places.object_of(row).name if has_object else ""

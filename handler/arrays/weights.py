@@ -6,6 +6,7 @@ from active_storage.errors import InvalidArgument, shown
 from active_storage.model.coordinates import ArrayWeights, CosineWeights, Weights
 from handler.arrays.coordinates import AnyArray, Array, Coordinates
 from handler.arrays.dimensions import find_dimension
+from handler.arrays.spread import spread
 
 
 def read_weights(weights: Weights, array: AnyArray, coordinates: Coordinates) -> Array:
@@ -17,8 +18,7 @@ def read_weights(weights: Weights, array: AnyArray, coordinates: Coordinates) ->
         coordinates: Its coordinates, and the arrays beside it.
 
     Returns:
-        An array of float64, of the array's number of dimensions; a size is 1 along each dimension along which the
-        weights do not vary.
+        A spread array of float64.
 
     Raises:
         InvalidArgument: They do not fit the array, or one of them is negative, infinite or missing.
@@ -45,6 +45,4 @@ def read_weights(weights: Weights, array: AnyArray, coordinates: Coordinates) ->
         values = np.asarray(weights.values, np.float64).reshape(weights.shape)
     if not (np.isfinite(values) & (values >= 0)).all():
         raise InvalidArgument("weights", "should be finite numbers that are not negative, and none may be missing")
-    shape = [size if axis in axes else 1 for axis, size in enumerate(array.shape)]
-    ordered = values.transpose(np.argsort(axes)) if values.ndim > 1 else values
-    return np.ascontiguousarray(ordered, np.float64).reshape(shape)
+    return spread(values.astype(np.float64), axes, array.shape)

@@ -206,7 +206,7 @@ class _Dataset:
     def _cut_pieces(self) -> tuple[int, ...]:
         if self._layout.kind == COMPACT:
             return tuple(max(1, size) for size in self.shape)
-        return cut_rows(self.shape, self.datatype.size)
+        return cut_rows(self.shape)
 
     @property
     def _data_bytes(self) -> int:

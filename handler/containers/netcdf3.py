@@ -275,11 +275,11 @@ class _Header:
     def _describe(self, variable: _Variable, shape: tuple[int, ...], source: ObjectReader) -> StoredArray:
         itemsize = variable.itemsize
         if variable.is_record and self.record_bytes != variable.inner_bytes:
-            chunks = (1, *cut_rows(variable.inner, itemsize))
+            chunks = (1, *cut_rows(variable.inner))
             strides = (self.record_bytes, *c_strides(variable.inner, itemsize))
         else:
             # The records of the only record variable follow each other without a gap.
-            chunks, strides = cut_rows(shape, itemsize), c_strides(shape, itemsize)
+            chunks, strides = cut_rows(shape), c_strides(shape, itemsize)
         return StoredArray(
             name=variable.name,
             shape=shape,

@@ -1,7 +1,7 @@
 """Data that is stored without chunks, cut into pieces of whole rows that serve as chunks.
 
-netCDF-3 and HDF5's contiguous layout store an array in one run of bytes, or in a run for each record. Pieces of about
-1 MiB let a large array be read with constant memory, and a selection be read without the rest.
+netCDF-3 and HDF5's contiguous layout store an array in one run of bytes, or in a run for each record. Pieces let a
+large array be read with constant memory, and a selection be read without the rest.
 """
 
 import math
@@ -11,27 +11,27 @@ import numpy as np
 
 from handler.containers.stored_array import ChunkObject, Numbers, Places
 
-# A block of the kernels: larger pieces take more memory, and smaller ones more requests.
-_PIECE_BYTES = 1 << 20
+# As float64, a block of the kernels: larger pieces take more memory, and smaller ones more requests. It is a number of
+# elements, so that arrays of the same shape have the same pieces, and can be combined.
+_PIECE_ELEMENTS = 1 << 17
 
 
-def cut_rows(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """The shape of pieces of about 1 MiB, each of which is one run of bytes in C order.
+def cut_rows(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of pieces of about 131,072 elements, each of which is one run of bytes in C order.
 
-    The first dimension whose rows have at most 1 MiB is cut into pieces of several rows. Pieces have one index of the
-    dimensions before it, and all of those behind it.
+    The first dimension whose rows have at most as many elements is cut into pieces of several rows. Pieces have one
+    index of the dimensions before it, and all of those behind it.
 
     Args:
         shape: The shape of the array.
-        itemsize: The size of an element, in bytes.
     """
     if 0 in shape:
         return tuple(max(1, size) for size in shape)
-    row_bytes = itemsize * math.prod(shape)
+    row_elements = math.prod(shape)
     for axis, size in enumerate(shape):
-        row_bytes //= size
-        if row_bytes <= _PIECE_BYTES:
-            pieces = -(-size // (_PIECE_BYTES // row_bytes))
+        row_elements //= size
+        if row_elements <= _PIECE_ELEMENTS:
+            pieces = -(-size // (_PIECE_ELEMENTS // row_elements))
             return (1,) * axis + (-(-size // pieces),) + shape[axis + 1 :]
     return ()
 

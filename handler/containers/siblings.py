@@ -19,6 +19,10 @@ _MOST_ENCLOSING = 4
 class HasEnclosing(Protocol):
     """A container whose root can be an array, so that its group is around the root."""
 
+    @property
+    def name(self) -> str:
+        """The name of the root."""
+
     def enclosing(self) -> Container | None:
         """The container whose root is one segment shorter; None if there is none."""
 
@@ -55,6 +59,13 @@ class Siblings:
                 if not is_absent(error):
                     raise
         return None
+
+    @property
+    def own_name(self) -> str:
+        """The name of the array: the end of its path."""
+        container = self.reader.container
+        path = self.array.strip("/") or (container.name if isinstance(container, HasEnclosing) else "")
+        return path.rpartition("/")[2]
 
     def beside(self, reader: ContainerReader) -> Self:
         """The same for another container."""

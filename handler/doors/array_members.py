@@ -94,6 +94,8 @@ class ArrayMembers(Strict):
     group: Text | dict[str, Text] | None = None
     bins: Annotated[list[Number], Field(max_length=MOST_EDGES)] | None = None
     weights: WeightMembers | None = None
+    other: Text | None = None
+    expr: Text | None = None
     axis: Annotated[list[_Dimension], Field(max_length=MAX_DIMENSIONS), BeforeValidator(_as_list)] | None = None
     decode: Text = "cf"
     missing: MissingMembers | None = None

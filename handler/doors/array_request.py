@@ -11,6 +11,7 @@ import numpy as np
 
 from active_storage.errors import InvalidArgument
 from active_storage.grammar.arrays import PLANNED_PARAMETERS, parse_array_path, parse_dimension, parse_group
+from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.coordinates import (
     ArrayWeights,
@@ -137,6 +138,8 @@ def _build(
         group=_build_group(members.group),
         bins=None if members.bins is None else tuple(map(float, members.bins)),
         weights=None if members.weights is None else _build_weights(members.weights),
+        other=None if members.other is None else parse_array_path("other", members.other),
+        expression=None if members.expr is None else parse_expression(members.expr),
     )
     return locations, table, reduction
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from active_storage.errors import InvalidArgument, shown
 from active_storage.grammar.query import StoreQuery
@@ -78,6 +78,11 @@ class StoreContainer:
         if self.open_below is None:
             raise InvalidArgument("Authorization", "the signature covers one object, and the array has several")
         return self.open_below(f"{self.root}/{_encode(key)}")
+
+    @property
+    def name(self) -> str:
+        """The name of the root: the end of its path, decoded."""
+        return unquote(self.root.rpartition("/")[2], errors="replace")
 
     def enclosing(self) -> "StoreContainer | None":
         """The container whose root is one segment shorter; None above a bucket, or if a signature covers the root."""

@@ -12,6 +12,7 @@ from typing import Any
 from active_storage.algebra import Algebra
 from active_storage.algebra.arg_extrema import ArgMax, ArgMin
 from active_storage.algebra.counts import Count, CountNonzero
+from active_storage.algebra.covariance import Corr, Cov
 from active_storage.algebra.elements import Select
 from active_storage.algebra.ends import First, Last
 from active_storage.algebra.extrema import Max, Min, Range
@@ -21,6 +22,7 @@ from active_storage.algebra.sums import FloatSum, IntegerSum, Mean, Norm, RootMe
 from active_storage.algebra.truth import All, Any_
 from active_storage.algebra.weighted import SumOfWeights, WeightedMean, WeightedStd, WeightedSum, WeightedVar
 from handler.kernels.arg_extrema import find_arg_extremum
+from handler.kernels.covariance import find_comoments
 from handler.kernels.elements import count_nonzero, keep_elements, keep_nothing
 from handler.kernels.ends import find_end
 from handler.kernels.extrema import find_extrema, find_extremum
@@ -50,6 +52,8 @@ KERNELS: Mapping[type[Algebra[Any]], Kernel] = MappingProxyType(
         ArgMin: find_arg_extremum,
         Any_: find_truth,
         All: find_truth,
+        Cov: find_comoments,
+        Corr: find_comoments,
         WeightedSum: weigh_total,
         WeightedMean: weigh_total,
         SumOfWeights: weigh_total,

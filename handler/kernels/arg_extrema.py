@@ -32,8 +32,9 @@ def _search_all(search: Callable[..., Any], piece: Piece, values: Array) -> ArgE
 
 def _search_along(search: Callable[..., Any], piece: Piece, values: Array) -> ArgExtremum:
     walk, slab = piece.walk, piece.slab
-    reduced = next(number for number, dimension in enumerate(walk.dimensions) if not dimension.is_kept)
-    offset = slab.first[reduced]
+    reduced = [number for number, dimension in enumerate(walk.dimensions) if not dimension.is_kept]
+    # Where each element has a cell of its own, no axis is reduced.
+    offset = slab.first[reduced[0]] if reduced else 0
     if not piece.axes:
         positions = np.full(values.shape, offset, np.int64)
         return ArgExtremum(values.copy(), positions if piece.mask is None else np.where(piece.mask, -1, positions))

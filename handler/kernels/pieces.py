@@ -22,6 +22,8 @@ class Piece(NamedTuple):
         walk: The walk.
         weights: The weights of the elements, float64, of the values' number of dimensions; a size is 1 along each axis
             along which they do not vary. None if elements have no weights.
+        other: The elements of a second array, of the shape of ``values``, whose memory a kernel may overwrite; None if
+            there is none.
     """
 
     values: Array
@@ -31,6 +33,7 @@ class Piece(NamedTuple):
     slab: Slab
     walk: Walk
     weights: Array | None = None
+    other: Array | None = None
 
     def filled(self, value: Any) -> Array:
         """The values, with missing ones overwritten by ``value``."""

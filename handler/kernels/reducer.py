@@ -32,6 +32,10 @@ _CAST_ELEMENTS = 1024
 _BATCH = 16
 
 
+# From a stop of the walk, its values and their mask, to the values, the mask and the second array that are reduced.
+Combine = Callable[[Slab, Array, Array | None], tuple[Array, Array | None, Array | None]]
+
+
 class _Found(NamedTuple):
     """The partial result of a piece, or of a run of pieces with the same cells."""
 
@@ -50,19 +54,23 @@ class Reducer:
             the values.
         weights: The weights of the elements, of the walk's number of dimensions; a size is 1 along each axis along
             which they do not vary. None if elements have no weights.
+        combine: Combines the values of a piece with those of other arrays, before they are reduced; None if there are
+            no others.
 
     Attributes:
         partial: The partial result of the data so far.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  # what is known of the data of a walk
         self,
         algebra: Algebra[Any],
         marker: Marker | None,
         walk: Walk,
         unpack: Callable[[Array, Array | None], Array] | None = None,
         weights: Array | None = None,
+        combine: Combine | None = None,
     ) -> None:
+        self._combine = combine
         self._weights = weights
         self._walk = walk
         self._algebra = algebra
@@ -115,10 +123,13 @@ class Reducer:
         mask = self._marker.mark(values) if self._marker else None
         if self._unpack:
             values = self._unpack(values, mask)
+        other = None
+        if self._combine:
+            values, mask, other = self._combine(slab, values, mask)
         counted = slab.axes if self._algebra.counts_cells else tuple(range(values.ndim))
         counts = _count_present(values, mask, counted)
-        weights = None if self._weights is None else _select_weights(self._weights, slab, self._walk)
-        state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk, weights))
+        weights = None if self._weights is None else select_window(self._weights, slab, self._walk)
+        state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk, weights, other))
         return _Found(slab.cells, Partial(counts, state))
 
 
@@ -132,8 +143,11 @@ def _add_up_runs(found: Iterator[_Found], algebra: Algebra[Any]) -> Iterator[_Fo
             yield _Found(cells, Partial(counts, state))
 
 
-def _select_weights(weights: Array, slab: Slab, walk: Walk) -> Array:
-    """The weights of the elements of a piece. The source is in C order."""
+def select_window(weights: Array, slab: Slab, walk: Walk) -> Array:
+    """What belongs to the elements of a piece, of an array that does not vary along axes of size 1.
+
+    The source of the walk is in C order.
+    """
     depth = weights.ndim - len(slab.shape)
     start, places = slab.start, []
     for stride in walk.strides[: depth + 1]:

@@ -1,5 +1,7 @@
 """Selection by coordinates, groups and weights: random climate data in containers, and xarray says what is right."""
 
+import functools
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import xarray as xr
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.coordinates import (
     ArrayWeights,
@@ -32,9 +35,17 @@ EXAMPLES = int(os.environ.get("ARRAY_EXAMPLES", "20"))
 
 CALENDARS = ("standard", "proleptic_gregorian", "noleap", "all_leap", "360_day", "julian")
 KINDS = ("zarr2", "zarr3", "netcdf4", "netcdf3")
-REDUCERS = ("sum", "mean", "max", "min", "var", "std", "count", "any", "all")
+REDUCERS = ("sum", "mean", "max", "min", "var", "std", "count", "any", "all", "first", "last")
 PARTS = ("year", "month", "season", "day", "dayofyear", "hour")
 
+
+EXPRESSIONS: dict[str, Any] = {
+    "v - 273.15": lambda v, w, area: v - 273.15,
+    "sqrt(abs(v * w)) / 2": lambda v, w, area: np.sqrt(abs(v * w)) / 2,
+    "v - 100 * area": lambda v, w, area: v - 100 * area,
+    "area ** 2 + maximum(v / 100, w)": lambda v, w, area: area**2 + np.maximum(v / 100, w),
+    "log(w - 2) + 0 * v": lambda v, w, area: np.log(w - 2) + 0 * v,
+}
 
 PHASES = (Phase.explicit, Phase.generate)
 
@@ -54,14 +65,21 @@ def datasets(draw: st.DrawFn) -> xr.Dataset:
     values = rng.normal(280, 20, size).astype(draw(st.sampled_from(["float32", "float64"])))
     if draw(st.booleans()):
         values[rng.random(size) < 0.2] = np.nan
+    others = rng.normal(5, 2, size)
+    others[rng.random(size) < 0.1] = np.nan
     dataset = xr.Dataset(
-        {"v": (("time", "lat", "lon"), values), "area": (("lat", "lon"), rng.random(size[1:]) * 3)},
+        {
+            "v": (("time", "lat", "lon"), values),
+            "w": (("time", "lat", "lon"), others.astype(draw(st.sampled_from(["float32", "float64"])))),
+            "area": (("lat", "lon"), rng.random(size[1:]) * 3),
+        },
         {"time": times, "lat": lat, "lon": lon, "zone": ("lat", rng.integers(0, 3, size[1]))},
     )
     dataset["lat"].attrs["units"] = "degrees_north"
     dataset["time"].encoding = {"units": units, "calendar": calendar, "dtype": draw(st.sampled_from(["i4", "f8"]))}
     chunks = tuple(draw(st.integers(1, each)) for each in size)
-    dataset["v"].encoding = {"chunks": chunks}
+    for name in ("v", "w"):
+        dataset[name].encoding = {"chunks": chunks}
     return dataset
 
 
@@ -70,7 +88,8 @@ def write(dataset: xr.Dataset, kind: str, folder: Path) -> tuple[Any, MemoryCont
     chunks = dataset["v"].encoding["chunks"]
     if kind.startswith("zarr"):
         return "zarr", write_zarr(dataset, folder / "store", int(kind[-1]))
-    dataset["v"].encoding = {"chunksizes": chunks} if kind == "netcdf4" else {}
+    for name in {"v", "w"} & dataset.keys():
+        dataset[name].encoding = {"chunksizes": chunks} if kind == "netcdf4" else {}
     formats: Any = {"netcdf4": "NETCDF4", "netcdf3": "NETCDF3_64BIT"}
     path = folder / "file.nc"
     if kind == "netcdf3":
@@ -119,6 +138,10 @@ def _find_nearest(values: Any, sought: Any) -> int:
     return int(nearest[np.argmax(values[nearest])])
 
 
+# So that the 24 times fall into the months one after the other.
+_MONTH = np.timedelta64(2_629_800, "s")
+
+
 @pytest.fixture(autouse=True)
 def small_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sections of a few chunks."""
@@ -155,7 +178,19 @@ def _check(got: Any, wanted: xr.DataArray, counts: Any) -> None:
     )
 
 
+def _pick(values: Any, axis: Any, *, place: int) -> Any:
+    """The first or the last element along some axes that is not NaN, in C order."""
+    axes = (axis,) if isinstance(axis, int) else tuple(axis)
+    kept = [number for number in range(values.ndim) if number not in axes]
+    sizes = [values.shape[number] for number in kept]
+    rows = values.transpose(*kept, *sorted(axes)).reshape(math.prod(sizes), -1)
+    present = [row[~np.isnan(row)] for row in rows]
+    return np.array([row[place] if row.size else np.nan for row in present]).reshape(sizes)
+
+
 def _reduce(array: Any, reducer: str, dims: Any, **options: Any) -> Any:
+    if reducer in ("first", "last"):
+        return array.reduce(functools.partial(_pick, place=0 if reducer == "first" else -1), dims)
     if reducer == "count":
         return array.count(dims, **options)
     if reducer in ("any", "all"):
@@ -181,14 +216,33 @@ def test_places_groups_and_weights_are_what_xarray_says(
 
 
 def _examine_question(
-    engine: ArrayEngine, container_type: Any, container: MemoryContainer, dataset: xr.Dataset, data: st.DataObject
+    engine: ArrayEngine,
+    container_type: Any,
+    container: MemoryContainer,
+    dataset: xr.Dataset,
+    data: st.DataObject,
 ) -> None:
     fields, array = data.draw(questions(dataset))
-    form = data.draw(st.sampled_from(["plain", "group", "bins", "values", "weights"]))
+    form = data.draw(st.sampled_from(["plain", "group", "bins", "values", "weights", "expr", "cov"]))
     dims: list[str] = data.draw(st.lists(st.sampled_from(["time", "lat", "lon"]), unique=True, min_size=1))
     reducer = data.draw(st.sampled_from(REDUCERS))
+    other = dataset["w"].sel({dim: array[dim] for dim in array.dims}).astype("float64")
     array = array.astype("float64")
-    if form == "weights":
+    if form == "expr":
+        text = data.draw(st.sampled_from(list(EXPRESSIONS)))
+        fields["expression"] = parse_expression(text)
+        array = EXPRESSIONS[text](array, other, dataset["area"])
+        if data.draw(st.booleans()):
+            threshold = data.draw(st.sampled_from([-1.0, 3.5, 17.0]))
+            fields["thresholds"] = {"gt": threshold}
+            array = array.where(array > threshold)
+        wanted = _reduce(array, reducer, dims)
+    elif form == "cov":
+        reducer = data.draw(st.sampled_from(["cov", "corr"]))
+        fields["other"] = "w"
+        options = {"ddof": 0} if reducer == "cov" else {}
+        wanted = getattr(xr, reducer)(array, other, dims, **options)
+    elif form == "weights":
         reducer = data.draw(st.sampled_from(["sum", "mean", "var", "std", "sum_of_weights"]))
         fields["weights"], weights = data.draw(_weights(dataset))
         wanted = getattr(array.weighted(weights), reducer)(dims)
@@ -239,3 +293,32 @@ def _group(
     part = data.draw(st.sampled_from(PARTS))
     fields["group"] = Group("time", part)
     return _reduce(array.groupby(f"time.{part}"), reducer, dims)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reducer", ["argmax", "argmin", "first", "last"])
+def test_positions_are_those_in_the_selection_where_a_month_is_once_in_a_chunk(
+    engine: ArrayEngine, tmp_path: Path, kind: str, reducer: str
+) -> None:
+    values = np.random.default_rng(0).permutation(24 * 3 * 4).reshape(24, 3, 4).astype(float)
+    coords: dict[str, Any] = {
+        "time": ("time", np.datetime64("2000-01-15", "ns") + np.arange(24) * _MONTH),
+        "lat": np.arange(3.0),
+        "lon": np.arange(4.0),
+    }
+    zone = ("lat", np.zeros(3, np.int32))
+    dataset = xr.Dataset({"v": (("time", "lat", "lon"), values), "zone": zone}, coords)
+    dataset["v"].encoding |= {"chunks": (6, 2, 4), "chunksizes": (6, 2, 4)}
+    container_type, container = write(dataset, kind, tmp_path)
+    reduction = ArrayReduction(reducer, container_type, "v", axis=("time",), group=Group("time", "month"))
+    got = values_of(engine.reduce(reduction, container, Scope.after(60)))
+    months = values.reshape(2, 12, 3, 4)
+    place = np.arange(12).reshape(12, 1, 1)
+    wanted = {
+        "argmax": months.argmax(0) * 12 + place,
+        "argmin": months.argmin(0) * 12 + place,
+        "first": months[0],
+        "last": months[1],
+    }
+    np.testing.assert_array_equal(got, wanted[reducer])

@@ -196,7 +196,7 @@ def test_weights_of_other_reducers_are_refused(app: flask.Flask) -> None:
 def test_a_table_has_no_coordinates(app: flask.Flask) -> None:
     body = {"store": make_table(), "group": {"time": "month"}}
     reply = post(app, "mean", body, is_cbor=True).text
-    assert "group: names a coordinate, and a table of chunks has none" in reply
+    assert "group: names another variable, and a table of chunks has one array" in reply
 
 
 def test_a_billion_groups_are_refused_before_they_are_listed(app: flask.Flask, store: FakeStore) -> None:
@@ -207,3 +207,93 @@ def test_a_billion_groups_are_refused_before_they_are_listed(app: flask.Flask, s
     response = ask(app, "/mean/zarr;group=time:1h/bucket/far/v")
     assert response.status_code == 400
     assert "group: gives more than 1000000 periods of 1h" in response.text
+
+
+# Expressions, and two arrays
+
+
+def add_arrays(store: FakeStore) -> None:
+    """Another array of the same chunks, one of other chunks, and one of fewer dimensions."""
+    dims = ("time", "lat", "lon")
+    for path, values, chunks, names in (
+        ("pr", VALUES[::-1] / 100, (5, 3, 3), dims),
+        ("coarse", VALUES, (6, 3, 3), dims),
+        ("clim", VALUES.mean(axis=0), (5, 8), dims[1:]),
+        ("short", VALUES[:3], (5, 3, 3), dims),
+    ):
+        options: dict[str, Any] = {"dimensions": names, "chunks": chunks}
+        store.sources.update(FakeStore(write_zarr(f"{ROOT}/{path}", values, **options)).sources)
+
+
+@pytest.mark.parametrize(
+    ("segment", "members", "expected"),
+    [
+        (
+            "mean/zarr;axis=time;expr=tas-273.15",
+            {"axis": "time", "expr": "tas - 273.15"},
+            (VALUES - 273.15).mean(axis=0),
+        ),
+        ("max/zarr;expr=tas-clim", {"expr": "tas - clim"}, (VALUES - VALUES.mean(axis=0)).max()),
+        (
+            "sum/zarr;expr=sqrt(tas*tas+pr**2);axis=0,1",
+            {"expr": "sqrt(tas*tas + pr**2)", "axis": [0, 1]},
+            np.sqrt(VALUES**2 + (VALUES[::-1] / 100) ** 2).sum(axis=(0, 1), dtype=float),
+        ),
+        (
+            "count/zarr;expr=tas-273.15;gt=10;axis=time,lat,lon",
+            {"expr": "tas - 273.15", "gt": 10, "axis": ["time", "lat", "lon"]},
+            np.sum(VALUES - np.float32(273.15) > 10),
+        ),
+        (
+            "cov/zarr;other=pr;axis=time;ddof=1",
+            {"other": "pr", "axis": "time", "ddof": 1},
+            np.array([[np.cov(VALUES[:, y, x], VALUES[::-1, y, x] / 100)[0, 1] for x in range(8)] for y in range(5)]),
+        ),
+        ("corr/zarr;other=tas", {"other": "tas"}, 1.0),
+    ],
+)
+def test_arrays_are_combined_on_both_doors(
+    app: flask.Flask, store: FakeStore, segment: str, members: dict[str, Any], expected: Any
+) -> None:
+    add_arrays(store)
+    reducer = segment.partition("/")[0]
+    reply = read(post(app, reducer, {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, **members}))
+    np.testing.assert_allclose(numbers(reply).reshape(np.shape(expected)), expected, rtol=2e-5)
+    assert reply["units"] is None
+    assert ask(app, f"/{segment.replace('/100', '%2F100')}{TAS}").data == reply["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("segment", "message"),
+    [
+        ("mean/zarr;expr=pr*2", "expr: should name the array itself, 'tas'"),
+        ("mean/zarr;expr=tas*nowhere", "expr: there is no variable 'nowhere'"),
+        ("mean/zarr;expr=tas*coarse", "other chunks than the array that it is combined with"),
+        ("mean/zarr;expr=tas*short", "'short' has other dimensions or another shape than the array"),
+        ("mean/zarr;expr=tas+", "expr: ends too early"),
+        ("mean/zarr;expr=eval(tas)", "expr: has no function 'eval'"),
+        ("mean/zarr;other=pr", "other: is not a parameter of mean"),
+        ("cov/zarr", "other: is required for cov"),
+        ("cov/zarr;other=clim", "'clim' has other dimensions or another shape than the array"),
+        ("cov/zarr;other=pr;expr=tas*2", "expr: is not supported for cov"),
+        ("corr/zarr;other=pr;ddof=1", "ddof: is not a parameter of corr"),
+        ("cov/zarr;other=pr;weights=cos:lat", "weights: is a parameter of sum, mean"),
+    ],
+)
+def test_combinations_that_do_not_fit_are_refused(
+    app: flask.Flask, store: FakeStore, segment: str, message: str
+) -> None:
+    add_arrays(store)
+    response = ask(app, f"/{segment}{TAS}")
+    assert response.status_code == 400
+    assert message in response.text
+
+
+def test_an_operand_that_changes_is_a_change_of_the_array(app: flask.Flask, store: FakeStore) -> None:
+    add_arrays(store)
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, "expr": "tas * pr"}
+    before = read(post(app, "plan", body))["digest"]
+    del store.sources[f"{ROOT}/pr/0.0.0"]
+    assert read(post(app, "sum", body))["missing_chunks"] == 1
+    store.sources[f"{ROOT}/pr/.zarray"].etag = '"changed"'
+    assert read(post(app, "plan", body))["digest"] != before

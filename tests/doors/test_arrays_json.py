@@ -747,8 +747,8 @@ def test_thresholds_are_members_and_parameters_and_part_of_the_plan(app: flask.F
 @pytest.mark.parametrize(
     ("reducer", "members", "field"),
     [
-        ("histogram", {"edges": [1]}, "edges: should have 2 to 65537 numbers"),
-        ("histogram", {"edges": [2, 1]}, "edges[1]: "),
+        ("histogram", {"edges": [1]}, "edges: has 1 numbers"),
+        ("histogram", {"edges": [2, 1]}, "edges: should be finite numbers"),
         ("histogram", {"edges": ["1", 2]}, "edges[0]: "),
         ("mean", {"edges": [1, 2]}, "edges: is a parameter of histogram"),
         ("mean", {"gt": "5"}, "gt: "),
