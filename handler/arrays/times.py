@@ -13,7 +13,7 @@ Source: ``xarray.coding.times`` of xarray 2026.9, and ``cftime.num2date`` of cft
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -75,6 +75,8 @@ class Times:
         Raises:
             ValueError: A value is not finite, or more than a million years away.
         """
+        if units.nanoseconds > DAY:
+            values, units = values * (units.nanoseconds // DAY), replace(units, nanoseconds=DAY)
         origin_day, origin_time = divmod(units.origin, DAY)
         split = _split_floats if values.dtype.kind == "f" else _split_integers
         _ensure_near(values, origin_day, DAY // units.nanoseconds)

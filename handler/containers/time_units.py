@@ -1,7 +1,7 @@
 """Units of time in the CF conventions: ``<unit> since <date>`` in a calendar, as exact numbers.
 
 Sources: CF conventions 1.11, section 4.4, and UDUNITS' form of dates; the words for units are those that cftime reads.
-``months`` and ``years`` have no fixed length and are not units here.
+``months`` and ``years`` have no fixed length and are not units here, but for months of the calendar ``360_day``.
 """
 
 import re
@@ -30,6 +30,9 @@ _UNITS: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(("days", "day", "d"), DAY),
     }
 )
+
+# In this calendar all months are alike, and cftime reads them as units too.
+_MONTHS_CALENDAR, _MONTHS, _MONTH = "360_day", ("months", "month"), 30 * DAY
 
 # Real units have some 30 characters. Longer texts are not units of time.
 _MAX_LENGTH = 200
@@ -71,7 +74,8 @@ class TimeUnits:
         name = CALENDARS.get(calendar.strip().lower())
         if name is None:
             raise ValueError(f"the calendar {shown(calendar)}")
-        length = _UNITS.get(since[1].lower())
+        is_month = name == _MONTHS_CALENDAR and since[1].lower() in _MONTHS
+        length = _MONTH if is_month else _UNITS.get(since[1].lower())
         date = _DATE_RE.fullmatch(since[2])
         if length is None or date is None:
             raise ValueError(f"the units {shown(units)}")

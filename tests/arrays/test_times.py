@@ -117,6 +117,7 @@ def test_every_day_is_cftimes(calendar: str) -> None:
 @pytest.mark.parametrize(
     ("values", "units", "calendar", "expected"),
     [
+        ([0, -1, 2.5], "months since 2000-01-01", "360_day", ["2000-01-01", "1999-12-01", "2000-03-16"]),
         # Truncated to nanoseconds, and rounded to microseconds.
         ([1 / 3, -1 / 3], "hours since 2000-01-01", "standard", ["2000-01-01T00:20", "1999-12-31T23:40"]),
         ([1 / 24 - 1e-13], "days since 2000-01-01", "standard", ["2000-01-01T00:59:59.999999991"]),

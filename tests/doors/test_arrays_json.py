@@ -664,7 +664,7 @@ def test_limits_are_settings_and_named(store: FakeStore, setting: str, value: in
         ({"answer": "partials", "sections": [0]}, "sections: "),
         ({"shape": [1]}, "shape: is not a member of this request"),
         ({"reducer": "mean"}, "reducer: is not a member of this request"),
-        *(({name: 1}, f"{name}: is not supported yet") for name in ("q", "expr")),
+        *(({name: 1}, f"{name}: is not supported yet") for name in ("q", "method")),
     ],
 )
 def test_what_is_refused(app: flask.Flask, members: dict[str, Any], part: str) -> None:

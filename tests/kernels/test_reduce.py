@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from active_storage.algebra import ALGEBRAS, WEIGHTED_ALGEBRAS, make_algebra
+from active_storage.algebra import ALGEBRAS, PAIR_ALGEBRAS, WEIGHTED_ALGEBRAS, make_algebra
 from active_storage.errors import IncompleteElement, InvalidArgument, NothingToReduce
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.missing import Missing
@@ -33,7 +33,8 @@ INTEGERS = [name for name, dtype in DTYPES.items() if dtype.kind in "iu"]
 def test_every_reducer_has_a_kernel_for_every_kind_of_data_type() -> None:
     assert ALGEBRAS.keys() == REDUCERS.keys()
     plain = {algebra for row in ALGEBRAS.values() for algebra in row.values()}
-    assert KERNELS.keys() == {*plain, *WEIGHTED_ALGEBRAS.values()}
+    assert KERNELS.keys() == {*plain, *WEIGHTED_ALGEBRAS.values(), *PAIR_ALGEBRAS.values()}
+    assert PAIR_ALGEBRAS.keys() == {name for name, rule in ARRAY_REDUCERS.items() if rule.takes_other}
     assert WEIGHTED_ALGEBRAS.keys() == {name for name, rule in ARRAY_REDUCERS.items() if rule.takes_weights}
     for reducer, rule in REDUCERS.items():
         specs = [ReductionSpec(reducer, name) for name, dtype in DTYPES.items() if dtype.kind in rule.kinds]
