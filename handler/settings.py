@@ -184,6 +184,8 @@ class Settings(BaseSettings):
     max_references: int = Field(1_000_000, ge=1, description="maximum number of chunks that an index names")
     # A day of work for one process, if a chunk takes 10 ms.
     max_chunks: int = Field(10_000_000, ge=1, description="maximum number of chunks that one request touches")
+    # Two are usual. More are needed if there is little memory.
+    quantile_passes: int = Field(4, ge=1, description="maximum number of passes over the data for an exact quantile")
     connect_timeout: Seconds = Field(5.0, description="timeout for connecting to the store")
     read_timeout: Seconds = Field(
         30.0, description="timeout for the next bytes from the store, or from a client within a request"

@@ -2,7 +2,7 @@
 
 A *key* is such an unsigned integer, of the size of the number. Signed integers are shifted by half their range. For
 floats (IEEE 754), the sign bit of positive numbers is set, and all bits of negative numbers are inverted. -0.0 has the
-key of 0.0. The keys of NaN lie outside those of the infinities, and are of no use.
+key of 0.0. The keys of NaN lie outside those of the infinities, on both sides, unless they are made one key.
 """
 
 from typing import Any
@@ -30,10 +30,31 @@ def make_keys(values: Array) -> Array:
     if values.dtype.kind == "i":
         shifted: Array = values.view(keys) ^ half
         return shifted
-    # Without the sign of zero.
-    bits = (values + values.dtype.type(0)).view(keys)
+    with np.errstate(invalid="ignore"):
+        # Without the sign of zero.
+        bits = (values + values.dtype.type(0)).view(keys)
     ordered: Array = np.where(bits >= half, ~bits, bits | half)
     return ordered
+
+
+def make_sortable_keys(values: Array) -> Array:
+    """The keys of numbers, with one key for all NaN, above those of numbers; in new memory or a view."""
+    keys = make_keys(values)
+    if values.dtype.kind == "f":
+        is_nan = np.isnan(values)
+        if is_nan.any():
+            keys[is_nan] = find_nan_key(values.dtype)
+    return keys
+
+
+def find_nan_key(dtype: Dtype) -> int:
+    """The key of every NaN among sortable keys; for integers, a number above all keys."""
+    keys = find_key_dtype(dtype)
+    if dtype.kind != "f":
+        return int(np.iinfo(keys).max) + 1
+    (quiet,) = make_keys(np.array([np.nan], dtype))
+    # Numpy's own NaN can have either sign.
+    return int(max(quiet, ~quiet))
 
 
 def find_numbers(keys: Array, dtype: Dtype) -> Array:

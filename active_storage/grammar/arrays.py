@@ -41,6 +41,7 @@ from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, Ar
 from active_storage.model.coordinates import ArrayWeights, Between, CosineWeights, Group, Nearest, Where
 from active_storage.model.expression import format_expression
 from active_storage.model.missing import MISSING_RULES, Number
+from active_storage.model.quantiles import DEFAULT_METHOD
 from active_storage.model.ranges import Slice
 
 # What separates the parts of a segment, so that a name in it cannot have them.
@@ -53,9 +54,6 @@ _CYCLIC = ":cyclic"
 _COSINE = "cos:"
 
 _BOOLEANS = MappingProxyType({"true": True, "false": False})
-
-# Parameters of later versions: known, so that they are never taken for the store's, and refused.
-PLANNED_PARAMETERS = ("q", "method")
 
 
 class ArrayParameter(NamedTuple):
@@ -93,8 +91,6 @@ def build_array_reduction(texts: Mapping[str, str]) -> ArrayReduction:
         raise InvalidArgument("dtype", "a table of chunks is sent in the body of POST /arrays/v1/reducer")
     parameters = {known: text for known, text in texts.items() if known not in ("reducer", "dtype")}
     for parameter in parameters:
-        if parameter in PLANNED_PARAMETERS:
-            raise InvalidArgument(parameter, "is not supported yet")
         if parameter not in ARRAY_PARAMETERS:
             raise InvalidArgument(parameter, f"means nothing with {name}: an array has its own shape and encoding")
     if container == "zarr" and "var" in parameters:
@@ -291,6 +287,11 @@ def _format_threshold(name: str) -> Callable[[ArrayReduction], str | None]:
     return format_threshold
 
 
+def _parse_quantiles(text: str) -> dict[str, Any]:
+    # -0 is 0: equal quantiles have equal text.
+    return {"q": tuple(float(number) + 0.0 for number in parse_numbers("q", text))}
+
+
 def _parse_boolean(name: str) -> Callable[[str], dict[str, Any]]:
     def parse_boolean(text: str) -> dict[str, Any]:
         if text not in _BOOLEANS:
@@ -341,6 +342,11 @@ ARRAY_PARAMETERS: Mapping[str, ArrayParameter] = MappingProxyType(
             lambda text: {"edges": parse_numbers("edges", text)}, lambda reduction: format_numbers(reduction.edges)
         ),
         **{name: ArrayParameter(_parse_threshold(name), _format_threshold(name)) for name in THRESHOLDS},
+        "q": ArrayParameter(_parse_quantiles, lambda reduction: format_numbers(reduction.q or None)),
+        "method": ArrayParameter(
+            lambda text: {"method": text},
+            lambda reduction: None if reduction.method == DEFAULT_METHOD else reduction.method,
+        ),
         "skipna": ArrayParameter(
             _parse_boolean("skipna"),
             lambda reduction: None if reduction.skipna is None else str(reduction.skipna).lower(),
@@ -349,5 +355,5 @@ ARRAY_PARAMETERS: Mapping[str, ArrayParameter] = MappingProxyType(
     }
 )
 
-# All names of parameters, those of later versions included.
-ARRAY_NAMES = frozenset({*ARRAY_PARAMETERS, *PLANNED_PARAMETERS})
+# The names of all parameters.
+ARRAY_NAMES = frozenset(ARRAY_PARAMETERS)

@@ -15,6 +15,7 @@ from active_storage.model.coordinates import Group, Weights, Where, ensure_ascen
 from active_storage.model.edges import ensure_edges
 from active_storage.model.expression import Node
 from active_storage.model.missing import MISSING_RULES, Number
+from active_storage.model.quantiles import DEFAULT_METHOD, MAX_QUANTILES, QUANTILE_METHODS
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import ARRAY_REDUCERS
 
@@ -49,6 +50,8 @@ class ArrayReduction:
         ddof: For ``var`` and ``std``: what is subtracted from the number of elements in the divisor.
         edges: For ``histogram``: the beginning of each bin, and the end of the last; None for bins of ordered bits.
         thresholds: What values are compared with, by names in ``THRESHOLDS``; the others are skipped like missing data.
+        q: For ``quantile``: the quantiles, each from 0 to 1.
+        method: For ``quantile``: a name in ``QUANTILE_METHODS``.
         skipna: Whether NaN is missing data; None for the default of ``decode``: only xarray's.
         absent_is_forbidden: Whether 403 AccessDenied for a chunk means that the chunk is absent.
         concat: The name of the dimension along which the array goes on from container to container; None for an array
@@ -78,6 +81,8 @@ class ArrayReduction:
     ddof: int = 0
     edges: tuple[Number, ...] | None = None
     thresholds: Mapping[str, Number] = field(default_factory=dict)
+    q: tuple[float, ...] = ()
+    method: str = DEFAULT_METHOD
     skipna: bool | None = None
     absent_is_forbidden: bool = False
     concat: str | None = None
@@ -106,6 +111,7 @@ class ArrayReduction:
             object.__setattr__(self, "edges", ensure_edges(self.edges, self.reducer))
         _ensure_thresholds(self.thresholds)
         self._ensure_other()
+        self._ensure_quantiles()
 
     def _ensure_group(self) -> None:
         if self.bins is not None:
@@ -132,6 +138,28 @@ class ArrayReduction:
             raise InvalidArgument("other", f"{problem} {self.reducer}")
         if self.other is not None and self.expression is not None:
             raise InvalidArgument("expr", f"is not supported for {self.reducer}, which is of two arrays")
+
+    def _ensure_quantiles(self) -> None:
+        if not ARRAY_REDUCERS[self.reducer].takes_quantiles:
+            for name, is_given in (("q", bool(self.q)), ("method", self.method != DEFAULT_METHOD)):
+                if is_given:
+                    raise InvalidArgument(name, f"is not a parameter of {self.reducer}")
+            return
+        if not self.q:
+            raise InvalidArgument("q", f"is required for {self.reducer}: one number from 0 to 1, or several")
+        if len(self.q) > MAX_QUANTILES:
+            raise InvalidArgument("q", f"has {len(self.q)} numbers; the maximum is {MAX_QUANTILES}")
+        for index, number in enumerate(self.q):
+            # NaN is not between them either.
+            if not 0 <= number <= 1:
+                raise InvalidArgument("q", f"is {number!r}, and should be from 0 to 1", index)
+        if self.method not in QUANTILE_METHODS:
+            raise InvalidArgument("method", f"is {shown(self.method)}, not one of {', '.join(QUANTILE_METHODS)}")
+
+    @property
+    def quantiles(self) -> tuple[float, ...]:
+        """The quantiles that the result is made of; none for other reducers."""
+        return (0.5,) if self.reducer == "median" else self.q
 
     @property
     def skips_nan(self) -> bool:

@@ -26,6 +26,8 @@ class ReducerRule:
         needs_weights: Whether it is about the weights, so that only arrays with weights have it.
         is_unsigned: Whether signed integers give unsigned ones of the same size.
         has_bins: Whether its result has a last dimension of bins, and it has the parameter ``edges``.
+        takes_quantiles: Whether it has the parameters ``q`` and ``method``.
+        is_quantile: Whether its result is made of sorted elements, so that the data is read in several passes.
     """
 
     result_dtype: str | None = None
@@ -41,6 +43,8 @@ class ReducerRule:
     is_unsigned: bool = False
     has_bins: bool = False
     takes_other: bool = False
+    takes_quantiles: bool = False
+    is_quantile: bool = False
 
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
@@ -77,5 +81,7 @@ ARRAY_REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "cov": ReducerRule(widens=True, takes_ddof=True, takes_other=True),
         "corr": ReducerRule(widens=True, takes_other=True),
         "sum_of_weights": ReducerRule(result_dtype="float64", takes_weights=True, needs_weights=True),
+        "quantile": ReducerRule(kinds="iuf", takes_quantiles=True, is_quantile=True),
+        "median": ReducerRule(kinds="iuf", is_quantile=True),
     }
 )

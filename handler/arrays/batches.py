@@ -8,7 +8,7 @@ one, and depends on the array and the selection only: same bits.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -177,6 +177,22 @@ class Workspace:
         return self._memory[first * self._elements : stop * self._elements]
 
 
+class _Prepared(NamedTuple):
+    """What reduces some chunks.
+
+    Attributes:
+        reducer: Reduces them.
+        walk: The walk through them.
+        reduced: The axes of the walk that are reduced.
+        read: Gives a block of them.
+    """
+
+    reducer: Reducer
+    walk: Walk
+    reduced: tuple[int, ...]
+    read: Callable[[int, tuple[int, ...]], Array]
+
+
 class BatchReducer:
     """Reduces the chunks of batches.
 
@@ -228,9 +244,8 @@ class BatchReducer:
             group.append(chunk)
         yield group
 
-    def _reduce(
-        self, group: Sequence[TouchedChunk], portion: Portion, blocks: Sequence[Array], check: Callable[[], None]
-    ) -> Found:
+    def _prepare(self, group: Sequence[TouchedChunk], portion: Portion, blocks: Sequence[Array]) -> "_Prepared":
+        """What reduces a portion of each chunk of a group."""
         part, count = self._part, len(group)
         cells, reduced = portion.cells, self._find_reduced(portion)
         values, *others = (self._view(*each, portion) for each in zip(blocks, self._dtypes, strict=True))
@@ -251,6 +266,14 @@ class BatchReducer:
         def read(start: int, extent: tuple[int, ...]) -> Array:
             return flat[start : start + math.prod(extent)].reshape(extent)
 
+        return _Prepared(reducer, walk, reduced, read)
+
+    def _reduce(
+        self, group: Sequence[TouchedChunk], portion: Portion, blocks: Sequence[Array], check: Callable[[], None]
+    ) -> Found:
+        part, count, cells = self._part, len(group), portion.cells
+        has_same_cells = count > 1 and group[1].portions[0].cells == cells
+        reducer, walk, reduced, read = self._prepare(group, portion, blocks)
         reducer.consume(read, walk.stops(), check)
         partial = reducer.partial
         if count > 1 and not has_same_cells:

@@ -22,6 +22,7 @@ from active_storage.errors import (
     PlanOutdated,
     StoreProtocolError,
     StoreTimeout,
+    UnsupportedArray,
 )
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.coordinates import NumberWeights
@@ -31,6 +32,8 @@ from active_storage.model.ranges import ByteRange
 from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.fetch import Strength, count_runs, read_version
 from handler.arrays.plan import ArrayPlan
+from handler.arrays.quantiles import QuantileFinder, finish_quantiles
+from handler.arrays.quantiles import count_bytes as count_quantile_bytes
 from handler.arrays.sections import (
     ChunkFetchers,
     SectionPartial,
@@ -47,8 +50,9 @@ from handler.containers.reader import Container, ContainerReader, MetadataMemory
 from handler.containers.side_by_side import map_side_by_side
 from handler.containers.stored_array import WHOLE_OBJECT, ChunkObject, StoredArray
 from handler.engine.engine import Engine
-from handler.engine.memory import Account
+from handler.engine.memory import Account, MemoryGate
 from handler.engine.result import Result
+from handler.kernels.order_statistics import Taker
 from handler.scope import Scope
 from handler.stores.source import ObjectFacts, Source
 
@@ -95,7 +99,7 @@ class PlanSummary:
         decoded_bytes: Their size decoded.
         requests: The number of requests for chunks.
         memory_bytes: The least memory that the reduction takes, beside that of the metadata: the result, the partial
-            result of a section, and one unit of work.
+            result of a section, and one unit of work. Of a quantile: that of the result and of what is sorted.
         etags: The ETags of the objects that hold the metadata.
     """
 
@@ -124,10 +128,12 @@ class ArrayLimits:
     Attributes:
         reading: How much metadata may be read.
         chunks: The most chunks that a selection may touch.
+        passes: The most passes over the data for a quantile.
     """
 
     reading: ReadLimits = field(default_factory=ReadLimits)
     chunks: int = 10_000_000
+    passes: int = 4
 
 
 class ArrayEngine:
@@ -179,7 +185,7 @@ class ArrayEngine:
         """
         with self._gate.account() as account:
             reader, plan = self._open(reduction, container, scope, account)
-        shape = (*plan.spec.leading, *plan.selection.cells, *plan.spec.trailing)
+        shape = (*plan.leading, *plan.selection.cells, *plan.spec.trailing)
         return ArrayAnswer(
             Result(plan.result_dtype, shape, None, None, None),
             _name_dimensions(plan),
@@ -200,6 +206,10 @@ class ArrayEngine:
         with self._gate.account() as account:
             _, plan = self._open(reduction, container, scope, account)
             stored, requests = self._locate_all(plan, scope)
+        if plan.is_quantile:
+            work_bytes = count_quantile_bytes(plan, self._gate.request_limit_bytes)
+        else:
+            work_bytes = count_section_bytes(plan)
         array, chunk_shapes = plan.array, {part.array.chunks for part in plan.parts}
         return PlanSummary(
             digest=plan.digest,
@@ -212,7 +222,7 @@ class ArrayEngine:
             stored_bytes=stored,
             decoded_bytes=plan.decoded_bytes,
             requests=requests,
-            memory_bytes=plan.result_bytes + count_section_bytes(plan),
+            memory_bytes=plan.result_bytes + work_bytes,
             etags=[str(each.facts.etag) for each in plan.metadata if each.facts and each.facts.etag],
         )
 
@@ -247,11 +257,17 @@ class ArrayEngine:
 
         Raises:
             PlanOutdated: The plan is another one than the caller knows.
-            InvalidArgument: There are no such sections.
+            InvalidArgument: There are no such sections, or the reducer has no partial results.
             ActiveStorageError: A section cannot be reduced.
         """
         with self._gate.account() as account:
             reader, plan = self._open(reduction, container, scope, account)
+        if plan.is_quantile:
+            raise InvalidArgument(
+                "answer",
+                f"partials of {reduction.reducer} do not exist: the data is read in several passes; ask for result, or "
+                "for partials of histogram",
+            )
         if digest is not None and digest != plan.digest:
             raise PlanOutdated("the plan does not hold any more: ask for a new one")
         return plan, self._reduce_sections(plan, plan.ensure_sections(sections), scope, reader.memory)
@@ -323,44 +339,63 @@ class ArrayEngine:
     def _reduce(self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell | None) -> ArrayAnswer:
         with self._gate.account() as account:
             reader, plan = self._open(reduction, container, scope, account)
-            if tell is not None:
-                tell(plan, 0)
+            reading = _Reading(plan, self._fetchers, self._gate, scope, tell)
             # Counted before it is made: a selection can have more cells than there is memory.
             hold_for_array(account, plan, plan.result_bytes)
-            whole = plan.algebra.start(plan.selection.cells)
-            reducer = SectionReducer(plan, self._fetchers, self._gate, scope)
-            versions, missing, bytes_read = hashlib.sha256(plan.digest.encode()), 0, 0
-            strengths = (read_version(each.facts)[1] for each in plan.metadata if each.facts)
-            strength = min(strengths, default=Strength.STRONG)
             try:
                 with scope.record.stage("reduce"):
-                    for section in reducer.reduce(range(plan.sections), account):
-                        join_section(plan, whole, section)
-                        versions.update(section.versions.digest())
-                        strength = min(strength, section.strength)
-                        missing, bytes_read = missing + section.missing_chunks, bytes_read + section.bytes_read
-                        if tell is not None:
-                            tell(plan, section.number + 1)
+                    make = self._find_quantiles if plan.is_quantile else self._join_sections
+                    result = make(plan, reading, account, scope)
             except (DeadlineExceeded, StoreTimeout) as error:
                 if isinstance(error, StoreTimeout) and not scope.is_over:
                     raise
                 raise DeadlineExceeded(
-                    f"the time for this request was over after {reducer.chunks_done} of {plan.chunks} chunks"
+                    f"the time for this request was over after {reading.chunks_done} of {plan.chunks} chunks"
+                    + (f" in pass {reading.passes}" if reading.passes > 1 else "")
                 ) from None
             with scope.record.stage("result"):
                 self._ensure_unchanged(plan)
-                result = finish(plan, whole)
-        versions.update(reduction.reducer.encode())
+                made = result()
         return ArrayAnswer(
-            result,
+            made,
             _name_dimensions(plan),
             plan.labels,
             plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
-            missing,
-            reader.requests + reducer.requests + len(plan.metadata),
-            reader.bytes_read + bytes_read,
-            ETag(versions.hexdigest()[:32], is_weak=strength < Strength.STRONG) if strength else None,
+            reading.missing_chunks,
+            reader.requests + reading.requests + len(plan.metadata),
+            reader.bytes_read + reading.bytes_read,
+            reading.etag,
         )
+
+    def _join_sections(
+        self, plan: ArrayPlan, reading: "_Reading", account: Account, _scope: Scope
+    ) -> Callable[[], Result]:
+        """Join the partial results of all sections. Returns what makes the result of them."""
+        whole = plan.algebra.start(plan.selection.cells)
+        for section in reading.read(range(plan.sections), account):
+            join_section(plan, whole, section)
+        return lambda: finish(plan, whole)
+
+    def _find_quantiles(
+        self, plan: ArrayPlan, reading: "_Reading", account: Account, scope: Scope
+    ) -> Callable[[], Result]:
+        """Find the elements that quantiles lie between. Returns what makes the result of them."""
+
+        def read(sections: Sequence[int], taker: Taker, held: Account, passes_left: int) -> None:
+            for _ in reading.read(sections, held, taker, passes_left):
+                pass
+
+        finder = QuantileFinder(
+            plan,
+            read,
+            account,
+            lambda: self._gate.account(account.total_bytes),
+            self._limits.passes,
+            self._fetchers.pool,
+            scope.check,
+        )
+        found = finder.find()
+        return lambda: finish_quantiles(plan, found)
 
     def _ensure_unchanged(self, plan: ArrayPlan) -> None:
         """Pass if the metadata of an array is of the version that was read.
@@ -375,11 +410,119 @@ class ArrayEngine:
         map_side_by_side(self._fetchers.pool, _ensure_same, list(objects.values()))
 
 
+class _Reading:
+    """The sections that a request has read, once or in several passes.
+
+    Args:
+        plan: The plan.
+        fetchers: The threads that help.
+        gate: Counts memory.
+        scope: The deadline of the request.
+        tell: Called with the plan and the number of sections that are done, at first with 0; None for nobody.
+
+    Attributes:
+        passes: The number of passes that were begun.
+        missing_chunks: The number of absent chunks.
+        bytes_read: The bytes of chunks that were read, in all passes.
+    """
+
+    def __init__(
+        self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope, tell: Tell | None
+    ) -> None:
+        self.passes = 0
+        self.missing_chunks = 0
+        self.bytes_read = 0
+        self._plan = plan
+        self._fetchers = fetchers
+        self._gate = gate
+        self._scope = scope
+        self._tell = tell
+        self._reducer: SectionReducer | None = None
+        self._earlier_requests = 0
+        self._versions: dict[int, bytes] = {}
+        self._strength = min(
+            (read_version(each.facts)[1] for each in plan.metadata if each.facts), default=Strength.STRONG
+        )
+        # The share of the work that is done.
+        self._done = 0.0
+        self._tell_done()
+
+    @property
+    def chunks_done(self) -> int:
+        """The number of chunks that were reduced in this pass."""
+        return self._reducer.chunks_done if self._reducer else 0
+
+    @property
+    def requests(self) -> int:
+        """The number of requests for chunks, in all passes."""
+        return self._earlier_requests + (self._reducer.requests if self._reducer else 0)
+
+    @property
+    def etag(self) -> ETag | None:
+        """The ETag of the answer, once all sections were read."""
+        if not self._strength:
+            return None
+        plan, digest = self._plan, hashlib.sha256(self._plan.digest.encode())
+        for number in sorted(self._versions):
+            digest.update(self._versions[number])
+        digest.update(plan.reduction.reducer.encode())
+        if plan.reduction.q:
+            digest.update(f"{plan.reduction.q} {plan.reduction.method}".encode())
+        return ETag(digest.hexdigest()[:32], is_weak=self._strength < Strength.STRONG)
+
+    def read(
+        self, sections: Sequence[int], account: Account, taker: Taker | None = None, passes_left: int = 1
+    ) -> Iterator[SectionPartial]:
+        """Read sections.
+
+        Args:
+            sections: Their numbers.
+            account: Counts the memory.
+            taker: Takes the elements; None to reduce them.
+            passes_left: How many passes are expected, this one included; 0 for one that is not counted.
+
+        Raises:
+            ObjectChanged: A section is of another version than in an earlier pass.
+            UnsupportedArray: It is read again, and the store tells nothing by which to compare versions.
+            ActiveStorageError: A section cannot be read.
+        """
+        self._earlier_requests = self.requests
+        self._reducer = SectionReducer(self._plan, self._fetchers, self._gate, self._scope, taker)
+        self.passes += passes_left > 0
+        begin, share = self._done, (1 - self._done) / passes_left if passes_left else 0.0
+        for number, section in enumerate(self._reducer.reduce(sections, account), start=1):
+            self._note(section)
+            yield section
+            self._done = begin + share * number / len(sections)
+            self._tell_done()
+
+    def _note(self, section: SectionPartial) -> None:
+        version = section.versions.digest()
+        known = self._versions.setdefault(section.number, version)
+        self._strength = min(self._strength, section.strength)
+        self.bytes_read += section.bytes_read
+        if known is version:
+            self.missing_chunks += section.missing_chunks
+        elif not section.strength:
+            raise UnsupportedArray(
+                self._plan.array.name, "chunks that are read in several passes and have neither an ETag nor a date"
+            )
+        elif known != version:
+            raise ObjectChanged
+
+    def _tell_done(self) -> None:
+        if self._tell is not None:
+            # Rounding must not lose the last section.
+            self._tell(self._plan, int(self._done * self._plan.sections + 1e-6))
+
+
 # The metadata that a process keeps: that of some hundred arrays.
 _CACHE_BYTES = 32 << 20
 
 # The reducers whose result has the units of the elements.
-_KEEP_UNITS = frozenset({"max", "min", "mean", "sum", "std", "select", "first", "last", "range", "rms", "norm"})
+_KEEP_UNITS = frozenset(
+    {"max", "min", "mean", "sum", "std", "select", "first", "last", "range", "rms", "norm", "quantile", "median"}
+)
 
 # The reducers whose result is computed in float64.
 _COMPUTED = frozenset({"sum", "mean", "var", "std", "range", "rms", "norm", "skew", "kurtosis"})
@@ -409,8 +552,9 @@ def _ask_again(source: Source, facts: ObjectFacts) -> None:
 
 
 def _name_dimensions(plan: ArrayPlan) -> tuple[str | None, ...]:
-    """The names of the dimensions of the result. A leading dimension, as ``stats`` has it, has no name."""
-    leading, trailing = (None,) * len(plan.spec.leading), ("bin",) * len(plan.spec.trailing)
+    """The names of the dimensions of the result. The leading dimension of ``stats`` has no name."""
+    leading = ("quantile" if plan.is_quantile else None,) * len(plan.leading)
+    trailing = ("bin",) * len(plan.spec.trailing)
     return (*leading, *plan.dimensions, *trailing)
 
 

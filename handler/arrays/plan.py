@@ -20,10 +20,12 @@ import numpy as np
 
 from active_storage.algebra import ARITHMETIC_VERSION, Algebra, make_algebra
 from active_storage.algebra.packing import Packing
+from active_storage.algebra.quantiles import find_result_dtype
 from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidArgument
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.expression import format_expression
+from active_storage.model.reducers import ARRAY_REDUCERS
 from active_storage.model.spec import ReductionSpec
 from handler.arrays.combination import Combination, read_combinations
 from handler.arrays.coordinates import AnyArray, Coordinates
@@ -50,6 +52,9 @@ _MOST_SECTIONS = 4096
 # it is read takes a kilobyte, however few elements it has.
 _MOST_BATCH_CHUNKS = 1024
 _MOST_SECTION_CHUNKS = 16 * _MOST_BATCH_CHUNKS
+
+# The memory for each cell in which quantiles are made of sorted elements: some arrays of int64 and float64.
+_QUANTILE_BYTES = 96
 
 # The most parts of a section: opening a file takes several round trips to the store.
 _MOST_PARTS = 64
@@ -248,6 +253,11 @@ class ArrayPlan:
             InvalidArgument: The reducer is not defined for the data type.
         """
         reducer, dtype = self.reduction.reducer, self.decoding.dtype
+        if self.is_quantile:
+            # Made of the elements themselves, in ``handler.arrays.quantiles``.
+            if DTYPES[dtype].kind not in ARRAY_REDUCERS[reducer].kinds:
+                raise InvalidArgument("dtype", f"{reducer} is not defined for {dtype} elements")
+            return ReductionSpec("select", dtype)
         if self.packing is not None:
             reducer = self.packing.stored_reducer(reducer)
         # Sums of integers do not wrap in their own type, and the sum of bools is how many are true.
@@ -271,9 +281,24 @@ class ArrayPlan:
         return make_algebra(self.spec)
 
     @property
+    def is_quantile(self) -> bool:
+        """Whether the result is made of sorted elements."""
+        return ARRAY_REDUCERS[self.reduction.reducer].is_quantile
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The shape of the dimensions of the result before those of its cells."""
+        count = len(self.reduction.q)
+        return (count,) if count > 1 else self.spec.leading
+
+    @property
     def result_dtype(self) -> str:
         """The data type of the result, a name in ``DTYPES``."""
         reducer = self.reduction.reducer
+        if self.is_quantile:
+            value = DTYPES[self.decoding.dtype] if self.packing is None else self.packing.dtype
+            is_kept = reducer == "median" and value.kind == "f"
+            return value.name if is_kept else find_result_dtype(self.reduction.method, value).name
         if self.packing is None:
             return self.spec.result_dtype
         empty = np.zeros((*self.spec.leading, 0), DTYPES[self.spec.result_dtype])
@@ -365,6 +390,8 @@ class ArrayPlan:
 
     def count_result_bytes(self, part: PartPlan) -> int:
         """The most memory that the partial results of a batch of a part take: each chunk can have its own."""
+        if self.is_quantile:
+            return 0
         shape = zip(part.array.chunks, part.selection.indices, strict=True)
         sizes = [min(chunk, len(indices)) for chunk, indices in shape]
         kept = zip(self.selection.kept, self.selection.cells, strict=True)
@@ -379,6 +406,8 @@ class ArrayPlan:
     @property
     def result_bytes(self) -> int:
         """The memory of the result, with the state that it is computed from."""
+        if self.is_quantile:
+            return math.prod(self.selection.cells) * (_QUANTILE_BYTES + 32 * len(self.reduction.quantiles))
         return state_bytes(self.algebra, self.spec.leading, self.selection.cells)
 
     @property

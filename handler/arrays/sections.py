@@ -17,6 +17,7 @@ from active_storage.errors import ActiveStorageError, CallerGone, EntityTooLarge
 from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.affinity import count_cores, roam
 from handler.arrays.batches import BatchReducer, ChunkDecoder, Found, Workspace
+from handler.arrays.elements import ElementReader, count_piece_bytes
 from handler.arrays.fetch import (
     MOST_ENCODED_RUN_BYTES,
     MOST_RUN_BYTES,
@@ -36,6 +37,7 @@ from handler.containers.concat import in_file
 from handler.containers.side_by_side import map_side_by_side
 from handler.containers.stored_array import ABSENT, WHOLE_OBJECT, Numbers, Places, StoredArray
 from handler.engine.memory import Account, MemoryGate
+from handler.kernels.order_statistics import Taker
 from handler.kernels.pieces import Array
 from handler.scope import Scope
 
@@ -227,6 +229,7 @@ class SectionReducer:
         fetchers: The threads that help.
         gate: Counts memory.
         scope: The deadline of the request.
+        taker: Takes the elements, of which there are no partial results then; None to reduce them.
 
     Attributes:
         versions: The versions of the objects that were read.
@@ -234,7 +237,9 @@ class SectionReducer:
         requests: The number of requests for them.
     """
 
-    def __init__(self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope) -> None:
+    def __init__(
+        self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope, taker: Taker | None = None
+    ) -> None:
         self.versions = Versions()
         self.chunks_done = 0
         self.requests = 0
@@ -242,6 +247,7 @@ class SectionReducer:
         self._fetchers = fetchers
         self._gate = gate
         self._scope = scope
+        self._taker = taker
         self._tools: _PartTools | None = None
         self._workspaces: list[Workspace] = []
         self._is_over = threading.Event()
@@ -250,7 +256,7 @@ class SectionReducer:
         for each in plan.metadata:
             self._pace.see_answer(each.source.wait_seconds)
 
-    def reduce(self, sections: range, account: Account) -> Iterator[SectionPartial]:
+    def reduce(self, sections: Sequence[int], account: Account) -> Iterator[SectionPartial]:
         """The partial results of sections, in order. At the end no thread works for them any more.
 
         Args:
@@ -270,8 +276,10 @@ class SectionReducer:
 
     def _admit(self, account: Account) -> int:
         """Count the memory of the units that are under way, and say how many there can be: fewer if memory is short."""
-        hold_for_array(account, self._plan, count_section_bytes(self._plan))
-        unit_bytes = count_unit_bytes(self._plan)
+        unit_bytes, section_bytes = count_unit_bytes(self._plan), self._plan.result_bytes
+        if self._taker is not None:
+            unit_bytes, section_bytes = unit_bytes + count_piece_bytes(self._plan, self._taker.element_bytes), 0
+        hold_for_array(account, self._plan, section_bytes + unit_bytes)
         most = 1
         while most < min(_MOST_UNITS, self._fetchers.count, _UNITS_BYTES // max(1, unit_bytes)):
             try:
@@ -281,7 +289,7 @@ class SectionReducer:
             most += 1
         return most
 
-    def _in_order(self, sections: range, most: int) -> Iterator[tuple[_Unit, _UnitResult]]:
+    def _in_order(self, sections: Sequence[int], most: int) -> Iterator[tuple[_Unit, _UnitResult]]:
         """Each unit and its result, in order. At most ``most`` units are under way."""
         units = (unit for section in sections for unit in self._cut(section))
         pending: deque[tuple[_Unit, Future[_UnitResult] | None]] = deque()
@@ -328,9 +336,9 @@ class SectionReducer:
     def _find_tools(self, part: PartPlan) -> _PartTools:
         """The tools of a part. Parts come in order, and those of one are kept."""
         if self._tools is None or self._tools.part is not part:
-            self._tools = _PartTools(
-                part, [ChunkDecoder(array) for array in part.arrays], BatchReducer(self._plan, part)
-            )
+            plan, taker = self._plan, self._taker
+            reducer = BatchReducer(plan, part) if taker is None else ElementReader(plan, part, taker)
+            self._tools = _PartTools(part, [ChunkDecoder(array) for array in part.arrays], reducer)
         return self._tools
 
     def _work(self, unit: _Unit) -> _UnitResult:

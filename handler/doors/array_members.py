@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from active_storage.model.array_reduction import CONTAINER_TYPES
 from active_storage.model.coordinates import MOST_EDGES
 from active_storage.model.dtypes import MAX_DIMENSIONS
+from active_storage.model.quantiles import DEFAULT_METHOD
 from handler.doors.json_members import Bounds, MissingMembers, Number, Strict, Text
 
 # The most files of one array.
@@ -41,6 +42,10 @@ def _ensure_bound(value: Any) -> str:
     if type(value) is not str or not value:
         raise PydanticCustomError("bound", "should be a number or the text of a date")
     return value
+
+
+def _as_numbers(value: Any) -> Any:
+    return [value] if type(value) in (int, float) else value
 
 
 _Dimension = Annotated[Any, AfterValidator(_ensure_dimension)]
@@ -105,6 +110,8 @@ class ArrayMembers(Strict):
     ge: Number | None = None
     lt: Number | None = None
     le: Number | None = None
+    q: Annotated[list[Number], BeforeValidator(_as_numbers)] | None = None
+    method: Text = DEFAULT_METHOD
     skipna: bool | None = None
     absent: Literal[403] | None = None
 

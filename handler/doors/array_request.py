@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from active_storage.errors import InvalidArgument
-from active_storage.grammar.arrays import PLANNED_PARAMETERS, parse_array_path, parse_dimension, parse_group
+from active_storage.grammar.arrays import parse_array_path, parse_dimension, parse_group
 from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.coordinates import (
@@ -75,7 +75,6 @@ def parse_reduction_request(reducer: str, document: dict[str, Any]) -> ArrayRequ
         UnknownReducer: There is no reducer of that name.
         InvalidArgument: A member has a wrong name, type or value; ``field`` names it.
     """
-    _refuse_planned(document)
     members = read_members(ReductionMembers, document)
     sections = None
     if members.sections is not None:
@@ -95,16 +94,9 @@ def parse_plan_request(document: dict[str, Any]) -> ArrayRequest:
         UnknownReducer: There is no reducer of that name.
         InvalidArgument: A member has a wrong name, type or value; ``field`` names it.
     """
-    _refuse_planned(document)
     members = read_members(PlanMembers, document)
     locations, table, reduction = _build(members.reducer or _ANY_REDUCER, members)
     return ArrayRequest(reduction, locations, table, "plan", names_reducer=members.reducer is not None)
-
-
-def _refuse_planned(document: Mapping[str, Any]) -> None:
-    for name in PLANNED_PARAMETERS:
-        if document.get(name) is not None:
-            raise InvalidArgument(name, "is not supported yet")
 
 
 def _build(
@@ -131,6 +123,8 @@ def _build(
         ddof=members.ddof,
         edges=None if members.edges is None else tuple(members.edges),
         thresholds={name: value for name in THRESHOLDS if (value := getattr(members, name)) is not None},
+        q=tuple(float(number) for number in members.q or ()),
+        method=members.method,
         skipna=members.skipna,
         absent_is_forbidden=members.absent is not None,
         concat=concat,

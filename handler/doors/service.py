@@ -90,4 +90,4 @@ class Service:
 
 def _array_limits(settings: Settings) -> ArrayLimits:
     reading = ReadLimits(settings.max_metadata_bytes, settings.max_metadata_requests, settings.max_references)
-    return ArrayLimits(reading, settings.max_chunks)
+    return ArrayLimits(reading, settings.max_chunks, settings.quantile_passes)

@@ -30,9 +30,13 @@ class MemoryGate:
         """The gate for these settings."""
         return cls(settings.memory_limit, settings.max_object_memory)
 
-    def account(self) -> "Account":
-        """An account for one request."""
-        return Account(self)
+    def account(self, beside_bytes: int = 0) -> "Account":
+        """An account for one request.
+
+        Args:
+            beside_bytes: What the request holds by other accounts, which counts for its maximum.
+        """
+        return Account(self, beside_bytes)
 
     def take(self, count_bytes: int) -> None:
         """Count memory that a request begins to hold.
@@ -54,9 +58,20 @@ class MemoryGate:
 class Account:
     """The memory that one request holds. A context manager: at its end all of it is given back."""
 
-    def __init__(self, gate: MemoryGate) -> None:
+    def __init__(self, gate: MemoryGate, beside_bytes: int = 0) -> None:
         self._gate = gate
         self._held_bytes = 0
+        self._beside_bytes = beside_bytes
+
+    @property
+    def left_bytes(self) -> int:
+        """What the request may still hold."""
+        return self._gate.request_limit_bytes - self.total_bytes
+
+    @property
+    def total_bytes(self) -> int:
+        """What the request holds, by this account and beside it."""
+        return self._held_bytes + self._beside_bytes
 
     def hold(self, count_bytes: int) -> None:
         """Hold more bytes.
@@ -65,11 +80,11 @@ class Account:
             EntityTooLarge: The request would hold more than any request may.
             SlowDown: Other requests hold too much at the moment.
         """
-        needed, most = self._held_bytes + count_bytes, self._gate.request_limit_bytes
+        needed, most = self.total_bytes + count_bytes, self._gate.request_limit_bytes
         if needed > most:
             raise EntityTooLarge(f"the request needs {needed} bytes of memory; the limit is {most} (MAX_OBJECT_MEMORY)")
         self._gate.take(count_bytes)
-        self._held_bytes = needed
+        self._held_bytes += count_bytes
 
     def __enter__(self) -> Self:
         return self

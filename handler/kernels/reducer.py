@@ -36,6 +36,10 @@ _BATCH = 16
 Combine = Callable[[Slab, Array, Array | None], tuple[Array, Array | None, Array | None]]
 
 
+# Takes the elements of a stop of the walk, and the mask of those that are missing.
+Take = Callable[[Slab, Array, Array | None], None]
+
+
 class _Found(NamedTuple):
     """The partial result of a piece, or of a run of pieces with the same cells."""
 
@@ -101,6 +105,27 @@ class Reducer:
                 for cells, partial in batch:
                     self._algebra.join_at(self.partial, cells, partial)
 
+    def hand_over(
+        self,
+        read: Callable[[int, tuple[int, ...]], Array],
+        slabs: Iterable[Slab],
+        check: Callable[[], None],
+        take: Take,
+    ) -> None:
+        """Hand over the elements of some stops of the walk, instead of reducing them.
+
+        Args:
+            read: As in ``consume``.
+            slabs: The stops.
+            check: As in ``consume``.
+            take: Takes the elements of a stop, and the mask of those that are missing; None for none.
+        """
+        with np.errstate(all="ignore"):
+            for slab in slabs:
+                check()
+                values, mask, _ = self._prepare(slab, read(slab.start, slab.shape))
+                take(slab, values, mask)
+
     def join(self, other: Partial[Any]) -> None:
         """Join the partial result of data that comes after the data so far."""
         with np.errstate(all="ignore"):
@@ -119,6 +144,15 @@ class Reducer:
             yield self._reduce(slab, read(slab.start, slab.shape))
 
     def _reduce(self, slab: Slab, block: Array) -> _Found:
+        values, mask, other = self._prepare(slab, block)
+        counted = slab.axes if self._algebra.counts_cells else tuple(range(values.ndim))
+        counts = _count_present(values, mask, counted)
+        weights = None if self._weights is None else select_window(self._weights, slab, self._walk)
+        state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk, weights, other))
+        return _Found(slab.cells, Partial(counts, state))
+
+    def _prepare(self, slab: Slab, block: Array) -> tuple[Array, Array | None, Array | None]:
+        """The values of a piece, the mask of missing ones, and the values of the second array."""
         values = block[slab.selected]
         mask = self._marker.mark(values) if self._marker else None
         if self._unpack:
@@ -126,11 +160,7 @@ class Reducer:
         other = None
         if self._combine:
             values, mask, other = self._combine(slab, values, mask)
-        counted = slab.axes if self._algebra.counts_cells else tuple(range(values.ndim))
-        counts = _count_present(values, mask, counted)
-        weights = None if self._weights is None else select_window(self._weights, slab, self._walk)
-        state = self._kernel(self._algebra, Piece(values, mask, counts, slab.axes, slab, self._walk, weights, other))
-        return _Found(slab.cells, Partial(counts, state))
+        return values, mask, other
 
 
 def _add_up_runs(found: Iterator[_Found], algebra: Algebra[Any]) -> Iterator[_Found]:

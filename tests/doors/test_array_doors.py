@@ -125,6 +125,17 @@ def test_a_maximum_of_nothing_is_nan_in_a_cell_and_an_error_alone(app: flask.Fla
     assert read_error(response)["Code"] == "NothingToReduce"
 
 
+def test_quantiles_have_a_dimension_if_there_are_several(app: flask.Flask) -> None:
+    target = "/quantile/zarr;axis=time;q=0.25,0.5/bucket/store.zarr/tas"
+    got, head = (ask(app, target, method) for method in ("GET", "HEAD"))
+    assert np.array_equal(np.frombuffer(got.data, "<f8").reshape(2, 4), np.quantile(VALUES, [0.25, 0.5], axis=0))
+    assert got.headers["x-activestorage-dims"] == head.headers["x-activestorage-dims"] == '["quantile", "lat"]'
+    assert got.headers["Content-Length"] == head.headers["Content-Length"]
+    median = ask(app, "/median/zarr;axis=time/bucket/store.zarr/tas")
+    assert np.array_equal(np.frombuffer(median.data, "<f4"), np.median(VALUES, axis=0))
+    assert median.headers["x-activestorage-dims"] == '["lat"]'
+
+
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_head_says_what_get_would(app: flask.Flask, name: str) -> None:
     segment, path = CONTAINERS[name]
@@ -216,7 +227,8 @@ def test_a_condition_that_is_signed_is_about_the_object(fake_app: flask.Flask, a
         (f"/mean/zarr;shape=6,4{TAS}", {}, 400, "InvalidArgument", "shape: means nothing with zarr"),
         (f"/mean/zarr;axis=lon{TAS}", {}, 400, "InvalidArgument", "axis: no dimension is named 'lon'"),
         (f"/mean/zarr;selection=:{TAS}", {}, 400, "InvalidArgument", "selection"),
-        (f"/median/zarr{TAS}", {}, 404, "NoSuchReducer", "median"),
+        (f"/mode/zarr{TAS}", {}, 404, "NoSuchReducer", "mode"),
+        (f"/quantile/zarr{TAS}", {}, 400, "InvalidArgument", "q: is required for quantile"),
         ("/mean/netcdf/bucket/f.nc", {}, 400, "InvalidArgument", "var: is required"),
         ("/mean/table/bucket/f.nc", {}, 400, "InvalidArgument", "POST /arrays/v1/"),
         ("/mean/zarr/bucket/store.zarr/other", {}, 404, "NoSuchKey", ""),

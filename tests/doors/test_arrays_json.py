@@ -147,6 +147,39 @@ def test_what_members_mean(app: flask.Flask, members: dict[str, Any], expected: 
     assert numbers(read(post(app, "sum", request(**members)))) == expected.sum()
 
 
+@pytest.mark.parametrize(("q", "shape"), [(0.5, [4]), ([0.5], [4]), ([0, 0.5, 1], [3, 4])])
+def test_quantiles_by_json(app: flask.Flask, q: Any, shape: list[int]) -> None:
+    reply = read(post(app, "quantile", request(axis="time", q=q, method="lower")))
+    wanted = np.quantile(VALUES, np.array(q, float), axis=0, method="lower").reshape(shape)
+    assert np.array_equal(numbers(reply), wanted)
+    assert reply["dims"] == ([] if len(shape) == 1 else ["quantile"]) + ["lat"]
+    assert (reply["units"], reply["dtype"], reply["count"]) == ("K", "float32", [6] * 4)
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [
+        ({}, "q: is required"),
+        ({"q": []}, "q: is required"),
+        ({"q": "0.5"}, "q: "),
+        ({"q": [True]}, "q[0]: should be a finite number"),
+        ({"q": [0.5, 7]}, "q[1]: is 7.0"),
+        ({"q": 0.5, "method": "best"}, "method: is 'best'"),
+        ({"q": 0.5, "answer": "partials"}, "answer: partials of quantile do not exist"),
+    ],
+)
+def test_wrong_quantiles_are_refused_by_name(app: flask.Flask, members: dict[str, Any], field: str) -> None:
+    response = post(app, "quantile", request(**members))
+    assert response.status_code == 400
+    assert field in response.text
+
+
+def test_the_progress_of_a_quantile_ends_with_its_result(app: flask.Flask) -> None:
+    header, *others, end = read_items(post(app, "quantile", request(q=0.5, answer="progress")))
+    assert (header["type"], others[-1]["type"], end["type"]) == ("header", "result", "end")
+    assert numbers(others[-1]) == np.quantile(VALUES, 0.5)
+
+
 def test_the_root_of_a_store_can_be_the_array(app: flask.Flask) -> None:
     for url in (f"{STORE}/bucket/store.zarr/tas", f"{STORE}/bucket/store.zarr/tas/"):
         store = {"type": "zarr", "url": url}
@@ -664,7 +697,6 @@ def test_limits_are_settings_and_named(store: FakeStore, setting: str, value: in
         ({"answer": "partials", "sections": [0]}, "sections: "),
         ({"shape": [1]}, "shape: is not a member of this request"),
         ({"reducer": "mean"}, "reducer: is not a member of this request"),
-        *(({name: 1}, f"{name}: is not supported yet") for name in ("q", "method")),
     ],
 )
 def test_what_is_refused(app: flask.Flask, members: dict[str, Any], part: str) -> None:
@@ -680,7 +712,7 @@ def test_what_is_refused(app: flask.Flask, members: dict[str, Any], part: str) -
 @pytest.mark.parametrize(
     ("path", "method", "status"),
     [
-        ("/arrays/v1/median", "POST", 404),
+        ("/arrays/v1/mode", "POST", 404),
         ("/arrays/v1", "POST", 404),
         ("/arrays/", "POST", 404),
         ("/arrays/v2/mean", "POST", 404),

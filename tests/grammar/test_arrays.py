@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from active_storage.errors import InvalidArgument, UnknownReducer
 from active_storage.grammar.arrays import (
     ARRAY_PARAMETERS,
-    PLANNED_PARAMETERS,
     build_array_reduction,
     format_array_reduction,
     format_array_segment,
@@ -24,8 +23,9 @@ from active_storage.grammar.targets import ReductionPath, split_path
 from active_storage.grammar.text import encode
 from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.missing import MISSING_RULES
+from active_storage.model.quantiles import QUANTILE_METHODS
 from active_storage.model.ranges import Slice
-from active_storage.model.reducers import REDUCERS
+from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from active_storage.model.spec import ReductionSpec
 
 bounds = st.none() | st.integers(-(2**40), 2**40)
@@ -47,7 +47,7 @@ edges = st.sets(thresholds.filter(math.isfinite), min_size=2, max_size=4).map(la
 @st.composite
 def reductions(draw: st.DrawFn) -> ArrayReduction:
     """Any reduction of a whole array that a URL can name."""
-    reducer = draw(st.sampled_from(list(REDUCERS)))
+    reducer = draw(st.sampled_from([*REDUCERS, "quantile", "median"]))
     container: ContainerType = draw(st.sampled_from(("zarr", "netcdf", "kerchunk")))
     by_position = draw(st.booleans())
     selection: Mapping[int | str, Slice]
@@ -65,9 +65,11 @@ def reductions(draw: st.DrawFn) -> ArrayReduction:
         is_complete=by_position,
         decode=draw(st.sampled_from(["cf", "xarray", "none"])),
         missing={rule: tuple(draw(st.lists(numbers, min_size=1, max_size=3))) for rule in rules},
-        ddof=draw(st.integers(-2, 5)) if REDUCERS[reducer].takes_ddof else 0,
-        edges=draw(st.none() | edges) if REDUCERS[reducer].has_bins else None,
+        ddof=draw(st.integers(-2, 5)) if ARRAY_REDUCERS[reducer].takes_ddof else 0,
+        edges=draw(st.none() | edges) if ARRAY_REDUCERS[reducer].has_bins else None,
         thresholds=draw(st.dictionaries(st.sampled_from(THRESHOLDS), thresholds, max_size=4)),
+        q=draw(st.lists(st.floats(0, 1), min_size=1, max_size=3).map(tuple)) if reducer == "quantile" else (),
+        method=draw(st.sampled_from(QUANTILE_METHODS)) if reducer == "quantile" else "linear",
         skipna=draw(st.none() | st.booleans()),
         absent_is_forbidden=draw(st.booleans()),
     )
@@ -141,6 +143,36 @@ def test_the_path_of_a_variable_takes_a_slash_at_its_beginning(segment: str) -> 
     assert build(segment) == ArrayReduction("mean", "netcdf", "g/tas")
 
 
+@pytest.mark.parametrize(
+    ("segment", "fields"),
+    [
+        ("zarr;q=0.5", {"q": (0.5,)}),
+        ("zarr;q=0,5e-2,1;method=lower", {"q": (0.0, 0.05, 1.0), "method": "lower"}),
+    ],
+)
+def test_what_quantiles_mean(segment: str, fields: dict[str, object]) -> None:
+    assert build(segment, "quantile") == ArrayReduction("quantile", "zarr", **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("segment", "field", "part"),
+    [
+        ("zarr", "q", "is required for quantile"),
+        ("zarr;q=", "q", "is required"),
+        ("zarr;q=x", "q", "'x'"),
+        ("zarr;q=0.5,", "q", "''"),
+        ("zarr;q=0.5,2", "q", "should be from 0 to 1"),
+        ("zarr;q=nan", "q", "should be from 0 to 1"),
+        ("zarr;q=0.5;method=Linear", "method", "'Linear'"),
+    ],
+)
+def test_a_wrong_quantile_is_refused_by_name(segment: str, field: str, part: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        build(segment, "quantile")
+    assert caught.value.field == field
+    assert part in caught.value.reason
+
+
 def test_a_reduction_without_an_object_takes_the_path_of_a_variable_too() -> None:
     assert build_reduction(parse_reduction("max/netcdf;var=g/tas;ddof=0")) == ArrayReduction("max", "netcdf", "g/tas")
 
@@ -189,7 +221,6 @@ def test_numbers_that_are_equal_are_printed_alike() -> None:
         ("zarr;le=nan", "le", "NaN"),
         ("zarr;edges=0,1", "edges", "histogram, not of mean"),
         ("zarr;chunks=1", "'chunks'", "the parameters are var, axis"),
-        *((f"zarr;{name}=1", name, "is not supported yet") for name in PLANNED_PARAMETERS),
         *(
             (f"{container};var=a;{name}=1", name, f"means nothing with {container}")
             for container in ("netcdf", "hdf5", "kerchunk")
@@ -206,12 +237,12 @@ def test_a_slip_is_refused_by_name(segment: str, field: str, part: str) -> None:
 
 def test_the_reducer_is_needed_and_known() -> None:
     with pytest.raises(UnknownReducer):
-        build("zarr", "median")
+        build("zarr", "mode")
     with pytest.raises(InvalidArgument, match="reducer: is required"):
         build_array_reduction({"dtype": "zarr"})
 
 
-@pytest.mark.parametrize("name", sorted((ARRAY_PARAMETERS.keys() | PLANNED_PARAMETERS) - PARAMETERS.keys()))
+@pytest.mark.parametrize("name", sorted(ARRAY_PARAMETERS.keys() - PARAMETERS.keys()))
 def test_a_parameter_of_containers_is_refused_for_a_data_type(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^{name}: is a parameter of whole arrays, not of 'float32'"):
         build_spec({"reducer": "sum", "dtype": "float32", name: "1"}, None)
