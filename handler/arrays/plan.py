@@ -9,6 +9,7 @@ chunks and its own encoding. A batch belongs to one part, and a section to one o
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -317,9 +318,16 @@ class ArrayPlan:
 
     @property
     def labels(self) -> dict[str, Sequence[Any]]:
-        """The names of groups and the values of coordinates that were selected, by the name of the dimension."""
-        groups = self.selection.groups
-        return {**self.selection.labels, **({} if groups is None else {groups.name: groups.labels})}
+        """What the indices of dimensions of the result stand for, by the name of the dimension.
+
+        They are the names of groups, values of coordinates that were selected, quantiles, and pairs of edges.
+        """
+        reduction, labels = self.reduction, dict(self.selection.all_labels)
+        if self.is_quantile and self.leading:
+            labels["quantile"] = list(reduction.q)
+        if reduction.edges is not None:
+            labels["bin"] = [list(pair) for pair in itertools.pairwise(reduction.edges)]
+        return labels
 
     @cached_property
     def chunks(self) -> int:
@@ -427,7 +435,7 @@ class ArrayPlan:
             "arithmetic": ARITHMETIC_VERSION,
             "container": reduction.container,
             "selection": self.selection.covered,
-            "labels": self.labels,
+            "labels": self.selection.all_labels,
             "weights": self.weights,
             "other": reduction.other,
             "expression": None if reduction.expression is None else format_expression(reduction.expression),

@@ -182,6 +182,11 @@ class Selection:
         )
 
     @property
+    def all_labels(self) -> dict[str, Sequence[Any]]:
+        """The names of groups and the values of coordinates that were selected, by the name of the dimension."""
+        return {**self.labels, **({} if self.groups is None else {self.groups.name: self.groups.labels})}
+
+    @property
     def covered(self) -> list[Any]:
         """What the digest of a plan covers of a selection: indices, axis and groups."""
         indices = [

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.live
 ROOT = Path(__file__).parents[2]
 LAMBDA_PAGE = ROOT / "docs" / "object-lambda.md"
 ARRAYS_PAGE = ROOT / "docs" / "whole-arrays.md"
+QUESTIONS_PAGE = ROOT / "docs" / "questions.md"
 # The page of whole arrays joins partial results of two services.
 SECOND_SERVICE = "localhost:8001"
 
@@ -45,13 +46,16 @@ PROGRAMS = [
 ]
 SCRIPTS = [script for script in listings(LAMBDA_PAGE, "sh") if "curl" in script]
 ARRAY_SCRIPTS = programs(ARRAYS_PAGE, "sh")
+# The first one makes the link that the others use.
+(LINK_SCRIPT, _), *QUESTION_SCRIPTS = programs(QUESTIONS_PAGE, "sh")
 
 
 def test_the_documentation_has_programs() -> None:
     assert len(PROGRAMS) >= 12
     assert len(SCRIPTS) == 1
     assert len(ARRAY_SCRIPTS) == 2
-    assert all(shown for _, shown in ARRAY_SCRIPTS)
+    assert len(QUESTION_SCRIPTS) >= 12
+    assert all(shown for _, shown in (*ARRAY_SCRIPTS, *QUESTION_SCRIPTS))
     # The last one is a function.
     assert [bool(shown) for _, shown in programs(ARRAYS_PAGE, "python")].count(False) == 1
 
@@ -98,7 +102,9 @@ def test_partial_results_come_from_one_service_if_the_other_does_not_run(
     assert re.fullmatch(rf"a service failed: .*\n{re.escape(shown)}", answer.stdout)
 
 
-@pytest.mark.parametrize(("script", "shown"), ARRAY_SCRIPTS)
+@pytest.mark.parametrize(
+    ("script", "shown"), [*ARRAY_SCRIPTS, *((LINK_SCRIPT + script, shown) for script, shown in QUESTION_SCRIPTS)]
+)
 def test_a_script_for_whole_arrays_prints_what_the_page_shows(
     script: str, shown: str, live_store: Store, endpoint: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
