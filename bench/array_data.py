@@ -22,15 +22,18 @@ from zarr.errors import ZarrUserWarning
 from bench.scene import DTYPE
 
 Values = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.float64]
 
 VARIABLE = "tas"
 _DIMENSIONS = ("time", "lat", "lon")
 
-# A plane of 64 KiB.
+# A plane of 64 KiB, and a map of a degree.
 PLANE = (128, 128)
+MAP = (180, 360)
 
 _SEED = 7
 _KELVIN = np.float32(285)
+_FIRST_DAY = np.datetime64("2001-01-01", "D")
 _ZLIB_LEVEL = 4
 
 # HDF5 writes a checksum after the encoded chunk. Requests of the JSON interface leave it out.
@@ -66,6 +69,23 @@ class ArrayFile:
     mean: float
     places: Sequence[ChunkPlace] = field(default=(), repr=False)
     codecs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DailyFile:
+    """A Zarr store with a map for each day, its coordinates, and what numpy computes of it in float64.
+
+    Attributes:
+        file: The array.
+        monthly_means: For each month of the year that occurs, the mean of each cell.
+        global_means: For each day, the mean of all cells.
+        area_means: For each day, the mean of all cells, weighted by the cosine of the latitude.
+    """
+
+    file: ArrayFile
+    monthly_means: Numbers = field(repr=False)
+    global_means: Numbers = field(repr=False)
+    area_means: Numbers = field(repr=False)
 
 
 def make_values(count: int, plane: tuple[int, int] = PLANE) -> Values:
@@ -133,6 +153,23 @@ def write_repeated_zarr(root: Path, name: str, values: Values, times: int) -> Ar
     return ArrayFile(name, "zarr", shape, values.shape, _mean(values))
 
 
+def write_daily_zarr(root: Path, name: str, values: Values) -> DailyFile:
+    """A Zarr store whose raw chunks are the map of a day and an object each, with CF's coordinates."""
+    days = _FIRST_DAY + np.arange(len(values))
+    latitudes, longitudes = (np.arange(size) + 0.5 - size // 2 for size in MAP)
+    coordinates = {"time": days.astype("datetime64[ns]"), "lat": latitudes, "lon": longitudes}
+    chunk = (1, *MAP)
+    _save(root / name, values, 3, coordinates, chunks=chunk, compressors=None)
+    months = days.astype("datetime64[M]").astype(int) % 12
+    by_latitude = values.mean(axis=2, dtype=np.float64)
+    return DailyFile(
+        ArrayFile(name, "zarr", values.shape, chunk, float(by_latitude.mean())),
+        np.stack([values[months == month].mean(axis=0, dtype=np.float64) for month in np.unique(months)]),
+        by_latitude.mean(axis=1),
+        np.average(by_latitude, axis=1, weights=np.cos(np.radians(latitudes))),
+    )
+
+
 def _create(
     file: h5py.File, shape: tuple[int, ...], chunk: tuple[int, ...], *, is_packed: bool, is_checked: bool
 ) -> h5py.Dataset:
@@ -158,8 +195,14 @@ def _mean(values: Values) -> float:
     return float(values.mean(dtype=np.float64))
 
 
-def _save(folder: Path, values: Values, version: int, **encoding: Any) -> None:
-    dataset = xr.Dataset({VARIABLE: xr.Variable(_DIMENSIONS, values)})
+def _save(
+    folder: Path,
+    values: Values,
+    version: int,
+    coordinates: Mapping[str, npt.NDArray[Any]] | None = None,
+    **encoding: Any,
+) -> None:
+    dataset = xr.Dataset({VARIABLE: xr.Variable(_DIMENSIONS, values)}, coordinates)
     options: dict[str, Any] = {"mode": "w", "consolidated": True, "zarr_format": version}
     with warnings.catch_warnings():
         # zarr warns that consolidated metadata is not in the specification. xarray needs it: a web server does not list

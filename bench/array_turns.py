@@ -1,4 +1,4 @@
-"""Ways to compute the mean of a whole array, and how much time and CPU they take.
+"""Ways to reduce a whole array, mostly to its mean, and how much time and CPU they take.
 
 A process of its own (``open_asker``) sends all requests, and keeps its connections from turn to turn. Its CPU time and
 that of the service count; that of the store does not.
@@ -22,6 +22,7 @@ import cbor2
 import dask
 import fsspec
 import numpy as np
+import numpy.typing as npt
 import pyfive
 import xarray as xr
 import zarr
@@ -35,39 +36,42 @@ from bench.turns import Ask, Connection, WrongReply, ask_json, fetch
 # The number of concurrent requests or tasks, for each contender that has such an option.
 CLIENTS = 32
 
-# The largest relative error of a mean, compared with numpy's: sums of float32 chunks are rounded to float32. The peer
-# also adds up in float32, with an error of half a percent for 4 MiB.
+# The largest relative error of an answer, compared with numpy's: sums of float32 chunks are rounded to float32. The
+# peer also adds up in float32, with an error of half a percent for 4 MiB.
 TOLERANCE, PEER_TOLERANCE = 1e-6, 2e-2
 
 # Large enough that the fixed cost of a read is small, small enough for the processor's cache.
 _BUFFER_BYTES = 64 << 10
 
-MeanOf = Callable[[], float]
+Reduce = Callable[[], npt.ArrayLike]
 
 
 # The service, whole arrays
 
 
-def ask_array(endpoint: str, store: str, file: ArrayFile, **members: object) -> dict[str, Any]:
-    """The service's reply for the mean of a whole array.
+def ask_array(endpoint: str, store: str, file: ArrayFile, reducer: str = "mean", **members: Any) -> dict[str, Any]:
+    """The service's reply for a reduction of a whole array.
 
     Args:
         endpoint: The service.
         store: The address of the store, as the service reaches it.
         file: The array.
+        reducer: The reducer.
         members: Further members of the request.
     """
     where = {"type": file.container, "interface_type": "http", "url": f"{store}/{file.path}", "array": VARIABLE}
     body = json.dumps({"store": where, **members})
-    ask = Ask(f"{endpoint}/arrays/v1/mean", "POST", {"Content-Type": "application/json"}, body)
+    ask = Ask(f"{endpoint}/arrays/v1/{reducer}", "POST", {"Content-Type": "application/json"}, body)
     reply: dict[str, Any] = cbor2.loads(fetch(ask))
     return reply
 
 
-def mean_at_once(endpoint: str, store: str, file: ArrayFile) -> float:
-    """The mean, by one request for the array."""
-    reply = ask_array(endpoint, store, file)
-    return float(np.frombuffer(reply["bytes"], reply["dtype"])[0])
+def reduce_at_once(
+    endpoint: str, store: str, file: ArrayFile, reducer: str = "mean", **members: Any
+) -> npt.NDArray[Any]:
+    """The result of one request for the array, with the arguments of ``ask_array``."""
+    reply = ask_array(endpoint, store, file, reducer, **members)
+    return np.frombuffer(reply["bytes"], reply["dtype"]).reshape(reply["shape"])
 
 
 # The service and the peer, chunk by chunk
@@ -133,14 +137,33 @@ def mean_by_zarr(store: str, file: ArrayFile, side_by_side: int | None = None) -
         return float(np.asarray(array[...]).mean(dtype=np.float64))
 
 
-def mean_by_dask(store: str, file: ArrayFile, chunks_a_task: int) -> float:
-    """The mean, by xarray with a thread of dask for each core."""
+def find_mean(array: xr.DataArray) -> xr.DataArray:
+    """The mean of all elements."""
+    return array.mean(dtype=np.float64)
+
+
+def find_monthly_means(array: xr.DataArray) -> xr.DataArray:
+    """For each month of the year, the mean of each cell: computed by flox, which xarray uses if it is there."""
+    return array.groupby("time.month").mean()
+
+
+def reduce_by_dask(
+    store: str, file: ArrayFile, chunks_a_task: int, find: Callable[[xr.DataArray], xr.DataArray] = find_mean
+) -> npt.NDArray[Any]:
+    """A reduction by xarray with a thread of dask for each core.
+
+    Args:
+        store: The address of the store.
+        file: The array.
+        chunks_a_task: The number of chunks that each task reads.
+        find: The reduction.
+    """
     chunks = dict(zip(("time", "lat", "lon"), (file.chunk[0] * chunks_a_task, *file.chunk[1:]), strict=True))
     with (
         dask.config.set(scheduler="threads"),
         xr.open_zarr(f"{store}/{file.path}", chunks=chunks, consolidated=True) as dataset,
     ):
-        return float(dataset[VARIABLE].mean(dtype=np.float64).compute())
+        return find(dataset[VARIABLE]).to_numpy()
 
 
 # zarrs, and no reduction
@@ -180,38 +203,38 @@ class Asker:
         self._pool = pool
         self._workers = workers
 
-    def take_time(self, mean_of: MeanOf, mean: float, tolerance: float) -> float:
-        """The rate of one turn: means per second.
+    def take_time(self, reduce: Reduce, expected: npt.ArrayLike, tolerance: float) -> float:
+        """The rate of one turn: answers per second.
 
         Args:
-            mean_of: Computes the mean.
-            mean: numpy's mean.
-            tolerance: The largest relative error of the mean.
+            reduce: Computes the answer.
+            expected: numpy's answer.
+            tolerance: The largest relative error of the answer.
 
         Raises:
-            WrongReply: The mean is not numpy's.
+            WrongReply: The answer is not numpy's.
         """
-        return 1 / self._take(mean_of, mean, tolerance).seconds
+        return 1 / self._take(reduce, expected, tolerance).seconds
 
-    def take_cpu(self, mean_of: MeanOf, mean: float, tolerance: float) -> float:
-        """The rate of one turn: means per second of CPU time, of this process and the service together.
+    def take_cpu(self, reduce: Reduce, expected: npt.ArrayLike, tolerance: float) -> float:
+        """The rate of one turn: answers per second of CPU time, of this process and the service together.
 
         Args:
-            mean_of: Computes the mean.
-            mean: numpy's mean.
-            tolerance: The largest relative error of the mean.
+            reduce: Computes the answer.
+            expected: numpy's answer.
+            tolerance: The largest relative error of the answer.
 
         Raises:
-            WrongReply: The mean is not numpy's.
+            WrongReply: The answer is not numpy's.
         """
         before = self._read_clocks()
-        turn = self._take(mean_of, mean, tolerance)
+        turn = self._take(reduce, expected, tolerance)
         return 1 / (self._read_clocks() - before + turn.cpu_seconds)
 
-    def _take(self, mean_of: MeanOf, mean: float, tolerance: float) -> "_Turn":
-        turn = self._pool.submit(_take, mean_of).result()
-        if not math.isclose(turn.mean, mean, rel_tol=tolerance):
-            raise WrongReply(f"the mean is {turn.mean!r}, not {mean!r}: {mean_of}")
+    def _take(self, reduce: Reduce, expected: npt.ArrayLike, tolerance: float) -> "_Turn":
+        turn = self._pool.submit(_take, reduce).result()
+        if np.shape(turn.answer) != np.shape(expected) or not np.allclose(turn.answer, expected, tolerance, 0):
+            raise WrongReply(f"the answer is {turn.answer!r}, not {expected!r}: {reduce}")
         return turn
 
     def _read_clocks(self) -> float:
@@ -232,14 +255,14 @@ def open_asker(workers: Sequence[int]) -> Iterator[Asker]:
 
 @dataclass(frozen=True)
 class _Turn:
-    """The mean that a turn computed, and how long that took."""
+    """The answer that a turn computed, and how long that took."""
 
-    mean: float
+    answer: npt.ArrayLike
     seconds: float
     cpu_seconds: float
 
 
-def _take(mean_of: MeanOf) -> _Turn:
+def _take(reduce: Reduce) -> _Turn:
     started, cpu_started = time.perf_counter(), time.process_time()
-    mean = mean_of()
-    return _Turn(mean, time.perf_counter() - started, time.process_time() - cpu_started)
+    answer = reduce()
+    return _Turn(answer, time.perf_counter() - started, time.process_time() - cpu_started)

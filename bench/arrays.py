@@ -12,11 +12,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from bench import link
 from bench.array_data import (
+    MAP,
     ArrayFile,
+    DailyFile,
     make_values,
+    write_daily_zarr,
     write_hdf5,
     write_packed_zarr,
     write_repeated_hdf5,
@@ -28,16 +34,17 @@ from bench.array_turns import (
     CLIENTS,
     PEER_TOLERANCE,
     TOLERANCE,
-    MeanOf,
+    Reduce,
     ask_array,
-    mean_at_once,
+    find_monthly_means,
     mean_by_active,
     mean_by_chunks,
-    mean_by_dask,
     mean_by_zarr,
     mean_by_zarrs,
     open_asker,
     read_only,
+    reduce_at_once,
+    reduce_by_dask,
 )
 from bench.machine import find_workers, watching
 from bench.programs import PEER, find, peer, tell_missing, web_server
@@ -53,14 +60,18 @@ ACTIVE = f"PyActiveStorage and {PEER}"
 ZARR, ZARR_64 = "zarr", "zarr, concurrency 64"
 DASK, DASK_50 = "dask, a chunk a task", "dask, 50 chunks a task"
 _DASKS = {1: DASK, 50: DASK_50}
+FLOX_50 = "dask and flox, 50 chunks a task"
+PLAIN = "one request, without weights"
 ZARRS = "zarrs"
 READ = "only reading"
 
 _STORE_PROGRAM, _PEER_PROGRAM = "nginx", "reductionist"
 
 _ROUNDS = 9
-# No round begins later. With the time to write the arrays, a run takes some ten minutes.
-_LAST_ROUND_SECONDS = 480
+# Of rows whose turns read nearly a GiB, some of them across the link.
+_LONG_ROUNDS = 3
+# No round begins later. A run takes some fifteen minutes.
+_LAST_ROUND_SECONDS = 840
 
 # A worker's first requests make it larger once, by connections and threads. The kernel decides which worker gets a
 # connection, so that it takes several requests to reach all of them.
@@ -79,9 +90,10 @@ class Sizes:
     checked: int = 256
     indexed: int = 10_000
     large: int = 2500
+    days: int = 3650
 
 
-_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8)
+_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8, days=60)
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ class Files:
         checked: 4 MiB a chunk in zlib, shuffle and fletcher32, in one HDF5 file.
         indexed: 1 KiB a chunk, raw, in one HDF5 file.
         large: 4 MiB a chunk, raw, in Zarr.
+        daily: The map of a day in each chunk of 253 KiB, raw, in Zarr, an object a chunk.
     """
 
     raw: ArrayFile
@@ -107,6 +120,7 @@ class Files:
     checked: ArrayFile
     indexed: ArrayFile
     large: ArrayFile
+    daily: DailyFile
 
     @classmethod
     def write(cls, root: Path, sizes: Sizes) -> "Files":
@@ -120,7 +134,8 @@ class Files:
             packed_objects=write_packed_zarr(root, "packed.zarr", values, 4),
             checked=write_repeated_hdf5(root, "checked.nc", make_values(64), sizes.checked),
             indexed=write_hdf5(root, "indexed.nc", make_values(sizes.indexed, (16, 16)), 1),
-            large=write_repeated_zarr(root, "large.zarr", make_values(16, (180, 360)), sizes.large),
+            large=write_repeated_zarr(root, "large.zarr", make_values(16, MAP), sizes.large),
+            daily=write_daily_zarr(root, "daily.zarr", make_values(sizes.days, MAP)),
         )
 
 
@@ -151,21 +166,25 @@ class Places:
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the page: an array, and the contenders that compute its mean.
+    """A row of the page: an array, and the contenders that reduce it.
 
     Attributes:
         name: Its name on the page.
-        asks: For each contender, by name, the function that computes the mean.
+        asks: For each contender, by name, the function that computes the answer.
         targets: For other contenders, by name, the smallest ratio of the service's rate to theirs.
-        mean: The mean that is right.
+        expected: The answer that is right.
         is_cpu: Whether CPU time is measured in place of time.
+        rounds: The number of rounds.
+        other_answers: For contenders that are asked for something else, by name, the answer that is right.
     """
 
     name: str
-    asks: Mapping[str, MeanOf] = field(repr=False)
+    asks: Mapping[str, Reduce] = field(repr=False)
     targets: Mapping[str, float]
-    mean: float
+    expected: npt.ArrayLike = field(repr=False)
     is_cpu: bool = False
+    rounds: int = _ROUNDS
+    other_answers: Mapping[str, npt.ArrayLike] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -225,10 +244,15 @@ def measure(run: Run) -> Page:
         for case in make_cases(places, files):
             take = asker.take_cpu if case.is_cpu else asker.take_time
             takes = {
-                name: partial(take, ask, case.mean, PEER_TOLERANCE if name in (PEER_CHUNKS, ACTIVE) else TOLERANCE)
+                name: partial(
+                    take,
+                    ask,
+                    case.other_answers.get(name, case.expected),
+                    PEER_TOLERANCE if name in (PEER_CHUNKS, ACTIVE) else TOLERANCE,
+                )
                 for name, ask in case.asks.items()
             }
-            row = Row(case.name, takes, rounds=1 if run.is_quick else _ROUNDS)
+            row = Row(case.name, takes, rounds=1 if run.is_quick else case.rounds)
             findings.rows.append(Finding(row, case.targets, case.is_cpu))
         run.tell("each contender once, to warm up and to compare with numpy")
         for finding in findings.rows:
@@ -305,11 +329,45 @@ def make_cases(places: Places, files: Files) -> list[Case]:
         Case(
             f"{raw_name}, client 20 ms away",
             {
-                SERVICE: partial(mean_at_once, places.linked_service, places.near, raw),
+                **_ask_once(places.linked_service, places.near, raw),
                 **_ask_active(places.linked_peer, places.near, places.linked_near, raw),
             },
             {ACTIVE: 20},
             raw.mean,
+        ),
+        *_make_daily_cases(places, files.daily),
+    ]
+
+
+def _make_daily_cases(places: Places, daily: DailyFile) -> list[Case]:
+    """The rows about years of days."""
+    name = f"{_count(daily.file)} of 253 KiB, raw, an object each, Zarr"
+    at_once = partial(_ask_once, file=daily.file)
+    by_month = partial(at_once, axis=["time"], group={"time": "month"})
+    by_flox = partial(reduce_by_dask, file=daily.file, chunks_a_task=50, find=find_monthly_means)
+    by_day = partial(at_once, places.service, places.near, axis=["lat", "lon"])
+    return [
+        Case(
+            f"{name}: monthly means",
+            {**by_month(places.service, places.near), FLOX_50: partial(by_flox, places.near)},
+            {FLOX_50: 2},
+            daily.monthly_means,
+            rounds=_LONG_ROUNDS,
+        ),
+        Case(
+            f"{name}: monthly means, client 20 ms away",
+            {**by_month(places.linked_service, places.near), FLOX_50: partial(by_flox, places.linked_near)},
+            {FLOX_50: 20},
+            daily.monthly_means,
+            rounds=_LONG_ROUNDS,
+        ),
+        Case(
+            f"{name}: area-weighted mean of each day",
+            {**by_day(weights={"cos": "lat"}), PLAIN: by_day()[SERVICE]},
+            {PLAIN: 0.6},
+            daily.area_means,
+            rounds=_LONG_ROUNDS,
+            other_answers={PLAIN: daily.global_means},
         ),
     ]
 
@@ -319,30 +377,34 @@ def _count(file: ArrayFile) -> str:
     return f"{count:,} chunks"
 
 
-def _ask_service(endpoint: str, store: str, file: ArrayFile) -> dict[str, MeanOf]:
-    asks: dict[str, MeanOf] = {SERVICE: partial(mean_at_once, endpoint, store, file)}
+def _ask_once(endpoint: str, store: str, file: ArrayFile, **members: Any) -> dict[str, Reduce]:
+    return {SERVICE: partial(reduce_at_once, endpoint, store, file, **members)}
+
+
+def _ask_service(endpoint: str, store: str, file: ArrayFile) -> dict[str, Reduce]:
+    asks = _ask_once(endpoint, store, file)
     if file.places:
         asks[CHUNKS] = partial(mean_by_chunks, endpoint, store, file)
     return asks
 
 
-def _ask_zarr(store: str, file: ArrayFile, chunks_a_task: Sequence[int] = (1, 50)) -> dict[str, MeanOf]:
+def _ask_zarr(store: str, file: ArrayFile, chunks_a_task: Sequence[int] = (1, 50)) -> dict[str, Reduce]:
     return {
         ZARR: partial(mean_by_zarr, store, file),
         ZARR_64: partial(mean_by_zarr, store, file, 64),
-        **{_DASKS[count]: partial(mean_by_dask, store, file, count) for count in chunks_a_task},
+        **{_DASKS[count]: partial(reduce_by_dask, store, file, count) for count in chunks_a_task},
     }
 
 
-def _ask_peer(endpoint: str | None, store: str, file: ArrayFile) -> dict[str, MeanOf]:
+def _ask_peer(endpoint: str | None, store: str, file: ArrayFile) -> dict[str, Reduce]:
     return {} if endpoint is None else {PEER_CHUNKS: partial(mean_by_chunks, endpoint, store, file)}
 
 
-def _ask_active(endpoint: str | None, store: str, seen_store: str, file: ArrayFile) -> dict[str, MeanOf]:
+def _ask_active(endpoint: str | None, store: str, seen_store: str, file: ArrayFile) -> dict[str, Reduce]:
     return {} if endpoint is None else {ACTIVE: partial(mean_by_active, endpoint, store, seen_store, file)}
 
 
-def _ask_zarrs(program: Path | None, store: str, file: ArrayFile) -> dict[str, MeanOf]:
+def _ask_zarrs(program: Path | None, store: str, file: ArrayFile) -> dict[str, Reduce]:
     return {} if program is None else {ZARRS: partial(mean_by_zarrs, program, store, file)}
 
 

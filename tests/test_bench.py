@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from bench import array_turns, arrays, kernels, link, peers
+from bench import array_data, array_turns, arrays, kernels, link, peers
 from bench.peers import ANONYMOUS, DOWNLOAD, NGINX, PRESIGNED, SEAWEEDFS, SERVICE, SIGNED, STORE, Findings, Flood
 from bench.programs import PEER, tell_missing
 from bench.rounds import Row, Spread, rotated, run_rounds, table
@@ -133,6 +134,8 @@ def test_a_connection_starts_slowly_and_begins_again_when_it_was_idle() -> None:
     assert window.find_room(now + 1)[1] == first
 
 
+SMALL = arrays.Sizes(chunks=4, checked=2, indexed=2, large=2, days=2)
+
 ALL_PLACES = arrays.Places(
     service="http://service",
     near="http://near",
@@ -147,7 +150,7 @@ ALL_PLACES = arrays.Places(
 
 def make_array_findings(folder: Path, rate: float) -> arrays.Findings:
     """Every race measured thrice, one request as many times as fast as the others as ``rate`` says."""
-    files = arrays.Files.write(folder, arrays.Sizes(chunks=4, checked=2, indexed=2, large=2))
+    files = arrays.Files.write(folder, SMALL)
     found = []
     for case in arrays.make_cases(ALL_PLACES, files):
         rates = {name: [rate if name == arrays.SERVICE else 1.0] * 3 for name in case.asks}
@@ -166,7 +169,7 @@ def test_the_page_of_whole_arrays_judges_what_was_measured(tmp_path: Path, rate:
 
 
 def test_what_a_quick_run_does_without_is_not_asked(tmp_path: Path) -> None:
-    files = arrays.Files.write(tmp_path, arrays.Sizes(chunks=4, checked=2, indexed=2, large=2))
+    files = arrays.Files.write(tmp_path, SMALL)
     alone = replace(ALL_PLACES, peer=None, linked_peer=None, zarrs=None)
     asked = {name for case in arrays.make_cases(alone, files) for name in case.asks}
     everybody = {name for case in arrays.make_cases(ALL_PLACES, files) for name in case.asks}
@@ -175,7 +178,7 @@ def test_what_a_quick_run_does_without_is_not_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["raw", "packed", "checked"])
 def test_a_chunk_of_a_file_decodes_as_its_place_and_its_codecs_say(tmp_path: Path, name: str) -> None:
-    file = getattr(arrays.Files.write(tmp_path, arrays.Sizes(chunks=4, checked=2, indexed=2, large=2)), name)
+    file = getattr(arrays.Files.write(tmp_path, SMALL), name)
     total = 0.0
     for place in file.places:
         stored = (tmp_path / place.path).read_bytes()[place.part["offset"] :][: place.part["size"]]
@@ -186,12 +189,26 @@ def test_a_chunk_of_a_file_decodes_as_its_place_and_its_codecs_say(tmp_path: Pat
     assert math.isclose(total / math.prod(file.shape), file.mean, rel_tol=1e-9)
 
 
-def test_a_mean_that_is_not_that_of_numpy_ends_the_run() -> None:
+def test_an_answer_that_is_not_that_of_numpy_ends_the_run() -> None:
     with array_turns.open_asker([os.getpid()]) as asker:
         assert asker.take_time(partial(float, 2), 2.0, 1e-6) > 0
-        assert asker.take_cpu(partial(float, 2), 2.0, 1e-6) > 0
-        with pytest.raises(WrongReply, match=r"the mean is 2\.0, not 2\.1"):
+        assert asker.take_cpu(partial(np.arange, 3), [0, 1, 2], 1e-6) > 0
+        with pytest.raises(WrongReply, match=r"the answer is 2\.0, not 2\.1"):
             asker.take_time(partial(float, 2), 2.1, 1e-6)
+        with pytest.raises(WrongReply, match=r"the answer is array\(\[0, 1, 2\]\), not \[0, 1, 2\.1\]"):
+            asker.take_time(partial(np.arange, 3), [0, 1, 2.1], 1e-6)
+        with pytest.raises(WrongReply, match=r"the answer is 2\.0, not \[2, 2\]"):
+            asker.take_time(partial(float, 2), [2, 2], 1e-6)
+
+
+def test_the_numbers_of_days_are_those_of_xarray(tmp_path: Path) -> None:
+    daily = arrays.Files.write(tmp_path, replace(SMALL, days=40)).daily
+    with xr.open_zarr(tmp_path / daily.file.path) as dataset:
+        values = dataset[array_data.VARIABLE].astype(np.float64)
+        weighted = values.weighted(np.cos(np.radians(dataset["lat"])))
+        assert np.allclose(daily.monthly_means, array_turns.find_monthly_means(values), 1e-12, 0)
+        assert np.allclose(daily.global_means, values.mean(["lat", "lon"]), 1e-12, 0)
+        assert np.allclose(daily.area_means, weighted.mean(["lat", "lon"]), 1e-12, 0)
 
 
 def test_what_comes_from_a_distant_store_comes_later_whole_and_in_order() -> None:
