@@ -25,6 +25,7 @@ Values = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 
 VARIABLE = "tas"
+QUANTILE = 0.95
 _DIMENSIONS = ("time", "lat", "lon")
 
 # A plane of 64 KiB, and a map of a degree.
@@ -80,12 +81,14 @@ class DailyFile:
         monthly_means: For each month of the year that occurs, the mean of each cell.
         global_means: For each day, the mean of all cells.
         area_means: For each day, the mean of all cells, weighted by the cosine of the latitude.
+        quantiles: The ``QUANTILE`` over time of each cell.
     """
 
     file: ArrayFile
     monthly_means: Numbers = field(repr=False)
     global_means: Numbers = field(repr=False)
     area_means: Numbers = field(repr=False)
+    quantiles: Numbers = field(repr=False)
 
 
 def make_values(count: int, plane: tuple[int, int] = PLANE) -> Values:
@@ -167,6 +170,8 @@ def write_daily_zarr(root: Path, name: str, values: Values) -> DailyFile:
         np.stack([values[months == month].mean(axis=0, dtype=np.float64) for month in np.unique(months)]),
         by_latitude.mean(axis=1),
         np.average(by_latitude, axis=1, weights=np.cos(np.radians(latitudes))),
+        # A row of cells at a time, since numpy copies what it sorts.
+        np.stack([np.quantile(values[:, row].astype(np.float64), QUANTILE, axis=0) for row in range(MAP[0])]),
     )
 
 

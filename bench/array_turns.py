@@ -147,6 +147,11 @@ def find_monthly_means(array: xr.DataArray) -> xr.DataArray:
     return array.groupby("time.month").mean()
 
 
+def find_quantile(array: xr.DataArray, quantile: float) -> xr.DataArray:
+    """A quantile over time of each cell, for which dask lays the data out anew. NaN is not left out, as here."""
+    return array.chunk(time=-1, lat="auto", lon="auto").quantile(quantile, "time", skipna=False)
+
+
 def reduce_by_dask(
     store: str, file: ArrayFile, chunks_a_task: int, find: Callable[[xr.DataArray], xr.DataArray] = find_mean
 ) -> npt.NDArray[Any]:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from bench import link
 from bench.array_data import (
     MAP,
+    QUANTILE,
     ArrayFile,
     DailyFile,
     make_values,
@@ -37,6 +38,7 @@ from bench.array_turns import (
     Reduce,
     ask_array,
     find_monthly_means,
+    find_quantile,
     mean_by_active,
     mean_by_chunks,
     mean_by_zarr,
@@ -52,6 +54,7 @@ from bench.rounds import MIB, Page, Row, Run, Target, format_mib, run_rounds, ta
 from bench.scene import SETTINGS
 from deploy.local.service import service
 from deploy.local.store import Store
+from handler.settings import Settings
 
 SERVICE = "one request"
 CHUNKS = "a request a chunk"
@@ -77,9 +80,12 @@ _LAST_ROUND_SECONDS = 840
 # connection, so that it takes several requests to reach all of them.
 _WARM_UP_REQUESTS = 16
 
+_QUANTILE: Mapping[str, Any] = {"reducer": "quantile", "axis": ["time"], "q": QUANTILE}
+
 _MOST_ROUND_TRIPS = 20
 _MOST_CPU = 1.5
-_GROWTH_BEYOND_RESULT = 64 * MIB
+# The code, connections and blocks, beside the result or what is sorted.
+_GROWTH_BEYOND_DATA = 64 * MIB
 
 
 @dataclass(frozen=True)
@@ -205,6 +211,7 @@ class Findings:
         round_trips: Requests to the store, one after the other, for one chunk of the array with the large index.
         growth: By how many bytes a worker grew while it computed the mean over time of the large array.
         result_bytes: The size of the reply, with its counts.
+        quantile_growth: By how many bytes a worker grew while it computed the quantile over time.
         has_zarrs: Whether zarrs took part.
     """
 
@@ -212,6 +219,7 @@ class Findings:
     round_trips: int = 0
     growth: int = 0
     result_bytes: int = 0
+    quantile_growth: int = 0
     has_zarrs: bool = False
 
 
@@ -239,7 +247,8 @@ def measure(run: Run) -> Page:
         # Before everything else, since a worker that was large once stays so.
         findings = Findings(has_zarrs=places.zarrs is not None)
         findings.round_trips = _count_round_trips(places, files.indexed)
-        findings.growth, findings.result_bytes = _measure_growth(places, files)
+        findings.growth, findings.result_bytes = _measure_growth(places, files, files.large, axis=[0])
+        findings.quantile_growth, _ = _measure_growth(places, files, files.daily.file, **_QUANTILE)
         asker = held.enter_context(open_asker([worker.pid for worker in find_workers()]))
         for case in make_cases(places, files):
             take = asker.take_cpu if case.is_cpu else asker.take_time
@@ -344,7 +353,8 @@ def _make_daily_cases(places: Places, daily: DailyFile) -> list[Case]:
     name = f"{_count(daily.file)} of 253 KiB, raw, an object each, Zarr"
     at_once = partial(_ask_once, file=daily.file)
     by_month = partial(at_once, axis=["time"], group={"time": "month"})
-    by_flox = partial(reduce_by_dask, file=daily.file, chunks_a_task=50, find=find_monthly_means)
+    by_dask = partial(reduce_by_dask, file=daily.file, chunks_a_task=50)
+    by_flox = partial(by_dask, find=find_monthly_means)
     by_day = partial(at_once, places.service, places.near, axis=["lat", "lon"])
     return [
         Case(
@@ -368,6 +378,16 @@ def _make_daily_cases(places: Places, daily: DailyFile) -> list[Case]:
             daily.area_means,
             rounds=_LONG_ROUNDS,
             other_answers={PLAIN: daily.global_means},
+        ),
+        Case(
+            f"{name}: {QUANTILE} quantile over time",
+            {
+                **at_once(places.service, places.near, **_QUANTILE),
+                DASK_50: partial(by_dask, places.near, find=partial(find_quantile, quantile=QUANTILE)),
+            },
+            {DASK_50: 1.5},
+            daily.quantiles,
+            rounds=_LONG_ROUNDS,
         ),
     ]
 
@@ -420,12 +440,12 @@ def _count_round_trips(places: Places, file: ArrayFile) -> int:
     return int(reply["requests"]) - 1
 
 
-def _measure_growth(places: Places, files: Files) -> tuple[int, int]:
-    """The growth of the worker that grows most while the large array is reduced, and the size of the reply."""
+def _measure_growth(places: Places, files: Files, file: ArrayFile, **asked: Any) -> tuple[int, int]:
+    """The growth of the worker that grows most while an array is reduced, and the size of the reply."""
     for _ in range(_WARM_UP_REQUESTS):
         ask_array(places.service, places.near, files.objects)
     with watching(find_workers()) as watched:
-        reply = ask_array(places.service, places.near, files.large, axis=[0])
+        reply = ask_array(places.service, places.near, file, **asked)
     return watched[0].growth, len(reply["bytes"]) + 8 * len(reply["count"])
 
 
@@ -446,6 +466,7 @@ def render(findings: Findings) -> Page:
             "peer_tolerance": f"{PEER_TOLERANCE:.0%}",
             "round_trips": str(findings.round_trips),
             "growth": format_mib(findings.growth),
+            "quantile_growth": format_mib(findings.quantile_growth),
             "result": format_mib(findings.result_bytes),
             "zarrs": _WITH_ZARRS if findings.has_zarrs else _WITHOUT_ZARRS,
         },
@@ -480,6 +501,9 @@ def _find_targets(findings: Findings) -> Iterator[Target]:
     trips = findings.round_trips
     what = "10,000 chunks in one HDF5 file: round trips for the index"
     yield Target(what, f"at most {_MOST_ROUND_TRIPS}", str(trips), trips <= _MOST_ROUND_TRIPS)
-    most = findings.result_bytes + _GROWTH_BEYOND_RESULT
+    most = findings.result_bytes + _GROWTH_BEYOND_DATA
     what = "mean over time of 10 GiB: growth of a worker, the result and 64 MiB"
     yield Target(what, f"at most {format_mib(most)}", format_mib(findings.growth), findings.growth <= most)
+    most = Settings.model_construct().max_object_memory + _GROWTH_BEYOND_DATA
+    what = f"{QUANTILE} quantile over time of 0.9 GiB: growth of a worker, MAX_OBJECT_MEMORY and 64 MiB"
+    yield Target.at_most(what, most, findings.quantile_growth)

@@ -155,7 +155,13 @@ def make_array_findings(folder: Path, rate: float) -> arrays.Findings:
     for case in arrays.make_cases(ALL_PLACES, files):
         rates = {name: [rate if name == arrays.SERVICE else 1.0] * 3 for name in case.asks}
         found.append(arrays.Finding(Row(case.name, {}, rates=rates), case.targets, case.is_cpu))
-    return arrays.Findings(rows=found, round_trips=int(1000 / rate), growth=int(2**30 / rate), result_bytes=2**20)
+    return arrays.Findings(
+        rows=found,
+        round_trips=int(1000 / rate),
+        growth=int(2**30 / rate),
+        result_bytes=2**20,
+        quantile_growth=int(2**30 / rate),
+    )
 
 
 @pytest.mark.parametrize(("rate", "is_met"), [(100.0, True), (0.01, False)])
@@ -163,8 +169,8 @@ def test_the_page_of_whole_arrays_judges_what_was_measured(tmp_path: Path, rate:
     findings = make_array_findings(tmp_path, rate)
     page = arrays.render(findings)
     assert [target.is_met for target in page.targets] == [is_met] * len(page.targets)
-    # Each target, and that of only reading, the index and the memory.
-    assert len(page.targets) == sum(len(finding.targets) for finding in findings.rows) + 3
+    # Each target, and those of only reading, the index and the memory.
+    assert len(page.targets) == sum(len(finding.targets) for finding in findings.rows) + 4
     assert f"| {arrays.DASK_50} | {rate:.2f} ({rate:.2f} to {rate:.2f}) | 3 |" in page.render({"cores": "2"})
 
 
@@ -209,6 +215,7 @@ def test_the_numbers_of_days_are_those_of_xarray(tmp_path: Path) -> None:
         assert np.allclose(daily.monthly_means, array_turns.find_monthly_means(values), 1e-12, 0)
         assert np.allclose(daily.global_means, values.mean(["lat", "lon"]), 1e-12, 0)
         assert np.allclose(daily.area_means, weighted.mean(["lat", "lon"]), 1e-12, 0)
+        assert np.allclose(daily.quantiles, array_turns.find_quantile(values, array_data.QUANTILE), 1e-12, 0)
 
 
 def test_what_comes_from_a_distant_store_comes_later_whole_and_in_order() -> None:
