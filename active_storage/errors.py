@@ -7,6 +7,8 @@ value of a header, or another secret.
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Self
 
 from active_storage.model.etag import ETag
@@ -311,14 +313,20 @@ class InvalidRange(ActiveStorageError):
 
 
 class NotModified(ActiveStorageError):
-    """The caller's copy is current. ``etag`` is the ETag of the object or of the result, or None."""
+    """The caller's copy is current.
+
+    Attributes:
+        etag: The ETag of the object or of the result, or None.
+        headers: The headers of a store's answer, names in lower case.
+    """
 
     status = 304
     code = "NotModified"
 
-    def __init__(self, etag: ETag | None) -> None:
+    def __init__(self, etag: ETag | None, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__("the result is the same as the one that the caller has")
         self.etag = etag
+        self.headers = headers
 
 
 class CallerGone(ActiveStorageError):

@@ -170,6 +170,11 @@ class Settings(BaseSettings):
     max_object_memory: Bytes = Field(
         ByteSize(512 << 20), description="memory for one request; 400 EntityTooLarge if it is exceeded"
     )
+    cache_bytes: Annotated[ByteSize, WrapValidator(_parse_bytes), Field(ge=0)] = Field(
+        ByteSize(64 << 20),
+        description="memory for metadata and results that a process keeps for later requests, inside memory_limit; "
+        "0 keeps nothing",
+    )
     # A table of a million chunks takes 20 MB.
     max_request_bytes: Bytes = Field(
         ByteSize(64 << 20),

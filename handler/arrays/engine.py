@@ -152,7 +152,7 @@ class ArrayEngine:
         self._sizes = engine.sizes
         self._limits = limits or ArrayLimits()
         self._fetchers = fetchers or ChunkFetchers()
-        self._cache = MetadataCache(_CACHE_BYTES)
+        self._cache = MetadataCache(engine.kept)
 
     def reduce(
         self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell | None = None
@@ -515,9 +515,6 @@ class _Reading:
             # Rounding must not lose the last section.
             self._tell(self._plan, int(self._done * self._plan.sections + 1e-6))
 
-
-# The metadata that a process keeps: that of some hundred arrays.
-_CACHE_BYTES = 32 << 20
 
 # The reducers whose result has the units of the elements.
 _KEEP_UNITS = frozenset(

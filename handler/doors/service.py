@@ -20,6 +20,7 @@ from handler.observe.record import NOBODY, Record, Subscribers
 from handler.scope import CLOCK, Clock, Scope
 from handler.settings import Settings
 from handler.stores.addresses import Trust
+from handler.stores.kept import Kept
 from handler.stores.regions import Regions
 from handler.stores.signers import SigningKeys
 from handler.stores.transport import Transport, TransportLimits
@@ -64,7 +65,7 @@ class Service:
         regions = Regions(settings.s3_region)
         transport = transport or Transport(settings.allow_list, limits, trust=trust)
         subscribers = Subscribers(ends=(RequestLog(settings).write,))
-        engine = Engine(gate)
+        engine = Engine(gate, kept=Kept(settings.cache_bytes, gate))
         arrays = ArrayEngine(engine, _array_limits(settings))
         return cls(settings, transport, engine, arrays, regions=regions, subscribers=subscribers, clock=clock)
 

@@ -26,9 +26,13 @@ from handler.kernels.reducer import Reducer, state_bytes
 from handler.kernels.sizes import Sizes
 from handler.kernels.walk import Walk
 from handler.scope import Scope
+from handler.stores.kept import Kept
 from handler.stores.source import ObjectFacts, Source, Stream
 
 _Asked = TypeVar("_Asked")
+
+# The memory of a result that is kept, in addition to its data, its counts and the texts of its facts: measured.
+_KEPT_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +71,42 @@ class Engine:
         gate: Counts the memory that requests hold.
         fetchers: The threads that read ranges of large objects.
         sizes: The sizes of blocks and tasks.
+        kept: Keeps results for later requests; None to keep nothing.
+
+    Attributes:
+        gate: The same.
+        kept: The same.
     """
 
-    def __init__(self, gate: MemoryGate, fetchers: Fetchers | None = None, sizes: Sizes | None = None) -> None:
+    def __init__(
+        self,
+        gate: MemoryGate,
+        fetchers: Fetchers | None = None,
+        sizes: Sizes | None = None,
+        kept: Kept | None = None,
+    ) -> None:
         self.gate = gate
+        self.kept = kept or Kept(0, gate)
         self.sizes = sizes or Sizes()
         self.fetchers = fetchers or Fetchers()
         self.resources = Resources(gate, Buffers(self.sizes.block_bytes))
 
     def reduce(self, spec: ReductionSpec, source: Source, scope: Scope) -> Reduction:
-        """Reduce the bytes of the source while they stream.
+        """Reduce the bytes of the source while they stream, or find a result of the same version that was kept.
 
         If ranges that are read in parallel are from two versions of the object, the reduction starts over, once.
 
         Raises:
             ActiveStorageError: There is no result that can be trusted.
         """
+        # Equal specs have equal results: they say everything that decides the result of an object's bytes.
+        key = (Reduction, spec, source.identity)
+        kept: Reduction | None = self.kept.find(key)
         try:
             with suppress(TornRead):
-                return self._reduce(spec, source, scope)
+                return self._keep(key, self._reduce(spec, source, scope, kept))
             scope.record.add(started_over=True)
-            return self._reduce(spec, source, scope)
+            return self._keep(key, self._reduce(spec, source, scope))
         finally:
             scope.record.add(bytes_read=source.bytes_read)
 
@@ -107,14 +126,28 @@ class Engine:
         walk = Walk.of(spec, _shape_of(spec, last - first), self.sizes)
         return Reduction(Result.describe(spec, walk), facts)
 
-    def _reduce(self, spec: ReductionSpec, source: Source, scope: Scope) -> Reduction:
+    def _keep(self, key: tuple[type, ReductionSpec, str | None], reduction: Reduction) -> Reduction:
+        """Keep a reduction if it may be found by others, whom the store allows to read the same version."""
+        result, facts, (_, spec, identity) = reduction.result, reduction.facts, key
+        if self.kept.limit_bytes and identity is not None and facts.can_be_kept:
+            texts = len(identity) + facts.header_bytes + (0 if spec.missing is None else 64 * len(spec.missing.values))
+            size = _KEPT_BYTES + texts + result.memory_bytes
+            if size <= self.kept.largest_result_bytes:
+                self.kept.keep(key, reduction, size)
+        return reduction
+
+    def _reduce(self, spec: ReductionSpec, source: Source, scope: Scope, kept: Reduction | None = None) -> Reduction:
         stage, algebra = scope.record.stage, make_algebra(spec)
         with self.resources.gate.account() as account, self.fetchers:
             with stage("admit"):
                 account.hold(self.sizes.block_bytes)
             with stage("open"):
                 extent = Extent.of(spec, source.takes_range, self.sizes)
-                stream = _ask(extent, source.open)
+                stream = _ask(extent, source.open if kept is None else partial(source.open_unless, kept.facts))
+            if stream is None:
+                assert kept is not None  # noqa: S101  # open gives a stream
+                scope.record.add(kept=True)
+                return kept
             with stream:
                 with stage("decode"):
                     elements = self._decode(extent, stream, account, scope)

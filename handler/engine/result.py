@@ -102,6 +102,11 @@ class Result:
         """The size of the data, in bytes."""
         return DTYPES[self.dtype].itemsize * math.prod(self.shape)
 
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of the data and the counts, in bytes."""
+        return len(self.data) + 8 * len(self.counts or ())
+
 
 def _arrange(spec: ReductionSpec, walk: Walk, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if spec.leading:

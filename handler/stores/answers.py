@@ -113,7 +113,7 @@ def ensure_conditions(facts: ObjectFacts, target: str, sent: Mapping[str, str]) 
     if "if-match" in sent and not allows_match(sent["if-match"], facts.etag):
         raise PreconditionFailed("If-Match: does not match the ETag of the object")
     if "if-none-match" in sent and not allows_none_match(sent["if-none-match"], facts.etag):
-        raise NotModified(facts.etag)
+        raise NotModified(facts.etag, facts.headers)
     if "?" not in target:
         return
     for header, name in VERSIONS:
@@ -150,7 +150,7 @@ def read_failure(  # noqa: PLR0913, PLR0917  # what makes an answer
         is_whole: Whether ``body`` is the whole body.
     """
     if status == 304 and is_conditional:
-        return NotModified(ETag.from_header(headers.get("etag")))
+        return NotModified(ETag.from_header(headers.get("etag")), headers)
     if status == 304 or status > 599:
         return StoreProtocolError(f"the store answered with status {status}, which does not fit the request")
     texts = _read_document(body)

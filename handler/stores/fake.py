@@ -108,7 +108,7 @@ class FakeStore(Transport):
             return source
         etag = ETag.from_header(source.etag)
         if etag is not None and any(etag.matches_weakly(each) for each in parse_etags(unless)):
-            raise NotModified(etag)
+            raise NotModified(etag, source.headers)
         if only_if not in ("", "*") and not (
             etag and any(etag.matches_strongly(each) for each in parse_etags(only_if))
         ):

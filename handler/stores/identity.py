@@ -17,10 +17,10 @@ _HARMLESS_ENCODINGS = frozenset({"", "identity", "aws-chunked"})
 
 # The metadata that S3 encryption clients leave with an object. Each of these names marks one format.
 # Source: AWS Encryption SDK specification, "S3 Encryption Client: Content Metadata", format versions 1, 2 and 3.
-_ENCRYPTION_PREFIX = "x-amz-meta-x-amz-"
+_CLIENT_PREFIX = "x-amz-meta-x-amz-"
 # Azure's clients write one header for all of it ("Client-side encryption for blobs", Azure Storage).
 _AZURE_ENCRYPTION = "x-ms-meta-encryptiondata"
-_ENCRYPTION_MARKS = frozenset({*(_ENCRYPTION_PREFIX + name for name in ("key", "key-v2", "c")), _AZURE_ENCRYPTION})
+_ENCRYPTION_MARKS = frozenset({*(_CLIENT_PREFIX + name for name in ("key", "key-v2", "c")), _AZURE_ENCRYPTION})
 
 # The headers that name a version, besides the ETag, each with the name in a query that asks for one: of S3, Google and
 # Azure.
@@ -33,6 +33,14 @@ _KEY_NAMES = (
     "x-goog-encryption-key-sha256",
     "x-ms-encryption-key-sha256",
 )
+
+# The key that an object is encrypted with (SSE-C): a store has it from the client only.
+ENCRYPTION_PREFIX = "x-amz-server-side-encryption-customer-"
+
+# How the store encrypted the object, and the values that name a key of a key service. S3 asks whether the caller may
+# use it.
+_SERVER_ENCRYPTION = "x-amz-server-side-encryption"
+_KEY_SERVICE = "aws:kms"
 
 
 def read_encodings(headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -52,9 +60,7 @@ def is_client_encrypted(headers: Mapping[str, str]) -> bool:
 def read_client_encryption(headers: Mapping[str, str]) -> dict[str, str]:
     """The metadata of an encryption client: key, initialisation vector, algorithm."""
     return {
-        name: value
-        for name, value in headers.items()
-        if name.startswith(_ENCRYPTION_PREFIX) or name == _AZURE_ENCRYPTION
+        name: value for name, value in headers.items() if name.startswith(_CLIENT_PREFIX) or name == _AZURE_ENCRYPTION
     }
 
 
@@ -71,6 +77,11 @@ def read_stored_encoding(headers: Mapping[str, str]) -> str | None:
 def read_customer_keys(headers: Mapping[str, str]) -> tuple[str | None, ...]:
     """The digests of the caller's key with which the bytes were decrypted."""
     return tuple(headers.get(name) for name in _KEY_NAMES)
+
+
+def is_encrypted_by_key(headers: Mapping[str, str]) -> bool:
+    """Whether reading takes a key of the caller's, or the permission to use one of a key service."""
+    return any(read_customer_keys(headers)) or headers.get(_SERVER_ENCRYPTION, "").startswith(_KEY_SERVICE)
 
 
 def have_same_date(one: Mapping[str, str], other: Mapping[str, str]) -> bool:

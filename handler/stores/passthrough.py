@@ -14,14 +14,12 @@ from active_storage.grammar.ranges import NEGOTIATED_HEADERS
 from active_storage.grammar.targets import join_target
 from active_storage.model.origins import Origin
 from handler.stores.headers import drop_nominated, is_passable
+from handler.stores.identity import ENCRYPTION_PREFIX
 from handler.stores.signatures import find_claims
 from handler.stores.store_request import StoreRequest, own_headers
 
 # Besides x-amz-*: the headers that the older signature version 2 covers, and the one with the signature.
 _AUTHENTICATION_HEADERS = frozenset({"authorization", "date", "content-md5", "content-type"})
-
-# The key that an object is encrypted with (SSE-C): a store has it from the client only.
-_ENCRYPTION_PREFIX = "x-amz-server-side-encryption-customer-"
 
 
 def _is_for_store(name: str) -> bool:
@@ -92,7 +90,7 @@ def build_link_request(store: Origin, path: str, query: StoreQuery, headers: Map
 
 
 def _is_encryption_key(name: str) -> bool:
-    return name.startswith(_ENCRYPTION_PREFIX) and is_passable(name)
+    return name.startswith(ENCRYPTION_PREFIX) and is_passable(name)
 
 
 def _can_pass(name: str, value: str) -> bool:

@@ -12,12 +12,20 @@ from threading import Lock
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from active_storage.errors import ActiveStorageError, EncodedObject, EncryptedObject, ObjectChanged, StoreProtocolError
+from active_storage.errors import (
+    ActiveStorageError,
+    EncodedObject,
+    EncryptedObject,
+    InvalidRange,
+    ObjectChanged,
+    StoreProtocolError,
+)
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
 from handler.stores.identity import (
     have_same_date,
     is_client_encrypted,
+    is_encrypted_by_key,
     read_client_encryption,
     read_customer_keys,
     read_encodings,
@@ -78,6 +86,32 @@ class ObjectFacts:
         None if it is weak, absent or malformed.
         """
         return self.etag if self.etag is not None and self.etag.is_strong else None
+
+    @property
+    def header_bytes(self) -> int:
+        """The size of the headers."""
+        return sum(len(name) + len(value) for name, value in self.headers.items())
+
+    @property
+    def can_be_kept(self) -> bool:
+        """Whether what is made of the bytes may be kept for others, whom the store answers 304 to this ETag.
+
+        It may not if reading takes a key beside the permission to read: a store could answer 304 without it.
+        """
+        return self.strong_etag is not None and not is_encrypted_by_key(self.headers)
+
+    def says_same(self, etag: ETag | None, headers: Mapping[str, str]) -> bool:
+        """Whether a 304 is about this version, as far as it says. It must be one to an ``If-None-Match`` of its ETag.
+
+        Args:
+            etag: The ETag in the answer; None if it has none.
+            headers: The headers of the answer, names in lower case.
+        """
+        if etag is not None and not (self.etag and self.etag.matches_strongly(etag)):
+            return False
+        mine, others = read_versions(self.headers), read_versions(headers)
+        is_other = any(one and other and one != other for one, other in zip(mine, others, strict=True))
+        return not is_other and have_same_date(self.headers, headers)
 
     def ensure_same(self, other: Self) -> None:
         """Pass if two responses hold bytes of the same object in the same form. Their ranges may differ.
@@ -241,12 +275,15 @@ class Source(ABC):
             ObjectChanged: The object was replaced since.
             ActiveStorageError: The store does not send the bytes.
         """
+        if expected is None:
+            return self._take(lambda: self._open(byte_range))
+        return self._take(lambda: ask_again(lambda: self._open_more(byte_range, expected), expected))
+
+    def _take(self, ask: Callable[[], Stream]) -> Stream:
+        """The stream that ``ask`` opens, of which time and bytes count."""
         started = time.monotonic()
         try:
-            if expected is None:
-                stream = self._open(byte_range)
-            else:
-                stream = ask_again(lambda: self._open_more(byte_range, expected), expected)
+            stream = ask()
         finally:
             self.wait_seconds = min(self.wait_seconds, time.monotonic() - started)
         with self._lock:
@@ -266,12 +303,35 @@ class Source(ABC):
         """A name of the object that is the same for every caller, without a signature; None if it has no such name."""
         return None
 
-    def is_unchanged(self, facts: ObjectFacts) -> bool:  # noqa: ARG002  # for others
+    def open_unless(self, facts: ObjectFacts, byte_range: ByteRange | None) -> Stream | None:  # noqa: ARG002  # for others
+        """The bytes of ``byte_range``, unless the object still has the strong ETag of ``facts``: then None.
+
+        The store is asked in the caller's name, and once unless its answer is doubtful.
+
+        Args:
+            facts: The facts of an earlier request, maybe of another caller.
+            byte_range: The range; None for the whole object.
+
+        Raises:
+            ActiveStorageError: The store does not send the bytes to this caller.
+        """
+        return self.open(byte_range)
+
+    def is_unchanged(self, facts: ObjectFacts) -> bool:
         """Whether the store says, asked in the caller's name, that the object still has the strong ETag of ``facts``.
 
         Raises:
             ActiveStorageError: The store refuses the caller, or does not answer.
         """
+        try:
+            # One byte: a signature for GET cannot be used for HEAD.
+            stream = self.open_unless(facts, ByteRange(0, 0))
+        except (InvalidRange, StoreProtocolError):
+            # The object is empty now, or the server does not know ranges.
+            return False
+        if stream is None:
+            return True
+        self.finish(stream)
         return False
 
     @abstractmethod

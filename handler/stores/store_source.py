@@ -5,14 +5,14 @@ request when it is sent, so that the date is fresh. A signature is for one regio
 the request is signed and sent once more, and later requests for the bucket are signed for that region.
 """
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from active_storage.errors import InvalidRange, NotModified, StoreError, StoreProtocolError, WrongRegion
+from active_storage.errors import NotModified, StoreError, WrongRegion
 from active_storage.grammar.ranges import NEGOTIATED_HEADERS
 from active_storage.model.ranges import ByteRange
 from handler.scope import Scope
+from handler.stores.identity import ENCRYPTION_PREFIX
 from handler.stores.signatures import is_known
 from handler.stores.signers import S3Signer, Signer
 from handler.stores.source import ObjectFacts, Source, Stream
@@ -50,26 +50,26 @@ class StoreSource(Source):
     def identity(self) -> str | None:
         request = self._request
         names = {name for name, _, _ in request.query.pairs if name and not is_known(name, request.query)}
-        # A condition or a range of the caller's own makes another answer of it.
+        # A condition or a range of the caller's own makes another answer of it, and a key of their own other bytes.
         if names - {_VERSION} or not NEGOTIATED_HEADERS.isdisjoint(request.headers):
             return None
-        return f"{request.origin}{request.target.partition('?')[0]}?{','.join(request.query.find(_VERSION))}"
+        if any(name.startswith(ENCRYPTION_PREFIX) for name in request.headers):
+            return None
+        server, path = f"{request.origin} {request.headers.get('host', '')}", request.target.partition("?")[0]
+        return f"{server} {path}?{','.join(request.query.find(_VERSION))}"
 
-    def is_unchanged(self, facts: ObjectFacts) -> bool:
+    def open_unless(self, facts: ObjectFacts, byte_range: ByteRange | None) -> Stream | None:
         unless = {"if-none-match": str(facts.etag)}
-        started = time.monotonic()
         try:
-            # One byte: a signature for GET cannot be used for HEAD.
-            self._ask(
-                lambda: self._transport.open(self._sign("GET").with_headers(unless), ByteRange(0, 0), self._scope)
-            ).close()
-        except NotModified:
-            self.wait_seconds = min(self.wait_seconds, time.monotonic() - started)
-            return True
-        except (InvalidRange, StoreProtocolError):
-            # The object is empty now, or the server does not know ranges.
-            return False
-        return False
+            return self._take(
+                lambda: self._ask(
+                    lambda: self._transport.open(self._sign("GET").with_headers(unless), byte_range, self._scope)
+                )
+            )
+        except NotModified as same:
+            if facts.says_same(same.etag, same.headers):
+                return None
+        return self.open(byte_range)
 
     def _open(self, byte_range: ByteRange | None) -> Stream:
         return self._ask(lambda: self._transport.open(self._sign("GET"), byte_range, self._scope))

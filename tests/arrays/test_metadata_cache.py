@@ -10,8 +10,10 @@ from handler.containers.metadata_cache import MetadataCache
 from handler.doors.containers import make_located_container
 from handler.doors.json_location import locate_object
 from handler.doors.service import Service
+from handler.engine.memory import MemoryGate
 from handler.scope import Scope
 from handler.stores.fake import FakeStore
+from handler.stores.kept import Kept
 from handler.stores.source import ObjectFacts
 from handler.stores.store_request import StoreRequest
 from handler.stores.store_source import StoreSource
@@ -83,13 +85,15 @@ def test_a_caller_whom_the_store_refuses_gets_nothing(
 @pytest.mark.parametrize(
     ("query", "headers", "identity"),
     [
-        ("", {}, "http://store.test:9000/b/k?"),
-        ("?versionId=3", {}, "http://store.test:9000/b/k?3"),
-        ("?X-Amz-Signature=abc&X-Amz-Date=1", {}, "http://store.test:9000/b/k?"),
+        ("", {}, "http://store.test:9000  /b/k?"),
+        ("?versionId=3", {}, "http://store.test:9000  /b/k?3"),
+        ("?X-Amz-Signature=abc&X-Amz-Date=1", {}, "http://store.test:9000  /b/k?"),
         ("?partNumber=1", {}, None),
         ("?response-content-encoding=gzip", {}, None),
         ("", {"range": "bytes=0-1"}, None),
         ("", {"if-none-match": '"mine"'}, None),
+        ("", {"x-amz-server-side-encryption-customer-key": "mine"}, None),
+        ("", {"host": "public.test"}, "http://store.test:9000 public.test /b/k?"),
     ],
 )
 def test_the_identity_of_an_object_leaves_out_the_signature(
@@ -99,12 +103,16 @@ def test_the_identity_of_an_object_leaves_out_the_signature(
     assert StoreSource(service.transport, request, Scope.after(60)).identity == identity
 
 
+def make_cache(limit_bytes: int) -> MetadataCache:
+    return MetadataCache(Kept(limit_bytes, MemoryGate(1 << 20, 1 << 20)))
+
+
 def facts_of(etag: str, **headers: str) -> ObjectFacts:
     return ObjectFacts(200, 0, 4, 4, ETag.from_header(etag), headers)
 
 
 def test_the_least_recently_used_object_is_dropped_first() -> None:
-    cache = MetadataCache(4500)
+    cache = make_cache(4500)
     for name in ("a", "b", "c"):
         cache.keep(name, facts_of('"1"'), None, bytes(400))
         assert cache.find("a")
@@ -115,7 +123,7 @@ def test_the_least_recently_used_object_is_dropped_first() -> None:
 
 
 def test_blocks_of_another_version_are_dropped() -> None:
-    cache = MetadataCache(10_000)
+    cache = make_cache(10_000)
     cache.keep("a", facts_of('"1"'), None, b"old")
     cache.keep("a", facts_of('"2"'), ByteRange(0, 2), b"new")
     kept = cache.find("a")
@@ -125,23 +133,28 @@ def test_blocks_of_another_version_are_dropped() -> None:
 
 @pytest.mark.parametrize(
     "facts",
-    [facts_of('W/"weak"'), facts_of(""), facts_of('"1"', **{"x-amz-server-side-encryption-customer-key-md5": "k"})],
+    [
+        facts_of('W/"weak"'),
+        facts_of(""),
+        facts_of('"1"', **{"x-amz-server-side-encryption-customer-key-md5": "k"}),
+        facts_of('"1"', **{"x-amz-server-side-encryption": "aws:kms:dsse"}),
+    ],
 )
 def test_what_has_no_version_or_a_key_of_the_callers_is_not_kept(facts: ObjectFacts) -> None:
-    cache = MetadataCache(10_000)
+    cache = make_cache(10_000)
     cache.keep("a", facts, None, b"data")
     assert cache.find("a") is None
 
 
 def test_more_than_the_limit_is_not_kept() -> None:
-    cache = MetadataCache(1000)
+    cache = make_cache(1000)
     cache.keep("a", facts_of('"1"'), None, bytes(2000))
     kept = cache.find("a")
     assert kept is None or not kept.blocks
 
 
 def test_headers_take_memory_too() -> None:
-    cache = MetadataCache(5000)
+    cache = make_cache(5000)
     for name in ("a", "b"):
         cache.keep(name, facts_of('"1"', note="x" * 3000), None, b"1")
     assert cache.find("a") is None

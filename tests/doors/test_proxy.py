@@ -169,7 +169,7 @@ def test_the_memory_of_a_large_result_is_counted_until_it_is_sent(
     """A slow client keeps its result in memory. A hundred of them would otherwise exceed the limit."""
     store.sources["/bucket/large"] = FakeSource(bytes(1_600_000))
     target = "/select/float32/bucket/large"
-    app = make_app(memory_limit="10000KB")
+    app = make_app(memory_limit="10000KB", cache_bytes="0")
     slow = app.test_client().open("/", environ_overrides={"RAW_URI": target}, buffered=False)
     assert slow.status_code == 200
     assert ask(app, target).status_code == 503
