@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ from active_storage.model.dtypes import DTYPES
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
 from handler.arrays.coordinates import AnyArray, Coordinates
-from handler.arrays.fetch import Strength, count_runs, read_version
+from handler.arrays.fetch import See, Strength, count_runs, read_version
+from handler.arrays.kept_answers import KeptAnswers
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.quantiles import QuantileFinder, finish_quantiles
 from handler.arrays.quantiles import count_bytes as count_quantile_bytes
@@ -153,6 +154,7 @@ class ArrayEngine:
         self._limits = limits or ArrayLimits()
         self._fetchers = fetchers or ChunkFetchers()
         self._cache = MetadataCache(engine.kept)
+        self._kept = engine.kept
 
     def reduce(
         self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell | None = None
@@ -337,30 +339,49 @@ class ArrayEngine:
         return values
 
     def _reduce(self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell | None) -> ArrayAnswer:
-        with self._gate.account() as account:
+        """The answer that was kept of an earlier request, if nothing has changed, or a new one, which is kept."""
+        with self._gate.account() as account, self._gate.account() as seen_account:
             reader, plan = self._open(reduction, container, scope, account)
-            reading = _Reading(plan, self._fetchers, self._gate, scope, tell)
-            # Counted before it is made: a selection can have more cells than there is memory.
-            hold_for_array(account, plan, plan.result_bytes)
-            try:
-                with scope.record.stage("reduce"):
-                    make = self._find_quantiles if plan.is_quantile else self._join_sections
-                    result = make(plan, reading, account, scope)
-            except (DeadlineExceeded, StoreTimeout) as error:
-                if isinstance(error, StoreTimeout) and not scope.is_over:
-                    raise
-                raise DeadlineExceeded(
-                    f"the time for this request was over after {reading.chunks_done} of {plan.chunks} chunks"
-                    + (f" in pass {reading.passes}" if reading.passes > 1 else "")
-                ) from None
-            with scope.record.stage("result"):
-                self._ensure_unchanged(plan)
-                made = result()
+            answers = KeptAnswers[ArrayAnswer](self._kept, self._fetchers.pool, plan, seen_account)
+            reading = _Reading(plan, self._fetchers, self._gate, scope, tell, answers.see)
+            with scope.record.stage("kept"):
+                found = answers.find(scope, reading.tell_done)
+            if found is not None:
+                answer, requests = found
+                if not answers.is_of_one_object:
+                    # One object could have changed while another one was asked for.
+                    self._ensure_unchanged(plan)
+                    requests += len(plan.metadata)
+                scope.record.add(kept=True)
+                return replace(answer, requests=reader.requests + requests, bytes_read=reader.bytes_read)
+            answer = self._compute(plan, reader, reading, account, scope)
+            answers.keep(answer, _count_bytes(answer))
+            return answer
+
+    def _compute(
+        self, plan: ArrayPlan, reader: ContainerReader, reading: "_Reading", account: Account, scope: Scope
+    ) -> ArrayAnswer:
+        # Counted before it is made: a selection can have more cells than there is memory.
+        hold_for_array(account, plan, plan.result_bytes)
+        try:
+            with scope.record.stage("reduce"):
+                make = self._find_quantiles if plan.is_quantile else self._join_sections
+                result = make(plan, reading, account, scope)
+        except (DeadlineExceeded, StoreTimeout) as error:
+            if isinstance(error, StoreTimeout) and not scope.is_over:
+                raise
+            raise DeadlineExceeded(
+                f"the time for this request was over after {reading.chunks_done} of {plan.chunks} chunks"
+                + (f" in pass {reading.passes}" if reading.passes > 1 else "")
+            ) from None
+        with scope.record.stage("result"):
+            self._ensure_unchanged(plan)
+            made = result()
         return ArrayAnswer(
             made,
             _name_dimensions(plan),
             plan.labels,
-            plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
+            plan.decoding.units if plan.reduction.reducer in _KEEP_UNITS else None,
             reading.missing_chunks,
             reader.requests + reading.requests + len(plan.metadata),
             reader.bytes_read + reading.bytes_read,
@@ -419,6 +440,7 @@ class _Reading:
         gate: Counts memory.
         scope: The deadline of the request.
         tell: Called with the plan and the number of sections that are done, at first with 0; None for nobody.
+        see: Told of each answer about an object of chunks.
 
     Attributes:
         passes: The number of passes that were begun.
@@ -426,8 +448,8 @@ class _Reading:
         bytes_read: The bytes of chunks that were read, in all passes.
     """
 
-    def __init__(
-        self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope, tell: Tell | None
+    def __init__(  # noqa: PLR0913, PLR0917  # what one request has
+        self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope, tell: Tell | None, see: See
     ) -> None:
         self.passes = 0
         self.missing_chunks = 0
@@ -437,6 +459,7 @@ class _Reading:
         self._gate = gate
         self._scope = scope
         self._tell = tell
+        self._see = see
         self._reducer: SectionReducer | None = None
         self._earlier_requests = 0
         self._versions: dict[int, bytes] = {}
@@ -445,7 +468,7 @@ class _Reading:
         )
         # The share of the work that is done.
         self._done = 0.0
-        self._tell_done()
+        self.tell_done()
 
     @property
     def chunks_done(self) -> int:
@@ -487,14 +510,14 @@ class _Reading:
             ActiveStorageError: A section cannot be read.
         """
         self._earlier_requests = self.requests
-        self._reducer = SectionReducer(self._plan, self._fetchers, self._gate, self._scope, taker)
+        self._reducer = SectionReducer(self._plan, self._fetchers, self._gate, self._scope, taker, self._see)
         self.passes += passes_left > 0
         begin, share = self._done, (1 - self._done) / passes_left if passes_left else 0.0
         for number, section in enumerate(self._reducer.reduce(sections, account), start=1):
             self._note(section)
             yield section
             self._done = begin + share * number / len(sections)
-            self._tell_done()
+            self.tell_done()
 
     def _note(self, section: SectionPartial) -> None:
         version = section.versions.digest()
@@ -510,11 +533,17 @@ class _Reading:
         elif known != version:
             raise ObjectChanged
 
-    def _tell_done(self) -> None:
+    def tell_done(self) -> None:
+        """Tell how many sections are done."""
         if self._tell is not None:
             # Rounding must not lose the last section.
             self._tell(self._plan, int(self._done * self._plan.sections + 1e-6))
 
+
+# The memory of an answer that is kept, in addition to its data, counts and units, and that of a label: at most what
+# Python's objects take.
+_KEPT_BYTES = 4096
+_LABEL_BYTES = 128
 
 # The reducers whose result has the units of the elements.
 _KEEP_UNITS = frozenset(
@@ -527,6 +556,12 @@ _COMPUTED = frozenset({"sum", "mean", "var", "std", "range", "rms", "norm", "ske
 
 # All elements of an array that lies in any container.
 _AS_STORED = ArrayReduction("select", "netcdf", decode="none")
+
+
+def _count_bytes(answer: ArrayAnswer) -> int:
+    """The memory of an answer that is kept."""
+    labels = _LABEL_BYTES * sum(map(len, answer.labels.values()))
+    return _KEPT_BYTES + answer.result.memory_bytes + labels + len(answer.units or "")
 
 
 def _ensure_same(pair: tuple[ChunkObject, int | None]) -> None:

@@ -167,13 +167,25 @@ def read_version(facts: ObjectFacts) -> tuple[bytes, Strength]:
     return f"{date} {facts.total}".encode(), Strength.NONE if date is None else Strength.WEAK
 
 
+# Hears the name of an object, and the facts in an answer about it; None for facts says that it is absent.
+See = Callable[[str, ObjectFacts | None], None]
+
+
+def see_nothing(_name: str, _facts: ObjectFacts | None) -> None:
+    """For requests of which no answer is kept."""
+
+
 class Versions:
     """The versions of the objects of one request. All that is read of an object is of the same version.
 
     Threads may share it.
+
+    Args:
+        see: Told of each answer about an object.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, see: See = see_nothing) -> None:
+        self.see = see
         # With the source, so that its id is not used again.
         self._known: dict[int, tuple[Source, ObjectFacts]] = {}
         self._lock = threading.Lock()
@@ -358,12 +370,14 @@ class RunReader:
         except StoreError as error:
             is_key = run.stop == WHOLE_OBJECT and not chunk_object.must_exist
             if is_key and means_absent(error, self._absent_is_forbidden):
+                self._versions.see(chunk_object.name, None)
                 return _Opened(number, chunk_object.source, None)
             if error.is_doubtful and error.status == 404:
                 raise error.explained(_WHY_DOUBTFUL) from None
             if is_key and error.status == 403:
                 raise error.explained(_WHY_FORBIDDEN) from None
             raise
+        self._versions.see(chunk_object.name, stream.facts)
         return _Opened(number, chunk_object.source, stream)
 
     def _window(self, stream: Stream, size: int) -> "Window":

@@ -23,9 +23,11 @@ from handler.arrays.fetch import (
     MOST_RUN_BYTES,
     Run,
     RunReader,
+    See,
     Strength,
     Versions,
     cut_runs,
+    see_nothing,
     split_run,
 )
 from handler.arrays.grid import unravel
@@ -230,6 +232,7 @@ class SectionReducer:
         gate: Counts memory.
         scope: The deadline of the request.
         taker: Takes the elements, of which there are no partial results then; None to reduce them.
+        see: Told of each answer about an object.
 
     Attributes:
         versions: The versions of the objects that were read.
@@ -237,10 +240,16 @@ class SectionReducer:
         requests: The number of requests for them.
     """
 
-    def __init__(
-        self, plan: ArrayPlan, fetchers: ChunkFetchers, gate: MemoryGate, scope: Scope, taker: Taker | None = None
+    def __init__(  # noqa: PLR0913, PLR0917  # what one request has
+        self,
+        plan: ArrayPlan,
+        fetchers: ChunkFetchers,
+        gate: MemoryGate,
+        scope: Scope,
+        taker: Taker | None = None,
+        see: See = see_nothing,
     ) -> None:
-        self.versions = Versions()
+        self.versions = Versions(see)
         self.chunks_done = 0
         self.requests = 0
         self._plan = plan

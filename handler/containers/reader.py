@@ -215,8 +215,12 @@ class ContainerReader:
         if size is not None:
             self.ensure_room(size)
 
-    def count_bytes(self, size: int) -> None:
+    def count_bytes(self, size: int, is_read: bool = True) -> None:
         """Count bytes before they are read.
+
+        Args:
+            size: How many they are.
+            is_read: Whether they are read from the store; False if they were kept.
 
         Raises:
             EntityTooLarge: They are too many, or take too much memory.
@@ -225,7 +229,7 @@ class ContainerReader:
         self.ensure_room(size)
         self.memory.take(_MEMORY_PER_BYTE * size)
         self._limited.add(0, size)
-        self._whole.add(0, size)
+        self._whole.add(0, size if is_read else 0)
 
     def count_chunks(self, requests: int, size: int) -> None:
         """Count chunks that were read, such as those of a coordinate.
@@ -346,7 +350,7 @@ class ObjectReader:
     def _read(self, byte_range: ByteRange | None) -> bytes:
         kept = self._find_kept().get(byte_range)
         if kept is not None:
-            self._reader.count_bytes(len(kept))
+            self._reader.count_bytes(len(kept), is_read=False)
             return kept
         size = None
         if byte_range is not None and byte_range.first is not None and byte_range.last is not None:

@@ -338,7 +338,21 @@ def test_progress_is_a_result_with_items_on_the_way(app: flask.Flask, many_secti
     assert (header["dims"], header["cells"], header["dtype"], header["reducer"]) == (["lat"], [4], "float32", "mean")
     assert on_the_way == [{"type": "progress", "sections": done, "of": 6} for done in range(1, 7)]
     assert result.pop("type") == "result"
-    assert result == read(post(app, "mean", request(axis="time")))
+    # The answer was kept: nothing is read again.
+    kept = read(post(app, "mean", request(axis="time")))
+    took = ("requests", "bytes_read")
+    assert {**result, **dict.fromkeys(took)} == {**kept, **dict.fromkeys(took)}
+    assert kept["bytes_read"] == 0
+    assert end == {"type": "end"}
+
+
+def test_progress_of_an_answer_that_was_kept_is_a_header_and_the_result(app: flask.Flask, many_sections: None) -> None:
+    asked = request(axis="time", answer="progress")
+    *_, first, _ = read_items(post(app, "mean", asked))
+    header, *on_the_way, result, end = read_items(post(app, "mean", asked))
+    assert {item["sections"] for item in on_the_way} <= {0}
+    assert (header["type"], header["of"]) == ("header", 6)
+    assert (result["type"], result["bytes"], result["labels"]) == ("result", first["bytes"], first["labels"])
     assert end == {"type": "end"}
 
 

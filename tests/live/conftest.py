@@ -94,8 +94,15 @@ def live_store(store_name: str, targets: dict[str, Target]) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def endpoint(live_store: Store, places: Places) -> Iterator[str]:
-    """The service in front of the store. It is the store's object lambda too."""
-    settings = {"ACTIVE_STORAGE_WORKERS": "2", "ACTIVE_STORAGE_WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS)}
+    """The service in front of the store. It is the store's object lambda too.
+
+    It keeps nothing: what a test sees, or an example of the docs prints, does not depend on the requests before it.
+    """
+    settings = {
+        "ACTIVE_STORAGE_WORKERS": "2",
+        "ACTIVE_STORAGE_WEBHOOK_TOKENS": ",".join(WEBHOOK_TOKENS),
+        "ACTIVE_STORAGE_CACHE_BYTES": "0",
+    }
     port = port_of(places.service)
     places.service.close()
     with service(live_store, settings, port=port) as url:
