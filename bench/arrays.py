@@ -7,13 +7,14 @@ The round trips for an index, and memory, are measured before the rounds.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from bench import link
@@ -50,8 +51,9 @@ from bench.array_turns import (
 )
 from bench.machine import find_workers, watching
 from bench.programs import PEER, find, peer, tell_missing, web_server
-from bench.rounds import MIB, Page, Row, Run, Target, format_mib, run_rounds, table
-from bench.scene import SETTINGS
+from bench.rounds import GIB, MIB, Page, Row, Run, Target, format_mib, format_size, run_rounds, table
+from bench.scene import DTYPE, KEEPING, SETTINGS, StoredObject, put_file, store_objects
+from bench.turns import fetch_sum
 from deploy.local.service import service
 from deploy.local.store import Store
 from handler.settings import Settings
@@ -65,6 +67,7 @@ DASK, DASK_50 = "dask, a chunk a task", "dask, 50 chunks a task"
 _DASKS = {1: DASK, 50: DASK_50}
 FLOX_50 = "dask and flox, 50 chunks a task"
 PLAIN = "one request, without weights"
+FIRST = "the first time"
 ZARRS = "zarrs"
 READ = "only reading"
 
@@ -97,9 +100,11 @@ class Sizes:
     indexed: int = 10_000
     large: int = 2500
     days: int = 3650
+    again: int = 256
+    plain_bytes: int = GIB
 
 
-_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8, days=60)
+_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8, days=60, again=4, plain_bytes=MIB)
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,8 @@ class Files:
         indexed: 1 KiB a chunk, raw, in one HDF5 file.
         large: 4 MiB a chunk, raw, in Zarr.
         daily: The map of a day in each chunk of 253 KiB, raw, in Zarr, an object a chunk.
+        again: 4 MiB a chunk, raw, in Zarr, an object a chunk.
+        plain: Numbers without metadata in one object.
     """
 
     raw: ArrayFile
@@ -127,6 +134,8 @@ class Files:
     indexed: ArrayFile
     large: ArrayFile
     daily: DailyFile
+    again: ArrayFile
+    plain: StoredObject
 
     @classmethod
     def write(cls, root: Path, sizes: Sizes) -> "Files":
@@ -142,6 +151,8 @@ class Files:
             indexed=write_hdf5(root, "indexed.nc", make_values(sizes.indexed, (16, 16)), 1),
             large=write_repeated_zarr(root, "large.zarr", make_values(16, MAP), sizes.large),
             daily=write_daily_zarr(root, "daily.zarr", make_values(sizes.days, MAP)),
+            again=write_repeated_zarr(root, "again.zarr", make_values(64), sizes.again),
+            plain=store_objects([sizes.plain_bytes], partial(put_file, root))[sizes.plain_bytes],
         )
 
 
@@ -150,7 +161,8 @@ class Places:
     """The addresses of the programs that take part.
 
     Attributes:
-        service: The service.
+        service: The service, which keeps nothing from one request to the next.
+        keeping: The service with its default, by which it keeps results.
         near: The store.
         far: The store, seen from a round trip away.
         peer: The peer, or None if it is not measured.
@@ -161,6 +173,7 @@ class Places:
     """
 
     service: str
+    keeping: str
     near: str
     far: str
     peer: str | None
@@ -238,18 +251,21 @@ def measure(run: Run) -> Page:
         run.tell("the arrays")
         files = Files.write(root, sizes)
         (far,) = held.enter_context(link.distant(near))
-        settings = {**SETTINGS, "ACTIVE_STORAGE_ALLOWED_ORIGINS": f"{near},{far}"}
-        ours = held.enter_context(service(Store(near), settings))
-        theirs = held.enter_context(peer())[0] if find(_PEER_PROGRAM) else None
-        linked = held.enter_context(link.linked([ours, near, theirs or near]))
-        places = Places(ours, near, far, theirs, linked[0], linked[1], linked[2] if theirs else None, find("zarrs"))
+        origins = {"ACTIVE_STORAGE_ALLOWED_ORIGINS": f"{near},{far}"}
+        ours = held.enter_context(service(Store(near), {**SETTINGS, **origins}))
         run.tell("an index, memory")
         # Before everything else, since a worker that was large once stays so.
-        findings = Findings(has_zarrs=places.zarrs is not None)
-        findings.round_trips = _count_round_trips(places, files.indexed)
-        findings.growth, findings.result_bytes = _measure_growth(places, files, files.large, axis=[0])
-        findings.quantile_growth, _ = _measure_growth(places, files, files.daily.file, **_QUANTILE)
+        findings = Findings(has_zarrs=find("zarrs") is not None)
+        at_once = partial(ask_array, ours, near)
+        findings.round_trips = _count_round_trips(at_once, files.indexed)
+        findings.growth, findings.result_bytes = _measure_growth(at_once, files.objects, files.large, axis=[0])
+        findings.quantile_growth, _ = _measure_growth(at_once, files.objects, files.daily.file, **_QUANTILE)
         asker = held.enter_context(open_asker([worker.pid for worker in find_workers()]))
+        keeping = held.enter_context(service(Store(near), {**KEEPING, **origins}))
+        theirs = held.enter_context(peer())[0] if find(_PEER_PROGRAM) else None
+        linked = held.enter_context(link.linked([ours, near, theirs or near]))
+        linked_peer = linked[2] if theirs else None
+        places = Places(ours, keeping, near, far, theirs, linked[0], linked[1], linked_peer, find("zarrs"))
         for case in make_cases(places, files):
             take = asker.take_cpu if case.is_cpu else asker.take_time
             takes = {
@@ -265,8 +281,10 @@ def measure(run: Run) -> Page:
             findings.rows.append(Finding(row, case.targets, case.is_cpu))
         run.tell("each contender once, to warm up and to compare with numpy")
         for finding in findings.rows:
-            for take_turn in finding.row.takes.values():
-                take_turn()
+            for name, take_turn in finding.row.takes.items():
+                # Each worker keeps results of its own.
+                for _ in range(_WARM_UP_REQUESTS if name == SERVICE and FIRST in finding.row.takes else 1):
+                    take_turn()
         run_rounds([finding.row for finding in findings.rows], run.tell, run.started + _LAST_ROUND_SECONDS)
     return render(findings)
 
@@ -345,6 +363,24 @@ def make_cases(places: Places, files: Files) -> list[Case]:
             raw.mean,
         ),
         *_make_daily_cases(places, files.daily),
+        Case(
+            f"{_count(files.again)} of 4 MiB, raw, an object each, Zarr, asked again",
+            {
+                **_ask_once(places.keeping, places.near, files.again),
+                FIRST: partial(reduce_at_once, places.service, places.near, files.again),
+            },
+            {FIRST: 10},
+            files.again.mean,
+        ),
+        Case(
+            f"{format_size(files.plain.size)} in one object, the sum by a link, asked again",
+            {
+                SERVICE: partial(fetch_sum, places.keeping, files.plain),
+                FIRST: partial(fetch_sum, places.service, files.plain),
+            },
+            {FIRST: 100},
+            np.frombuffer(files.plain.total, DTYPE)[0],
+        ),
     ]
 
 
@@ -431,21 +467,29 @@ def _ask_zarrs(program: Path | None, store: str, file: ArrayFile) -> dict[str, R
 # Round trips and memory
 
 
-def _count_round_trips(places: Places, file: ArrayFile) -> int:
+def _count_round_trips(at_once: Callable[..., dict[str, Any]], file: ArrayFile) -> int:
     """The number of requests to the store for one chunk of an array, without the request for the chunk itself.
 
     The service has not read the file before. The number of round trips is at most that of the requests.
     """
-    reply = ask_array(places.service, places.near, file, selection=[[0, 1, None], *[[None] * 3] * 2])
-    return int(reply["requests"]) - 1
+    return int(at_once(file, selection=[[0, 1, None], *[[None] * 3] * 2])["requests"]) - 1
 
 
-def _measure_growth(places: Places, files: Files, file: ArrayFile, **asked: Any) -> tuple[int, int]:
-    """The growth of the worker that grows most while an array is reduced, and the size of the reply."""
+def _measure_growth(
+    at_once: Callable[..., dict[str, Any]], small: ArrayFile, file: ArrayFile, **asked: Any
+) -> tuple[int, int]:
+    """The growth of the worker that grows most while an array is reduced, and the size of the reply.
+
+    Args:
+        at_once: Asks the service.
+        small: The array of the requests before.
+        file: The array.
+        asked: Members of the request.
+    """
     for _ in range(_WARM_UP_REQUESTS):
-        ask_array(places.service, places.near, files.objects)
+        at_once(small)
     with watching(find_workers()) as watched:
-        reply = ask_array(places.service, places.near, file, **asked)
+        reply = at_once(file, **asked)
     return watched[0].growth, len(reply["bytes"]) + 8 * len(reply["count"])
 
 

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +25,7 @@ from bench import link
 from bench.machine import find_workers, watching
 from bench.programs import PEER, SHARE_BYTES, SHARED_PATH, peer, tell_missing, web_server
 from bench.rounds import GIB, KIB, MIB, Page, Row, Run, Target, format_mib, format_size, run_rounds, table
-from bench.scene import BUCKET, DTYPE, SETTINGS, Scene, make_temperatures, open_scene, store_objects
+from bench.scene import BUCKET, DTYPE, SETTINGS, Scene, make_temperatures, open_scene, put_file, store_objects
 from bench.turns import (
     CLIENT,
     PROXY,
@@ -185,7 +184,7 @@ def measure(run: Run) -> Page:
             findings.rows = [_make_row(case, count, endpoints, store) for case in cases for count in clients]
             run_rounds(findings.rows, run.tell, run.started + (0 if run.is_quick else _LAST_ROUND_SECONDS))
         run.tell(f"the link, {NGINX}")
-        scene = Scene(Store(store), ours, store_objects(link_sizes, partial(_put_file, folder)))
+        scene = Scene(Store(store), ours, store_objects(link_sizes, partial(put_file, folder)))
         findings.links[NGINX] = link.measure(scene, link_sizes, link_rounds, run.tell)
     run.tell("the doors")
     with open_scene((*door_sizes, *link_sizes)) as scene:
@@ -221,12 +220,6 @@ def _make_missing() -> bytes:
 _MAKERS: Mapping[str, Callable[[], bytes]] = MappingProxyType(
     {"zlib-shuffle": _make_zlib_shuffle, "missing": _make_missing}
 )
-
-
-def _put_file(folder: Path, key: str, data: bytes) -> str:
-    (folder / BUCKET).mkdir(exist_ok=True)
-    (folder / BUCKET / key).write_bytes(data)
-    return f"/{BUCKET}/{key}"
 
 
 # Rates

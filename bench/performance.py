@@ -11,8 +11,8 @@ import psutil
 
 from bench.machine import Watched, find_workers, watching
 from bench.rounds import GIB, KIB, MIB, Page, Row, Run, Target, format_mib, format_size, run_rounds, table
-from bench.scene import DTYPE, WORKERS, Scene, make_temperatures, open_scene
-from bench.turns import CLIENT, PROXY, STORE, Ask, Clients, fetch, open_clients
+from bench.scene import WORKERS, Scene, make_temperatures, open_scene
+from bench.turns import CLIENT, PROXY, STORE, Clients, fetch_sum, open_clients
 
 # By size: how often each of 1, 8 and 32 clients asks in a round, and the number of rounds. A turn takes a few tenths of
 # a second, which is long compared with the noise of the clock. The whole run takes less than ten minutes on two cores,
@@ -113,9 +113,11 @@ def _find_errors(scene: Scene, size: int) -> dict[str, float]:
     """The relative errors of sums of one object, by the way in which they were computed."""
     values = make_temperatures(size)
     exact = math.fsum(values.tolist())
-    body = fetch(Ask(f"{scene.service}/sum/float32{scene.objects[size].target}"))
-    totals = {"the service": np.frombuffer(body, DTYPE)[0], **{name: add(values) for name, add in _SUMS.items()}}
-    return {name: abs(float(total) - exact) / exact for name, total in totals.items()}
+    totals = {
+        "the service": fetch_sum(scene.service, scene.objects[size]),
+        **{name: float(add(values)) for name, add in _SUMS.items()},
+    }
+    return {name: abs(total - exact) / exact for name, total in totals.items()}
 
 
 def _find_targets(rows: Iterable[Row], grown: Mapping[tuple[str, int, int], Watched]) -> Iterator[Target]:

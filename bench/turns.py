@@ -113,6 +113,11 @@ def fetch(ask: Ask) -> bytes:
     return b"".join(pieces)
 
 
+def fetch_sum(endpoint: str, stored: StoredObject) -> float:
+    """The service's sum of an object, by a link to it."""
+    return float(np.frombuffer(fetch(Ask(f"{endpoint}/sum/float32{stored.target}")), DTYPE)[0])
+
+
 def _repeat(ask: Ask, times: int) -> int:
     with closing(Connection(ask.url)) as connection:
         return sum(connection.fetch(ask) for _ in range(times))

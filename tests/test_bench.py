@@ -134,10 +134,11 @@ def test_a_connection_starts_slowly_and_begins_again_when_it_was_idle() -> None:
     assert window.find_room(now + 1)[1] == first
 
 
-SMALL = arrays.Sizes(chunks=4, checked=2, indexed=2, large=2, days=2)
+SMALL = arrays.Sizes(chunks=4, checked=2, indexed=2, large=2, days=2, again=2, plain_bytes=64)
 
 ALL_PLACES = arrays.Places(
     service="http://service",
+    keeping="http://keeping",
     near="http://near",
     far="http://far",
     peer="http://peer",
