@@ -1,4 +1,29 @@
 """The clients, and what clients and the service share: the model, the grammar, the algebra and the errors.
 
-It imports botocore and numpy, and nothing from the service.
+It imports botocore and numpy, and nothing from the service. ``Client`` and what belongs to it are imported when they
+are first named, so that the service does not load them.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from active_storage.client.arguments import between, nearest
+    from active_storage.client.client import Client
+    from active_storage.client.results import Plan, Result
+
+__all__ = ["Client", "Plan", "Result", "between", "nearest"]
+
+_MODULES = {
+    "Client": "active_storage.client.client",
+    "Plan": "active_storage.client.results",
+    "Result": "active_storage.client.results",
+    "between": "active_storage.client.arguments",
+    "nearest": "active_storage.client.arguments",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

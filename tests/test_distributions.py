@@ -55,6 +55,23 @@ def test_only_the_service_requires_the_other() -> None:
     assert "scripts" not in client
 
 
+def test_naming_the_client_loads_neither_botocore_nor_the_service() -> None:
+    """Importing the package loads no HTTP library, and naming ``Client`` loads no botocore."""
+    program = """if True:
+        import sys, active_storage
+        assert not {"urllib3", "cbor2"} & sys.modules.keys()
+        from active_storage import Client
+        Client("http://localhost:8000", anon=True)
+        assert not {"botocore", "handler"} & sys.modules.keys()
+        try:
+            active_storage.Clients
+        except AttributeError:
+            print("no such name")
+    """
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ran.stdout == "no such name\n"
+
+
 def test_both_have_the_same_licence() -> None:
     licences = {(folder / "LICENSE").read_text() for folder in PROJECTS.values()}
     assert len(licences) == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from active_storage.algebra.base import Array, Dtype
+from active_storage.algebra.base import Algebra, Array, Dtype, Partial, Reduced
 
 # What to ask of stored numbers if the scale is negative: the largest value is the smallest stored number.
 _OPPOSITES: Mapping[str, str] = MappingProxyType({"max": "min", "min": "max", "argmax": "argmin", "argmin": "argmax"})
@@ -31,6 +31,9 @@ _ELEMENTS = frozenset({"max", "min", "first", "last"})
 
 # Reducers of squares, whose result follows from that of stored numbers only if nothing is added to these.
 _OF_SQUARES = frozenset({"rms", "norm"})
+
+# The reducers whose result is computed in float64.
+_COMPUTED = frozenset({"sum", "mean", "var", "std", "range", "rms", "norm", "skew", "kurtosis"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +122,20 @@ class Packing:
         if scale < 0:
             extrema.reverse()
         return np.stack([count, *extrema, mean * scale + offset, m2 * (scale * scale)])
+
+
+def finish_packed(algebra: Algebra[Any], whole: Partial[Any], reducer: str, packing: Packing | None) -> Reduced:
+    """The result of values, from the partial result of all the data, as numbers.
+
+    Args:
+        algebra: The algebra of the partial result. With a packing, it is that of stored numbers.
+        whole: The partial result of all the data.
+        reducer: The reducer of values.
+        packing: How stored numbers become values; None if the numbers are the values.
+    """
+    # Packed floats are rounded after they are transformed.
+    is_wide = packing is not None and reducer in _COMPUTED and algebra.result_dtype.kind == "f"
+    reduced = algebra.finish_partial(whole, np.dtype(np.float64) if is_wide else None)
+    if packing is None:
+        return reduced
+    return Reduced(packing.transform(reducer, reduced.values, reduced.counts), reduced.counts)

@@ -9,10 +9,8 @@ to the proxy. For an endpoint without such a document, which is a plain S3 store
     s3.get_object(Bucket="sum", Key="float32/bucket/key")
 """
 
-import json
 import os
 import threading
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,11 +20,11 @@ from botocore.config import Config
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
+from active_storage.client.discovery import Document, read_document
 from active_storage.errors import ActiveStorageError
 from active_storage.grammar.query import split_query
 from active_storage.grammar.ranges import NEGOTIATED_HEADERS
-from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR, join_target, split_path
-from active_storage.model.origins import Origin
+from active_storage.grammar.targets import DISCOVERY_PATH, join_target, split_path
 
 # A proxy answers from memory. One that takes longer than this is down. boto3's own timeout is a minute.
 DISCOVERY_TIMEOUT_SECONDS = 10
@@ -36,28 +34,15 @@ DISCOVERY_TIMEOUT_SECONDS = 10
 _UNSIGNED_HEADERS = NEGOTIATED_HEADERS - {"if-range"}
 
 
-@dataclass(frozen=True)
-class Proxy:
-    """The discovery document of an active storage endpoint.
-
-    Attributes:
-        store: The ``scheme://host[:port]`` of the store, for which requests are signed.
-        doors: The first path segments that the endpoint answers: reducers, and the door to objects themselves.
-    """
-
-    store: str
-    doors: frozenset[str]
-
-
 class Discovery:
     """The discovery documents of endpoints. Each is asked for once and kept. Threads may share it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asking: dict[str, threading.Lock] = {}
-        self._known: dict[str, Proxy | None] = {}
+        self._known: dict[str, Document | None] = {}
 
-    def find(self, endpoint: str, config: Config | None = None) -> Proxy | None:
+    def find(self, endpoint: str, config: Config | None = None) -> Document | None:
         """The proxy at ``scheme://host[:port]``; None if the endpoint is not a proxy.
 
         Args:
@@ -75,7 +60,7 @@ class Discovery:
                 # A 5xx shows only that the endpoint fails at the moment, not whether it is a proxy.
                 if status >= 500:
                     return None
-                self._known[endpoint] = _read_document(body) if status == 200 else None
+                self._known[endpoint] = read_document(body) if status == 200 else None
             return self._known[endpoint]
 
 
@@ -152,19 +137,6 @@ def _fetch(url: str, config: Config | None) -> tuple[int, bytes]:
         session.close()
 
 
-def _read_document(body: bytes) -> Proxy | None:
-    """The proxy that a discovery document describes; None for other documents, such as a website's page."""
-    try:
-        document = json.loads(body)
-        if document["active_storage_version"] != "v1":
-            return None
-        store = Origin.parse(document["s3_endpoint"])
-        doors = frozenset((*document["available_reducers"], OBJECT_DOOR))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    return Proxy(str(store), doors)
-
-
 def _path_style(request: AWSRequest) -> SplitResult:
     """The request's URL with the bucket in the path, even if botocore put it into the host."""
     url = urlsplit(str(request.url))
@@ -176,7 +148,7 @@ def _path_style(request: AWSRequest) -> SplitResult:
     return url._replace(netloc=url.netloc.removeprefix(f"{bucket}."), path=f"/{bucket}{url.path}")
 
 
-def _object_url(proxy: Proxy, url: SplitResult) -> tuple[str, str]:
+def _object_url(proxy: Document, url: SplitResult) -> tuple[str, str]:
     """The URL of the object in the store, and the part of the query that is the proxy's own.
 
     A URL without an object is returned unchanged: the proxy refuses it with an error, whatever the signature.

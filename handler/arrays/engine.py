@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from active_storage.algebra import Partial
+from active_storage.algebra.packing import finish_packed
 from active_storage.errors import (
     ActiveStorageError,
     ArrayChanged,
@@ -192,7 +193,7 @@ class ArrayEngine:
             Result(plan.result_dtype, shape, None, None, None),
             _name_dimensions(plan),
             plan.labels,
-            plan.decoding.units if reduction.reducer in _KEEP_UNITS else None,
+            find_units(plan),
             None,
             reader.requests,
             reader.bytes_read,
@@ -381,7 +382,7 @@ class ArrayEngine:
             made,
             _name_dimensions(plan),
             plan.labels,
-            plan.decoding.units if plan.reduction.reducer in _KEEP_UNITS else None,
+            find_units(plan),
             reading.missing_chunks,
             reader.requests + reading.requests + len(plan.metadata),
             reader.bytes_read + reading.bytes_read,
@@ -550,9 +551,6 @@ _KEEP_UNITS = frozenset(
     {"max", "min", "mean", "sum", "std", "select", "first", "last", "range", "rms", "norm", "quantile", "median"}
 )
 
-# The reducers whose result is computed in float64.
-_COMPUTED = frozenset({"sum", "mean", "var", "std", "range", "rms", "norm", "skew", "kurtosis"})
-
 
 # All elements of an array that lies in any container.
 _AS_STORED = ArrayReduction("select", "netcdf", decode="none")
@@ -590,6 +588,11 @@ def _name_dimensions(plan: ArrayPlan) -> tuple[str | None, ...]:
     return (*leading, *plan.dimensions, *trailing)
 
 
+def find_units(plan: ArrayPlan) -> str | None:
+    """The units of the result; None if they are unknown, or not those of the elements."""
+    return plan.decoding.units if plan.reduction.reducer in _KEEP_UNITS else None
+
+
 def join_section(plan: ArrayPlan, whole: Partial[Any], section: SectionPartial) -> None:
     """Join the partial result of a section to that of the sections before it."""
     for found in section.pieces:
@@ -599,10 +602,5 @@ def join_section(plan: ArrayPlan, whole: Partial[Any], section: SectionPartial) 
 def finish(plan: ArrayPlan, whole: Partial[Any]) -> Result:
     """The result of all sections."""
     reducer = plan.reduction.reducer
-    # Packed floats are rounded after they are transformed.
-    is_wide = plan.packing is not None and reducer in _COMPUTED and plan.algebra.result_dtype.kind == "f"
-    reduced = plan.algebra.finish_partial(whole, np.dtype(np.float64) if is_wide else None)
-    values, counts = reduced.values, reduced.counts
-    if plan.packing is not None:
-        values = plan.packing.transform(reducer, values, counts)
-    return Result.of_numbers(reducer, values, counts)
+    reduced = finish_packed(plan.algebra, whole, reducer, plan.packing)
+    return Result.of_numbers(reducer, reduced.values, reduced.counts)

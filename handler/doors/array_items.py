@@ -19,7 +19,7 @@ from typing import Any
 
 from active_storage.algebra import ARITHMETIC_VERSION
 from active_storage.errors import ActiveStorageError, CallerGone, InternalError
-from handler.arrays.engine import ArrayAnswer
+from handler.arrays.engine import ArrayAnswer, find_units
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import SectionPartial
 from handler.doors.cbor_results import encode, list_members, list_numbers
@@ -60,12 +60,14 @@ def list_header(plan: ArrayPlan, sections: range) -> dict[str, Any]:
         "cells": list(plan.selection.cells),
         "dims": list(plan.dimensions),
         "labels": plan.labels,
+        "units": find_units(plan),
         "partial": {
             "reducer": spec.reducer,
             "dtype": spec.dtype,
             "sum_dtype": spec.sum_dtype,
             "ddof": spec.ddof,
             "is_weighted": spec.is_weighted,
+            "has_other": spec.has_other,
             "edges": None if spec.edges is None else list(spec.edges),
         },
         "packing": packing

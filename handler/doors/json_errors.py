@@ -46,9 +46,9 @@ def write_json_error(error: ActiveStorageError, request: Request) -> Reply:  # n
 
 
 def describe_error(error: ActiveStorageError) -> dict[str, str | list[str]]:
-    """The message of an error, and those of its causes if there are any."""
+    """The message of an error, those of its causes if there are any, and its code, by which programs tell it."""
     message, *causes = dict.fromkeys(_list_messages(error))
-    return {"message": message, "caused_by": causes} if causes else {"message": message}
+    return {"message": message, **({"caused_by": causes} if causes else {}), "code": error.code}
 
 
 def find_status(error: ActiveStorageError) -> int:

@@ -24,7 +24,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 import active_storage.client.boto3 as plugin
-from active_storage.client.boto3 import Proxy, S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth
+from active_storage.client.boto3 import S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth
+from active_storage.client.discovery import Document
 from active_storage.grammar.targets import DISCOVERY_PATH
 from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
@@ -418,7 +419,7 @@ def test_no_repr_has_a_secret(proxy: Served, make_client: MakeClient) -> None:
     read(make_client(proxy.endpoint, SESSION_KEYS), "sum", "float32/bucket/key")
     signers = [signer(SESSION_KEYS, "s3", REGION) for signer in (S3ActiveStorageV4Auth, S3ActiveStorageV4QueryAuth)]
     known = plugin.DISCOVERY.find(proxy.endpoint)
-    assert isinstance(known, Proxy)
+    assert isinstance(known, Document)
     assert known.store == f"https://{PUBLIC_HOST}"
     shown = repr([*signers, plugin.DISCOVERY, known])
     assert KEYS.secret_key not in shown

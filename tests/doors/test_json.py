@@ -73,7 +73,8 @@ def read_error(response: TestResponse) -> tuple[str, list[str]]:
     assert isinstance(response.json, dict)
     assert list(response.json) == ["error"]
     error = response.json["error"]
-    assert error.keys() <= {"message", "caused_by"}
+    assert error.keys() <= {"message", "caused_by", "code"}
+    assert error["code"].replace(".", "").isalnum()
     causes = error.get("caused_by", [])
     assert all(isinstance(cause, str) for cause in causes)
     return error["message"], causes

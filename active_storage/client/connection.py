@@ -1,0 +1,216 @@
+"""The connections to one service: pooled, shared by threads, never redirected, and retried where that is safe.
+
+A reduction changes nothing, so that each request can be repeated. It is repeated if there was no connection, if the
+connection broke before the reply, and if the service is full or its object has just changed (503), after as long as
+``Retry-After`` says.
+"""
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from active_storage.client.failures import IncompleteReply, ServiceUnreachable
+from active_storage.errors import ActiveStorageError, InvalidArgument, SlowDown
+from active_storage.model.origins import Origin
+
+# The connections that wait for the next request. More threads than these make connections of their own.
+_KEPT_CONNECTIONS = 32
+
+# Connecting takes at most this long: the service is near, or down.
+_MOST_CONNECT_SECONDS = 10.0
+
+# The pause before a repeated request, for the first one. It doubles with each.
+_FIRST_PAUSE_SECONDS = 0.25
+
+# What a reader of a body takes at a time, if there is as much.
+_READ_BYTES = 1 << 16
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+# From a reply that is no result to its error.
+ReadError = Callable[[int, Mapping[str, str], bytes], ActiveStorageError]
+
+# The headers of a request. Called for each attempt: keys can be renewed, and signatures have a time.
+MakeHeaders = Callable[[], Mapping[str, str]]
+
+
+class Reply:
+    """A reply whose body is read while it comes.
+
+    Args:
+        response: The response of the library.
+
+    Attributes:
+        headers: The headers, by names in lower case.
+        stream: The body, a binary file. Reading it raises ``IncompleteReply`` if the connection breaks.
+    """
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self.stream = io.BufferedReader(_Body(response), _READ_BYTES)
+
+    def read(self) -> bytes:
+        """The rest of the body.
+
+        Raises:
+            IncompleteReply: The connection broke.
+        """
+        return self.stream.read()
+
+    def close(self) -> None:
+        """End the reply. The connection is kept for the next request if the body was read to its end."""
+        self._response.close()
+
+
+class _Body(io.RawIOBase):
+    """The body of a response, as Python reads files: what has come, without waiting for more."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        self._response = response
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._response.read1(len(buffer))
+        except (HTTPError, OSError) as error:
+            raise IncompleteReply(f"the connection broke within the reply ({type(error).__name__})") from None
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Connections:
+    """The connections to a service. Threads may share them.
+
+    Args:
+        origin: The service.
+        timeout: The longest silence, in seconds, before and within a reply.
+        retries: How often a request is repeated.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(
+        self, origin: Origin, timeout: float, retries: int, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        if not timeout > 0:
+            raise InvalidArgument("timeout", "should be more than 0 seconds")
+        if retries < 0:
+            raise InvalidArgument("retries", "should be 0 or more")
+        self._origin = origin
+        self._timeout = timeout
+        self._sleep = sleep
+        self.retries = retries
+        # A redirect or a proxy could send the secret elsewhere: neither is followed. The environment names authorities
+        # for TLS as it does for boto3.
+        authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+        self._pool = urllib3.connection_from_url(
+            str(origin),
+            maxsize=_KEPT_CONNECTIONS,
+            timeout=urllib3.Timeout(connect=min(timeout, _MOST_CONNECT_SECONDS), read=timeout),
+            retries=False,
+            **({"ca_certs": authorities} if authorities and origin.scheme == "https" else {}),
+        )
+
+    def close(self) -> None:
+        """Close the connections that wait."""
+        self._pool.close()
+
+    @contextmanager
+    def ask(
+        self, method: str, target: str, read_error: ReadError, make_headers: MakeHeaders, body: bytes | None = None
+    ) -> Iterator[Reply]:
+        """The reply to a request, with status 200. Its connection is closed if the block does not read all of it.
+
+        Args:
+            method: The method.
+            target: The path and the query, percent-encoded.
+            read_error: Makes the error of any other reply.
+            make_headers: Makes the headers of an attempt.
+            body: The body; None for none.
+
+        Raises:
+            ServiceUnreachable: There is no reply.
+            ActiveStorageError: The service refuses the request.
+        """
+        reply = self._try(method, target, read_error, make_headers, body)
+        try:
+            yield reply
+        finally:
+            reply.close()
+
+    def pause(self, attempt: int, after: float = 0.0) -> None:
+        """Wait before a repeated request.
+
+        Args:
+            attempt: How many there were before, from 0.
+            after: The seconds that the service asks for.
+        """
+        self._sleep(max(after, _FIRST_PAUSE_SECONDS * 2**attempt))
+
+    def _try(
+        self, method: str, target: str, read_error: ReadError, make_headers: MakeHeaders, body: bytes | None
+    ) -> Reply:
+        attempt = 0
+        while True:
+            after = 0.0
+            try:
+                return self._send(method, target, read_error, make_headers(), body)
+            except _Broken as error:
+                failure: ActiveStorageError = ServiceUnreachable(f"{self._origin} {error}")
+            except ActiveStorageError as error:
+                # 503 says that the same request can succeed later.
+                if error.status != 503:
+                    raise
+                failure, after = error, float(error.retry_after_seconds) if isinstance(error, SlowDown) else 0.0
+            # Nobody waits longer for a full service than for a silent one.
+            if attempt == self.retries or after > self._timeout:
+                raise failure from None
+            self.pause(attempt, after)
+            attempt += 1
+
+    def _send(
+        self, method: str, target: str, read_error: ReadError, headers: Mapping[str, str], body: bytes | None
+    ) -> Reply:
+        try:
+            response = self._pool.urlopen(
+                method, target, body=body, headers=headers, redirect=False, preload_content=False, decode_content=False
+            )
+        except (ConnectTimeoutError, NewConnectionError, ProtocolError) as error:
+            raise _Broken(f"does not answer ({type(error).__name__})") from None
+        except ReadTimeoutError:
+            # It may still work on the request: repeating would double its work.
+            raise ServiceUnreachable(f"{self._origin} sent nothing for {self._timeout:g} s") from None
+        except SSLError as error:
+            raise ServiceUnreachable(f"{self._origin} has no certificate that can be trusted ({error})") from None
+        except HTTPError as error:
+            raise ServiceUnreachable(f"{self._origin} cannot be asked ({type(error).__name__})") from None
+        reply = Reply(response)
+        if response.status == 200:
+            return reply
+        try:
+            content = reply.read()
+        except IncompleteReply:
+            content = b""
+        finally:
+            reply.close()
+        raise read_error(response.status, reply.headers, content)
+
+
+class _Broken(Exception):
+    """There was no reply, and the request can be repeated."""

@@ -1,0 +1,159 @@
+"""Errors of the client: its own classes, and those of the service by the code of a reply.
+
+A program catches ``ActiveStorageError`` for all of them, or a class. No message holds a key, a secret, a token or a
+signature.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import active_storage.errors as service_errors
+from active_storage.errors import (
+    ActiveStorageError,
+    InvalidArgument,
+    ObjectChanged,
+    SlowDown,
+    StoreError,
+    UndecodableData,
+    WrongRegion,
+)
+
+# Longer bodies of errors are not messages of the service.
+_MOST_ERROR_CHARACTERS = 1 << 16
+
+# How alike a name must be to be suggested, from 0 to 1 (difflib.get_close_matches).
+_ALIKE = 0.5
+
+# A wrong name and the list of those that there are, in a message of the service.
+_NAMES_RE = re.compile(
+    r"'(?P<wrong>[^']+)'.*?; (?:there are|the array has|in it there are|the reducers are) (?P<names>.+)"
+)
+_NAME_RE = re.compile(r"'([^']+)'|([A-Za-z_]\w*)")
+
+
+class InsecureService(ActiveStorageError):
+    """The secret would go over http to another machine. Nothing was sent."""
+
+    status = 400
+    code = "InsecureService"
+
+
+class NoCredentials(ActiveStorageError):
+    """There are no keys, and ``anon=True`` was not given. Nothing was sent."""
+
+    status = 401
+    code = "NoCredentials"
+
+
+class ServiceUnreachable(ActiveStorageError):
+    """There is no connection to the service, or no reply within the timeout."""
+
+    status = 502
+    code = "ServiceUnreachable"
+
+
+class ServiceTooOld(ActiveStorageError):
+    """The service is no active storage, or of a version that does not know what is asked for."""
+
+    status = 501
+    code = "ServiceTooOld"
+
+
+class IncompleteReply(ActiveStorageError):
+    """The connection broke within a reply, or a sequence of items has no ``end``. Nothing of it is a result."""
+
+    status = 502
+    code = "IncompleteReply"
+
+
+class BadReply(ActiveStorageError):
+    """The reply is not what the service documents."""
+
+    status = 502
+    code = "BadReply"
+
+
+def read_xml_error(status: int, headers: Mapping[str, str], body: bytes) -> ActiveStorageError:
+    """The error of a reply with S3's XML."""
+    code, message = "", ""
+    try:
+        root = ET.fromstring(body[:_MOST_ERROR_CHARACTERS])  # noqa: S314  # expat expands no external entities
+        code, message = root.findtext("Code") or "", root.findtext("Message") or ""
+    except ET.ParseError:
+        pass
+    return _make(status, code, message, headers)
+
+
+def read_json_error(status: int, headers: Mapping[str, str], body: bytes) -> ActiveStorageError:
+    """The error of a reply with the JSON of an error."""
+    try:
+        error = json.loads(body[:_MOST_ERROR_CHARACTERS])["error"]
+    except (ValueError, TypeError, KeyError):
+        error = {}
+    return describe_error(status, error if isinstance(error, dict) else {}, headers)
+
+
+def describe_error(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> ActiveStorageError:
+    """The error of the members ``message``, ``caused_by`` and ``code``, as in a reply or in an item."""
+    causes = error.get("caused_by")
+    message = causes[-1] if isinstance(causes, list) and causes else error.get("message", "")
+    return _make(status, str(error.get("code", "")), str(message), headers)
+
+
+def suggest_name(name: str, names: Any) -> str:
+    """The names of a list that are most like a wrong one, as the end of a message; "" for none."""
+    near = difflib.get_close_matches(name, [str(each) for each in names], cutoff=_ALIKE)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def _make(status: int, code: str, message: str, headers: Mapping[str, str]) -> ActiveStorageError:
+    message = message or f"the service answered with status {status}"
+    message += _suggest(message)
+    request = headers.get("x-amz-request-id", "")
+    error = _find_class(status, code, message, headers)
+    if re.fullmatch(r"[\w-]{1,80}", request):
+        error.add_note(f"request id: {request}")
+    return error
+
+
+def _suggest(message: str) -> str:
+    """The names in a message that are most like the wrong one."""
+    match = _NAMES_RE.search(message)
+    if match is None:
+        return ""
+    return suggest_name(match["wrong"], ("".join(found) for found in _NAME_RE.findall(match["names"])))
+
+
+def _find_class(status: int, code: str, message: str, headers: Mapping[str, str]) -> ActiveStorageError:
+    first, _, rest = message.partition(": ")
+    match code:
+        case "InvalidArgument":
+            return InvalidArgument(first, rest) if rest else InvalidArgument("request", message)
+        case "UndecodableData":
+            return UndecodableData(first, rest)
+        case "ObjectChanged":
+            return ObjectChanged()
+        case "SlowDown":
+            after = headers.get("retry-after", "")
+            return SlowDown(message, int(after) if after.isascii() and after.isdecimal() else 1)
+        case "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed":
+            return WrongRegion(code, headers.get("x-activestorage-bucket-region"))
+    known = _BY_MESSAGE.get(code)
+    # Other codes are those of the store.
+    return known(message) if known else StoreError(status, code or "Unknown", message.removeprefix(f"{code}: "))
+
+
+# Classes of ``active_storage.errors`` that are made of a message alone, by code.
+_BY_MESSAGE: Mapping[str, type[ActiveStorageError]] = MappingProxyType(
+    {
+        each.code: each
+        for each in vars(service_errors).values()
+        if isinstance(each, type) and issubclass(each, ActiveStorageError)
+        if each.__init__ is ActiveStorageError.__init__ and each is not ActiveStorageError
+    }
+)

@@ -1,0 +1,203 @@
+"""Sequences of items: progress, results and partial results, read while they come; and partial results joined.
+
+The joined result has the same bits as that of one request, since both are joined by ``active_storage.algebra`` in the
+order of the sections.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cbor2
+import numpy as np
+
+from active_storage.algebra import ARITHMETIC_VERSION, Partial, make_algebra
+from active_storage.algebra.packing import Packing, finish_packed
+from active_storage.client.connection import Reply
+from active_storage.client.failures import BadReply, IncompleteReply, ServiceTooOld, describe_error
+from active_storage.client.results import Result, arrange, find_rule, read_numbers
+from active_storage.errors import InvalidArgument
+from active_storage.model.spec import ReductionSpec
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the partial results of a reply are of.
+
+    Attributes:
+        plan: The digest of the plan.
+        sections: The number of sections of the plan.
+        members: The members of the item, for ``join_partials``.
+    """
+
+    plan: str
+    sections: int
+    members: Item = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SectionResult:
+    """The partial result of a section. It can be pickled and joined elsewhere.
+
+    Attributes:
+        section: The number of the section.
+        header: What it is of.
+        missing_chunks: The number of absent chunks.
+        bytes_read: The bytes that were read from the store.
+        pieces: The states, for ``join_partials``.
+    """
+
+    section: int
+    header: Header
+    missing_chunks: int
+    bytes_read: int
+    pieces: tuple[Item, ...] = field(repr=False)
+
+
+def read_items(reply: Reply) -> Iterator[Item]:
+    """The items of a sequence without its ``end``.
+
+    Raises:
+        IncompleteReply: The sequence has no ``end``.
+        ActiveStorageError: The sequence ends with an error.
+    """
+    decoder = cbor2.CBORDecoder(reply.stream)
+    while True:
+        item = _decode(decoder)
+        if item["type"] == "end":
+            # So that the connection can be used again.
+            reply.read()
+            return
+        if item["type"] == "error":
+            raise describe_error(item.get("status", 500), item.get("error", {}), {})
+        yield item
+
+
+def read_map(reply: Reply) -> Item:
+    """The one map that a reply holds.
+
+    Raises:
+        IncompleteReply: The reply ends within it.
+        BadReply: It is no map.
+    """
+    try:
+        members = cbor2.loads(reply.read())
+    except cbor2.CBORDecodeError as error:
+        raise BadReply(f"the reply is no CBOR ({type(error).__name__})") from None
+    if not isinstance(members, dict):
+        raise BadReply("the reply is no map")
+    return members
+
+
+def read_header(item: Item) -> Header:
+    """The header of partial results.
+
+    Raises:
+        ServiceTooOld: The arithmetic of the service is another one, whose states mean something else.
+        BadReply: The item is no header.
+    """
+    try:
+        version, plan, sections = item["version"], item["plan"], item["of"]
+    except KeyError:
+        raise BadReply("the first item of the reply is no header") from None
+    if version != ARITHMETIC_VERSION:
+        raise ServiceTooOld(
+            f"the service has version {version} of the arithmetic, and this client {ARITHMETIC_VERSION}: install the "
+            "client of the service's version"
+        )
+    return Header(plan, sections, item)
+
+
+def read_section(item: Item, header: Header) -> SectionResult:
+    """The partial result in an item.
+
+    Raises:
+        BadReply: A member is absent.
+    """
+    try:
+        return SectionResult(item["section"], header, item["missing_chunks"], item["bytes_read"], tuple(item["pieces"]))
+    except KeyError as error:
+        raise BadReply(f"a section has no {error.args[0]}") from None
+
+
+def join_sections(sections: Iterable[SectionResult]) -> Result:
+    """The result of all sections of a plan, in any order.
+
+    Raises:
+        InvalidArgument: A section is absent or is given twice, or sections are of several plans or reducers.
+    """
+    ordered = sorted(sections, key=lambda each: each.section)
+    if not ordered:
+        raise InvalidArgument("sections", "there are none to join")
+    header = ordered[0].header
+    _ensure_complete(ordered, header)
+    members = header.members
+    algebra = make_algebra(_read_spec(members["partial"]))
+    whole = algebra.start(tuple(members["cells"]))
+    for section in ordered:
+        for piece in section.pieces:
+            cells = tuple(slice(*each) if isinstance(each, list) else each for each in piece["cells"])
+            state = type(whole.state)(**{name: read_numbers(array)[()] for name, array in piece["state"].items()})
+            algebra.join_quietly(whole, cells, Partial(read_numbers(piece["count"])[()], state))
+    reduced = finish_packed(algebra, whole, members["reducer"], _read_packing(members["packing"]))
+    dims = _name_dimensions(members)
+    return Result(
+        *arrange(members["reducer"], reduced.values, reduced.counts, dims),
+        dims=dims,
+        labels=members["labels"],
+        units=members.get("units"),
+        bytes_read=sum(each.bytes_read for each in ordered),
+        missing_chunks=sum(each.missing_chunks for each in ordered),
+    )
+
+
+def _decode(decoder: cbor2.CBORDecoder) -> Item:
+    try:
+        item = decoder.decode()
+    except (cbor2.CBORDecodeEOF, EOFError):
+        raise IncompleteReply("the reply has no end: nothing of it is a result") from None
+    except cbor2.CBORDecodeError as error:
+        # The library wraps errors of the stream.
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, IncompleteReply):
+            raise cause from None
+        raise BadReply(f"an item of the reply is no CBOR ({type(error).__name__})") from None
+    if not isinstance(item, dict) or "type" not in item:
+        raise BadReply("an item of the reply has no type")
+    return item
+
+
+def _ensure_complete(ordered: list[SectionResult], header: Header) -> None:
+    for each in ordered:
+        if each.header.members != header.members and _identity(each.header) != _identity(header):
+            raise InvalidArgument("sections", "are of several plans or reducers")
+    numbers = [each.section for each in ordered]
+    if numbers != list(range(header.sections)):
+        twice = {number for number in numbers if numbers.count(number) > 1}
+        absent = sorted(set(range(header.sections)) - set(numbers))
+        problem = f"section {min(twice)} is there twice" if twice else f"section {absent[0]} is absent"
+        raise InvalidArgument("sections", f"{problem}; the plan has {header.sections}")
+
+
+def _identity(header: Header) -> tuple[Any, ...]:
+    """What must be equal: replies for other sections of a plan differ in the sections only."""
+    return (header.plan, header.members["reducer"], header.members["partial"], header.members["packing"])
+
+
+def _read_spec(partial: Item) -> ReductionSpec:
+    edges = partial.get("edges")
+    return ReductionSpec(**{**partial, "edges": None if edges is None else tuple(edges)})
+
+
+def _read_packing(packing: Item | None) -> Packing | None:
+    if packing is None:
+        return None
+    scale, offset = (None if packing[name] is None else read_numbers(packing[name])[()] for name in ("scale", "offset"))
+    return Packing(scale, offset, np.dtype(packing["dtype"]))
+
+
+def _name_dimensions(members: Item) -> tuple[str | None, ...]:
+    rule = find_rule(members["reducer"])
+    return (*((None,) if rule.leading else ()), *members["dims"], *(("bin",) if rule.has_bins else ()))
