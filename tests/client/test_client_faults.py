@@ -28,19 +28,23 @@ from active_storage.client.failures import (
     ServiceUnreachable,
 )
 from active_storage.client.items import SectionResult
+from active_storage.client.objects import build_spec
 from active_storage.client.questions import build_members, find_container
 from active_storage.errors import (
     ActiveStorageError,
     ArrayChanged,
     InvalidArgument,
+    ObjectChanged,
     PlanOutdated,
     SlowDown,
     StoreError,
     UndecodableData,
     UnknownReducer,
+    WrongRegion,
 )
 from active_storage.grammar.arrays import ARRAY_PARAMETERS
 from active_storage.grammar.parameters import PARAMETERS
+from active_storage.grammar.reductions import format_segment
 from active_storage.grammar.targets import DISCOVERY_PATH
 from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from tests.client.conftest import NUMBERS
@@ -585,3 +589,104 @@ def test_counts_that_a_header_cannot_hold_are_asked_for(proxy: Served) -> None:
     with Client(proxy.endpoint, key=KEYS.access_key, secret=KEYS.secret_key) as client:
         result = client.sum("bucket", "key", dtype="uint8", shape=40, axis=(), missing_value=0)
         assert result.counts.tolist() == [int(each != 0) for each in NUMBERS.tobytes()]
+
+
+# Plain objects
+
+
+def sums(dtype: str = "float32", etag: str = "one", shape: tuple[int, ...] = (400,), **headers: str) -> Answer:
+    """A result of the direct proxy, with more cells than the header can have counts."""
+    facts = {"dtype": dtype, "shape": json.dumps(shape), **headers}
+    named = {f"x-activestorage-{'count-total' if name == 'total' else name}": facts[name] for name in facts}
+    return 200, {**named, "ETag": f'"{etag}-0123"'}, np.ones(shape, dtype).tobytes()
+
+
+def test_counts_without_missing_data_follow_from_their_total(ask: Callable[..., Any]) -> None:
+    script = Script(sums(total="1200"))
+    result = ask(script).sum("bucket", "key", dtype="f4", shape=(400, 5), selection=[slice(None), slice(0, 3)], axis=1)
+    assert (result.counts.shape, set(result.counts.tolist()), len(script.asked)) == ((400,), {3}, 1)
+
+
+def test_counts_of_missing_data_are_of_the_same_object(ask: Callable[..., Any]) -> None:
+    arguments = {"dtype": "f4", "shape": (400, 5), "axis": 1, "valid_min": 0, "ddof": 1}
+    client = ask(Script(sums(total="400"), sums("int64", total="400")))
+    assert set(client.var("bucket", "key", **arguments).counts.tolist()) == {1}
+    client = ask(Script(sums(total="400"), sums("int64", "two", total="400")))
+    with pytest.raises(ObjectChanged):
+        client.var("bucket", "key", **arguments)
+    with pytest.raises(BadReply):
+        ask(Script((200, {}, b""))).sum("bucket", "key", dtype="f4")
+
+
+def test_a_bucket_in_another_region_is_signed_for_once_more(ask: Callable[..., Any]) -> None:
+    body = b"<Error><Code>AuthorizationHeaderMalformed</Code><Message>another region</Message></Error>"
+    wrong: Answer = (400, {"x-activestorage-bucket-region": "eu-west-2"}, body)
+    answer = sums(shape=(), count="[1]")
+    client = ask(Script(wrong, answer, answer, wrong))
+    assert [client.sum("bucket", "key", dtype="f4").values for _ in range(2)] == [1, 1]
+    with pytest.raises(WrongRegion) as caught:
+        client.sum("bucket", "key", dtype="f4")
+    assert caught.value.region == "eu-west-2"
+
+
+def test_arguments_of_an_object_become_a_spec() -> None:
+    spec = build_spec(
+        "histogram",
+        ">i2",
+        {
+            "shape": 20,
+            "axis": np.int64(0),
+            "filters": ["shuffle:2", {"id": "crc32c"}],
+            "compression": {"id": "zlib", "level": 9},
+            "edges": np.array([0, 1, 2]),
+            "missing_values": [np.int16(-1), -2],
+            "byte_order": None,
+        },
+    )
+    assert format_segment(spec) == (
+        "int16;byte_order=big;shape=20;axis=0;compression=zlib;filters=shuffle:2,crc32c;missing_values=-2,-1;edges=0,1,2"
+    )
+    assert build_spec("sum", np.float32, {"filters": "shuffle:4"}).byte_order == "little"
+    with pytest.raises(InvalidArgument, match="big-endian"):
+        build_spec("sum", ">f4", {"byte_order": "little"})
+
+
+def test_nothing_is_sent_for_a_bucket_or_a_key_without_a_name(ask: Callable[..., Any]) -> None:
+    script = Script()
+    for bucket, key in (("", "key"), ("bucket", "")):
+        with pytest.raises(InvalidArgument, match="is empty"):
+            ask(script).sum(bucket, key, dtype="f4")
+    assert script.asked == []
+
+
+def test_partials_of_packed_data_become_values(ask: Callable[..., Any]) -> None:
+    number = {"dtype": "float64", "shape": [], "bytes": np.float64(0.5).tobytes()}
+    header = {**HEADER, "of": 1, "sections": [0, 1], "packing": {"scale": number, "offset": None, "dtype": "float64"}}
+    parts = ask(Script(items(header, section(0), END))).partials("sum", URL, "tas")
+    assert Client.join(parts).values.tolist() == [0.5, 1.0]
+
+
+def test_a_caller_who_stops_closes_the_connection(ask: Callable[..., Any]) -> None:
+    def stop(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    client = ask(Script(items(HEADER, {"type": "progress", "sections": 1, "of": 3}), WHOLE))
+    with pytest.raises(KeyboardInterrupt):
+        client.sum(URL, "tas", progress=stop)
+    assert client.sum(URL, "tas").shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        items(HEADER, section(1), END),
+        items(HEADER, section(0), END),
+        items(HEADER, {"type": "section", "section": 0}, END),
+        items(HEADER, {"section": 0}),
+        items(END),
+        (200, {}, b"\xff"),
+    ],
+)
+def test_sections_that_do_not_fit_are_refused(ask: Callable[..., Any], broken: Answer) -> None:
+    with pytest.raises(BadReply):
+        list(ask(Script(broken)).partials("sum", URL, "tas"))
