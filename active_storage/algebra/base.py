@@ -13,8 +13,9 @@ from active_storage.model.spec import ReductionSpec
 Array = np.ndarray[Any, np.dtype[Any]]
 Dtype = np.dtype[Any]
 
-# An index of numpy's that selects cells, in the order of storage; () for all cells.
-Index = tuple[int | slice, ...]
+# An index of numpy's that selects cells, in the order of storage; () for all cells. One of its items can be an array of
+# ascending numbers.
+Index = tuple[int | slice | Array, ...]
 
 # A named tuple of arrays, or of numpy's scalars if there is a single cell.
 State = TypeVar("State", bound=tuple[Any, ...])

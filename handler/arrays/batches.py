@@ -249,7 +249,7 @@ class BatchReducer:
         part, count = self._part, len(group)
         cells, reduced = portion.cells, self._find_reduced(portion)
         values, *others = (self._view(*each, portion) for each in zip(blocks, self._dtypes, strict=True))
-        selected = [each if isinstance(each, Slice) else Slice() for each in portion.selected]
+        selected = _list_slices(portion)
         shape = values.shape[1:]
         if not shape:
             reduced = () if self._keeps_elements else (0,)
@@ -291,7 +291,8 @@ class BatchReducer:
         """The elements of some chunks, with a dimension for the chunks first; lists of the portion are selected."""
         values = block.view(dtype) if dtype.kind != "b" else block != 0
         values = values.reshape(-1, *self._part.array.chunks)
-        for axis, chosen in enumerate(portion.selected, start=1):
+        # From the last axis, because the lists of several groups add one.
+        for axis, chosen in reversed(list(enumerate(portion.selected, start=1))):
             if not isinstance(chosen, Slice):
                 values = values.take(chosen, axis)
         return values
@@ -328,14 +329,19 @@ class BatchReducer:
         """What belongs to the elements of some chunks, of a spread array."""
         array, chunk = self._part.array, group[0]
         cut = cut_window(numbers, find_window(numbers, array, chunk.number), portion.selected)
-        return cut[np.newaxis] if len(group) > 1 else cut
+        # Several chunks have a dimension more, and a scalar is reduced as an array of one element.
+        return cut[np.newaxis] if len(group) > 1 or not array.shape else cut
 
     def _find_reduced(self, portion: Portion) -> tuple[int, ...]:
-        """The axes of a chunk that are reduced: those of the selection, and that of a group."""
+        """The axes of a portion that are reduced: those of the selection, and that of a group's elements."""
         selection = self._part.selection
-        if selection.grouped is None or isinstance(portion.cells[selection.kept.index(selection.grouped)], slice):
-            return selection.reduced
-        return tuple(sorted((*selection.reduced, selection.grouped)))
+        grouped, reduced = selection.grouped, selection.reduced
+        if grouped is None or isinstance(cells := portion.cells[selection.kept.index(grouped)], slice):
+            return reduced
+        if isinstance(cells, int):
+            return tuple(sorted((*reduced, grouped)))
+        # The axis of several groups is kept. That of their elements follows it.
+        return tuple(sorted((*(axis + (axis > grouped) for axis in reduced), grouped + 1)))
 
     def _has_same_windows(self, first: TouchedChunk, chunk: TouchedChunk) -> bool:
         """Whether the same of each spread array belongs to both chunks."""
@@ -368,6 +374,14 @@ class BatchReducer:
         shape = (*cells, *self._algebra.trailing)
         state = type(partial.state)(*(np.reshape(each, shape) for each in partial.state))
         return Partial(partial.counts if not np.ndim(partial.counts) else np.reshape(partial.counts, cells), state)
+
+
+def _list_slices(portion: Portion) -> list[Slice]:
+    """What is left to select along each axis once lists have been applied; those of several groups have two axes."""
+    slices: list[Slice] = []
+    for chosen in portion.selected:
+        slices += [chosen] if isinstance(chosen, Slice) else [Slice()] * chosen.ndim
+    return slices
 
 
 def _find_positions(first: int | Array, local: Array) -> Array:

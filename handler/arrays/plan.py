@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from active_storage.algebra import ARITHMETIC_VERSION, Algebra, make_algebra
+from active_storage.algebra import ALGEBRAS, ARITHMETIC_VERSION, Algebra, make_algebra
 from active_storage.algebra.packing import Packing
 from active_storage.algebra.quantiles import find_result_dtype
 from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidArgument
@@ -33,7 +33,7 @@ from handler.arrays.coordinates import AnyArray, Coordinates
 from handler.arrays.decoding import CommonDecoding, Decoding, Unpacking
 from handler.arrays.fetch import read_version
 from handler.arrays.grid import Grid, count_all_touched
-from handler.arrays.selection import Selection
+from handler.arrays.selection import Listed, Selection
 from handler.arrays.spread import cut_part
 from handler.arrays.weights import read_weights
 from handler.containers.concat import ConcatenatedArray, in_file
@@ -214,7 +214,8 @@ class ArrayPlan:
             combinations = read_combinations(reduction, array, decodings, coordinates)
             unpackings = tuple(each.unpacking for each in combinations)
             decoding = CommonDecoding(combinations[0].dtype.name, None, unpackings, None)
-        grids = [Grid(*each) for each in zip(stored, selections, strict=True)]
+        folds = not any(each.has_position for each in ALGEBRAS.get(reduction.reducer, {}).values())
+        grids = [Grid(*each, folds) for each in zip(stored, selections, strict=True)]
         decoded_bytes = [grid.count * part.chunk_bytes for grid, part in zip(grids, stored, strict=True)]
         total_bytes = max(1, sum(decoded_bytes))
         parts = tuple(
@@ -407,6 +408,11 @@ class ArrayPlan:
         return min(part.batch_chunks, part.grid.count) * cells * (self.algebra.cell_bytes + 8)
 
     @property
+    def has_lists(self) -> bool:
+        """Whether selected elements are listed along a dimension, so that those of a batch are copied."""
+        return any(isinstance(indices, Listed) for part in self.parts for indices in part.selection.indices)
+
+    @property
     def has_steps(self) -> bool:
         """Whether chunks are encoded, so that decoding them takes memory."""
         return any(array.steps for part in self.parts for array in part.arrays)
@@ -447,6 +453,7 @@ class ArrayPlan:
             "ddof": reduction.ddof,
             "edges": reduction.edges,
             "thresholds": sorted(reduction.thresholds.items()),
+            "absent": reduction.absent_is_forbidden,
         }
         if isinstance(self.array, ConcatenatedArray):
             covered |= {"concat": self.array.axis, "parts": [part.covered for part in self.parts]}

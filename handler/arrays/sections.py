@@ -65,7 +65,8 @@ def unit_chunks(plan: ArrayPlan, part: PartPlan) -> int:
 
 def count_unit_bytes(plan: ArrayPlan) -> int:
     """The most memory that a unit takes: its chunks, what decodes them, and its partial results."""
-    chunk_bytes = plan.batch_bytes * (plan.most_arrays + (1 if plan.has_steps else 0))
+    blocks = plan.most_arrays * (2 if plan.has_lists else 1) + (1 if plan.has_steps else 0)
+    chunk_bytes = plan.batch_bytes * blocks
     results = (unit_chunks(plan, part) // part.batch_chunks * plan.count_result_bytes(part) for part in plan.parts)
     return chunk_bytes + max(results)
 
@@ -551,7 +552,7 @@ class SectionReducer:
             return Workspace(self._plan.batch_bytes)
 
 
-def _within(cells: int | slice, outer: int | slice) -> int | slice:
+def _within(cells: int | slice | Numbers, outer: int | slice | Numbers) -> int | slice | Numbers:
     """Cells along a dimension, counted from the beginning of a section's."""
     start = outer.start if isinstance(outer, slice) else outer
     return slice(cells.start - start, cells.stop - start) if isinstance(cells, slice) else cells - start

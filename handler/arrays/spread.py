@@ -58,10 +58,15 @@ def cut_window(numbers: Array, window: Window, selected: Sequence[Slice | Number
     Args:
         numbers: The spread array.
         window: Where it begins, and its size.
-        selected: What is selected along each axis; only lists are applied here.
+        selected: What is selected along each axis; only lists are applied here. Those of several groups add an axis.
     """
     cut = numbers[tuple(slice(start, start + size) for start, size in window)]
-    for axis, chosen in enumerate(selected):
-        if not isinstance(chosen, Slice) and cut.shape[axis] > 1:
+    # From the last axis, because lists of several groups add one.
+    for axis, chosen in reversed(list(enumerate(selected))):
+        if isinstance(chosen, Slice):
+            continue
+        if cut.shape[axis] > 1:
             cut = cut.take(chosen, axis)
+        elif chosen.ndim > 1:
+            cut = np.expand_dims(cut, axis)
     return cut

@@ -25,6 +25,7 @@ from handler.arrays.sections import SectionPartial
 from handler.doors.cbor_results import encode, list_members, list_numbers
 from handler.doors.json_errors import describe_error, find_status
 from handler.engine.memory import MemoryGate
+from handler.kernels.pieces import Array
 from handler.observe.record import Record, locate
 
 CONTENT_TYPE = "application/cbor-seq"
@@ -115,8 +116,9 @@ def list_answer(answer: ArrayAnswer) -> dict[str, Any]:
     }
 
 
-def _list_index(index: int | slice) -> int | list[int | None]:
-    return [index.start, index.stop, index.step] if isinstance(index, slice) else index
+def _list_index(index: int | slice | Array) -> int | list[int | None]:
+    # Sections join what has lists of cells, so that their own cells are numbers and slices.
+    return [index.start, index.stop, index.step] if isinstance(index, slice) else int(index)
 
 
 @dataclass(frozen=True, slots=True)
