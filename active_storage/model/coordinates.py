@@ -35,6 +35,8 @@ class Between:
     is_cyclic: bool = False
 
     def __post_init__(self) -> None:
+        if self.low is None and self.high is None:
+            raise InvalidArgument("where", "needs a lower bound, an upper bound, or both")
         if self.is_cyclic and (self.low is None or self.high is None):
             raise InvalidArgument("where", "needs two bounds for a cyclic coordinate")
 

@@ -3,6 +3,7 @@
 A coordinate is a variable with one dimension, which is one of the array's. Mostly it has the name of the dimension.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,14 @@ AnyArray = StoredArray | ConcatenatedArray
 # Gives all elements of a small array as they are stored.
 ReadStored = Callable[[ContainerReader, StoredArray], Array]
 
+# The memory for each element of a coordinate: its value, its time, its place in the selection and its group, and what
+# finds them. The same of an array beside this one: as it is stored, decoded, and spread as float64.
+_COORDINATE_BYTES = 96
+_ARRAY_BYTES = 32
+
+# The memory of a label: a number or a text.
+_LABEL_BYTES = 96
+
 # How the values of coordinates and of weights are decoded, whatever the array's own decoding.
 _DECODING = ArrayReduction("select", "netcdf", decode="cf")
 
@@ -48,9 +57,10 @@ class Coordinate:
 
     def list_labels(self, indices: "range | Array") -> list[Any]:
         """The values at some indices: numbers, or dates as text."""
+        chosen = np.asarray(indices, np.int64)
         if self.times is not None:
-            return [self.times.isoformat(int(index)) for index in indices]
-        found: list[Any] = self.values[np.asarray(indices, np.int64)].tolist()
+            return self.times.take(chosen).isoformat()
+        found: list[Any] = self.values[chosen].tolist()
         return found
 
     def describe_range(self) -> str:
@@ -122,13 +132,22 @@ class Coordinates:
             InvalidArgument: There is none, or its dimensions are not those of this array.
             ActiveStorageError: It cannot be read.
         """
-        found = self._open(field, path)
-        axes = tuple(self._find_axis(field, path, name) for name in found[1].dimensions)
+        dimensions = self._open(field, path)[1].dimensions
+        axes = tuple(self._find_axis(field, path, name) for name in dimensions)
         if len(set(axes)) != len(axes):
             raise InvalidArgument(field, f"{shown(path)} has a dimension twice")
-        if any(size != self._array.shape[axis] for size, axis in zip(found[1].shape, axes, strict=True)):
-            raise InvalidArgument(field, f"{shown(path)} has the shape {list(found[1].shape)}, unlike the array")
-        return self._decode(*found), axes
+        blocks = self._read_parts(self._open_parts(field, path, axes), _ARRAY_BYTES)
+        along = axes.index(self._array.axis) if len(blocks) > 1 else 0  # type: ignore[union-attr]  # it has parts
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, along), axes
+
+    def hold_labels(self, count: int) -> None:
+        """Count the memory of labels before they are made.
+
+        Raises:
+            EntityTooLarge: The request would take too much.
+            SlowDown: Other requests hold too much memory at the moment.
+        """
+        self._siblings.reader.memory.take(count * _LABEL_BYTES)
 
     @property
     def own_name(self) -> str:
@@ -163,21 +182,49 @@ class Coordinates:
                 field, f"the coordinate {shown(name)} has {len(stored.shape)} dimensions; it should have one"
             )
         axis = self._find_axis(field, name, stored.dimensions[0])
-        parts = [found]
-        array = self._array
-        if isinstance(array, ConcatenatedArray) and axis == array.axis:
-            parts = [self._open_part(field, name, number) for number in range(len(array.parts))]
-        values = [self._decode(*part) for part in parts]
-        size = sum(len(each) for each in values)
-        if size != array.shape[axis]:
-            raise InvalidArgument(
-                field, f"the coordinate {shown(name)} has {size} values, and its dimension has {array.shape[axis]}"
-            )
+        parts = self._open_parts(field, name, (axis,))
+        values = self._read_parts(parts, _COORDINATE_BYTES)
         times = [_as_times(each, part) for each, (_, part) in zip(values, parts, strict=True)]
         if any((each is None) != (times[0] is None) for each in times):
             raise InvalidArgument(field, f"the coordinate {shown(name)} has units of time in some files only")
-        joined = Times.concatenate([each for each in times if each is not None]) if times[0] is not None else None
+        try:
+            joined = Times.concatenate([each for each in times if each is not None]) if times[0] is not None else None
+        except ValueError as fault:
+            raise InvalidArgument(field, f"the coordinate {shown(name)} has {fault}") from None
         return Coordinate(name, axis, np.concatenate(values), joined)
+
+    def _open_parts(self, field: str, name: str, axes: tuple[int, ...]) -> list[tuple[ContainerReader, StoredArray]]:
+        """A variable with these dimensions of the array: in each file if they follow each other along one of these.
+
+        Raises:
+            InvalidArgument: Its shape is not that of the array, or it has other dimensions in one of the files.
+        """
+        array, first = self._array, self._open(field, name)
+        if not isinstance(array, ConcatenatedArray) or array.axis not in axes:
+            self._ensure_shape(field, name, first[1], [array.shape[axis] for axis in axes])
+            return [first]
+        parts = [self._open_part(field, name, number) for number in range(len(array.parts))]
+        for number, ((_, part), (start, stop)) in enumerate(zip(parts, array.bounds, strict=True)):
+            try:
+                if part.dimensions != first[1].dimensions:
+                    raise InvalidArgument(field, f"{shown(name)} has other dimensions than in the first file")  # noqa: TRY301
+                sizes = [stop - start if axis == array.axis else array.shape[axis] for axis in axes]
+                self._ensure_shape(field, name, part, sizes)
+            except InvalidArgument as error:
+                raise in_file(error, number) from None
+        return parts
+
+    @staticmethod
+    def _ensure_shape(field: str, name: str, found: StoredArray, sizes: list[int]) -> None:
+        if list(found.shape) != sizes:
+            raise InvalidArgument(
+                field, f"{shown(name)} has the shape {list(found.shape)}, and the array has {sizes} there"
+            )
+
+    def _read_parts(self, parts: list[tuple[ContainerReader, StoredArray]], element_bytes: int) -> list[Array]:
+        """The values of each part. Their memory is counted for the request before it is taken."""
+        self._siblings.reader.memory.take(sum(math.prod(part.shape) for _, part in parts) * element_bytes)
+        return [self._decode(*part) for part in parts]
 
     def _open(self, field: str, name: str) -> tuple[ContainerReader, StoredArray]:
         if name not in self._opened:

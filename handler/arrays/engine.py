@@ -235,10 +235,10 @@ class ArrayEngine:
         for section in range(plan.sections):
             scope.check()
             for located in map_side_by_side(self._fetchers.pool, locate, plan.section(section)):
-                sizes = located.places.sizes
-                requests += count_runs(located.places, most_rows=unit_chunks(plan, located.stretch.part))
-                stored += int(sizes[sizes >= 0].sum())
-                is_known = is_known and not (sizes == WHOLE_OBJECT).any()
+                for places in (located.places, *located.others):
+                    requests += count_runs(places, most_rows=unit_chunks(plan, located.stretch.part))
+                    stored += int(places.sizes[places.sizes >= 0].sum())
+                    is_known = is_known and not (places.sizes == WHOLE_OBJECT).any()
         return stored if is_known else None, requests
 
     def reduce_sections(

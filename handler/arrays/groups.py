@@ -62,20 +62,22 @@ class Groups:
         if bins is not None:
             return coordinate.axis, _group_by_bins(coordinate, indices, bins)
         if group.by is None:
+            coordinates.hold_labels(len(indices))
             return coordinate.axis, _group_by_values(coordinate, indices)
         if coordinate.times is None:
             raise InvalidArgument(
                 "group", f"{shown(group.coordinate)} is not a time, so that it has no groups by {group.by}"
             )
-        return coordinate.axis, _group_by_time(group, coordinate.times.take(indices))
+        return coordinate.axis, _group_by_time(group, coordinate.times.take(indices), coordinates)
 
 
-def _group_by_time(group: Group, times: Times) -> Groups:
+def _group_by_time(group: Group, times: Times, coordinates: Coordinates) -> Groups:
     if (period := group.period) is None:
         by = str(group.by)
         return Groups(by, *times.group(by))
-    if times.count_periods(period) > _MOST_PERIODS:
+    if (count := times.count_periods(period)) > _MOST_PERIODS:
         raise InvalidArgument("group", f"gives more than {_MOST_PERIODS} periods of {group.by}")
+    coordinates.hold_labels(count)
     return Groups(group.coordinate, *times.resample(period))
 
 

@@ -3,12 +3,15 @@
 Longitudes are angles: -10 and 350 are the same place. They are compared so only where the request says ``cyclic``.
 """
 
-from collections.abc import Mapping, MutableSequence
+import math
+from collections.abc import Callable, Mapping, MutableSequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from active_storage.errors import InvalidArgument, shown
+from active_storage.grammar.parameters import parse_number
 from active_storage.model.coordinates import Between, Nearest, Where
 from handler.arrays.coordinates import Coordinate, Coordinates
 from handler.arrays.iso_dates import read_period
@@ -73,12 +76,13 @@ def _find(coordinate: Coordinate, place: Where) -> tuple[Numbers, bool]:
         return _find_nearest(coordinate, place), False
     if place.is_cyclic:
         return _find_cyclic(coordinate, place), True
-    values, dtype = coordinate.values, coordinate.values.dtype
-    mask = np.ones(len(values), bool)
+    values = coordinate.values
+    # What is not finite is nowhere.
+    mask = np.isfinite(values)
     if place.low is not None:
-        mask &= values >= _read_number(coordinate, place.low, dtype)
+        mask &= values >= _read_bound(coordinate, place.low, math.ceil)
     if place.high is not None:
-        mask &= values <= _read_number(coordinate, place.high, dtype)
+        mask &= values <= _read_bound(coordinate, place.high, math.floor)
     return np.flatnonzero(mask), False
 
 
@@ -87,9 +91,10 @@ def _find_cyclic(coordinate: Coordinate, place: Between) -> Numbers:
     assert place.low is not None and place.high is not None  # noqa: S101, PT018  # a valid place
     dtype = np.result_type(coordinate.values.dtype, np.float32)
     circle = dtype.type(_CIRCLE)
-    low, high = (_read_number(coordinate, bound, dtype) for bound in (place.low, place.high))
-    west, east = np.mod(low, circle), np.mod(high, circle)
-    values = np.mod(coordinate.values.astype(dtype), circle)
+    low, high = (dtype.type(_read_number(coordinate, bound)) for bound in (place.low, place.high))
+    with np.errstate(all="ignore"):
+        west, east = np.mod(low, circle), np.mod(high, circle)
+        values = np.mod(coordinate.values.astype(dtype), circle)
     if high - low >= circle:
         mask = np.isfinite(values)
     elif west <= east:
@@ -102,15 +107,31 @@ def _find_cyclic(coordinate: Coordinate, place: Between) -> Numbers:
 
 def _find_nearest(coordinate: Coordinate, place: Nearest) -> Numbers:
     """The index of the nearest value; of the larger of two that are as near."""
-    values = coordinate.values.astype(np.float64)
-    apart = np.abs(values - float(_read_number(coordinate, place.value, coordinate.values.dtype)))
-    if place.is_cyclic:
-        apart = np.mod(apart, _CIRCLE)
-        apart = np.minimum(apart, _CIRCLE - apart)
+    values = coordinate.values
+    if values.dtype.kind in "iu" and not place.is_cyclic:
+        return _find_nearest_integer(values, Fraction(_read_number(coordinate, place.value)))
+    wide = values.astype(np.float64)
+    with np.errstate(all="ignore"):
+        apart = np.abs(wide - float(_round(_read_number(coordinate, place.value), values.dtype)))
+        if place.is_cyclic:
+            apart = np.mod(apart, _CIRCLE)
+            apart = np.minimum(apart, _CIRCLE - apart)
     if not np.isfinite(apart).any():
         return np.zeros(0, np.int64)
     nearest = np.flatnonzero(apart == np.nanmin(apart))
-    return nearest[[int(np.argmax(values[nearest]))]]
+    return nearest[[int(np.argmax(wide[nearest]))]]
+
+
+def _find_nearest_integer(values: Array, sought: Fraction) -> Numbers:
+    """The same of whole numbers, which can be beyond what float64 holds exactly."""
+    above, below = values[values >= math.ceil(sought)], values[values <= math.floor(sought)]
+    # The larger one first, which is taken of two that are as near.
+    around = [int(above.min())] if above.size else []
+    around += [int(below.max())] if below.size else []
+    if not around:
+        return np.zeros(0, np.int64)
+    nearest = min(around, key=lambda value: abs(value - sought))
+    return np.flatnonzero(values == nearest)[:1]
 
 
 def _find_times(coordinate: Coordinate, place: Where) -> Numbers:
@@ -133,17 +154,28 @@ def _find_times(coordinate: Coordinate, place: Where) -> Numbers:
     return np.flatnonzero(mask)
 
 
-def _read_number(coordinate: Coordinate, text: str, dtype: np.dtype[Any]) -> Any:
-    """A bound as a number: rounded to the type of the coordinate if that is a float, as its values are.
+def _read_bound(coordinate: Coordinate, text: str, inwards: Callable[[float], int]) -> Any:
+    """A bound as a number that compares exactly: that of the coordinate's type, or a whole number."""
+    number, dtype = _read_number(coordinate, text), coordinate.values.dtype
+    return inwards(number) if dtype.kind in "iu" else _round(number, dtype)
+
+
+def _read_number(coordinate: Coordinate, text: str) -> float:
+    """A bound as a number.
 
     Raises:
         InvalidArgument: It is not a finite number.
     """
     try:
-        number = float(text)
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
+        number = parse_number("where", text)
+    except InvalidArgument:
+        number = math.nan
+    if not math.isfinite(number):
         raise InvalidArgument("where", f"{shown(text)} is not a number, as the values of {shown(coordinate.name)} are")
+    return number
+
+
+def _round(number: float, dtype: np.dtype[Any]) -> Any:
+    """A number rounded to the type of a coordinate if that is a float, as its values are."""
     with np.errstate(over="ignore"):
         return dtype.type(number) if dtype.kind == "f" else np.float64(number)

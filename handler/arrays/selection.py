@@ -134,11 +134,12 @@ class Selection:
                     "axis", f"should contain the dimension of the group, {shown(reduction.group.coordinate)}"
                 )
             reduced = tuple(number for number in reduced if number != grouped)
-        labels = {
-            str(array.dimensions[each.axis]): each.list_labels(chosen[each.axis])
-            for each in used
-            if each.axis not in reduced and each.axis != grouped and each.name == array.dimensions[each.axis]
-        }
+        labels: dict[str, Sequence[Any]] = {}
+        for each in used:
+            is_kept = each.axis not in reduced and each.axis != grouped
+            if coordinates is not None and is_kept and each.name == array.dimensions[each.axis]:
+                coordinates.hold_labels(len(chosen[each.axis]))
+                labels[each.name] = each.list_labels(chosen[each.axis])
         indices = tuple(
             _as_indices(each, groups.numbers if groups is not None and number == grouped else None)
             for number, each in enumerate(chosen)

@@ -104,11 +104,10 @@ class Times:
         """The times at some indices, or where a mask is true."""
         return Times(self.calendar, self.days[chosen], self.nanoseconds[chosen])
 
-    def isoformat(self, index: int) -> str:
-        """The text of a time in ISO 8601, without the time of day if that is midnight."""
-        (date,) = show_days(self.calendar, self.days[[index]])
-        time = int(self.nanoseconds[index])
-        return f"{date}T{show_time(time)}" if time else date
+    def isoformat(self) -> list[str]:
+        """The text of each time in ISO 8601, without the time of day if that is midnight."""
+        pairs = zip(show_days(self.calendar, self.days), self.nanoseconds.tolist(), strict=True)
+        return [f"{date}T{show_time(time)}" if time else date for date, time in pairs]
 
     # Comparison with instants in nanoseconds, as ``read_period`` gives them
 

@@ -4,7 +4,6 @@
 versions are known by name there, and refused.
 """
 
-import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -14,7 +13,7 @@ from active_storage.model.array_reduction import CONTAINER_TYPES
 from active_storage.model.coordinates import MOST_EDGES
 from active_storage.model.dtypes import MAX_DIMENSIONS
 from active_storage.model.quantiles import DEFAULT_METHOD
-from handler.doors.json_members import Bounds, MissingMembers, Number, Strict, Text
+from handler.doors.json_members import Bounds, MissingMembers, Number, Strict, Text, is_finite
 
 # The most files of one array.
 _MAX_FILES = 1 << 14
@@ -37,7 +36,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _ensure_bound(value: Any) -> str:
-    if type(value) in (int, float) and math.isfinite(value):
+    if type(value) in (int, float) and is_finite(value):
         return repr(value)
     if type(value) is not str or not value:
         raise PydanticCustomError("bound", "should be a number or the text of a date")

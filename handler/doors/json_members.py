@@ -41,12 +41,13 @@ _FAULTS: Mapping[str, str] = MappingProxyType(
 
 
 def _ensure_number(value: Any) -> int | float:
-    if type(value) not in (int, float) or not _is_finite(value):
+    if type(value) not in (int, float) or not is_finite(value):
         raise PydanticCustomError("number", "should be a finite number")
     return value  # type: ignore[no-any-return]  # its type was just checked
 
 
-def _is_finite(number: float) -> bool:
+def is_finite(number: float) -> bool:
+    """Whether a number is finite, and within float64."""
     # isfinite fails for an integer beyond float64. No data type can hold one either.
     try:
         return math.isfinite(number)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from active_storage.algebra.arg_extrema import ArgExtreme, ArgExtremum, ArgMax
-from handler.kernels.pieces import Array, Piece
+from handler.kernels.pieces import Array, Piece, flattened
 
 
 def find_arg_extremum(algebra: ArgExtreme, piece: Piece) -> ArgExtremum:
@@ -31,20 +31,20 @@ def _search_all(search: Callable[..., Any], piece: Piece, values: Array) -> ArgE
 
 
 def _search_along(search: Callable[..., Any], piece: Piece, values: Array) -> ArgExtremum:
-    walk, slab = piece.walk, piece.slab
-    reduced = [number for number, dimension in enumerate(walk.dimensions) if not dimension.is_kept]
-    # Where each element has a cell of its own, no axis is reduced.
-    offset = slab.first[reduced[0]] if reduced else 0
-    if not piece.axes:
-        positions = np.full(values.shape, offset, np.int64)
-        return ArgExtremum(values.copy(), positions if piece.mask is None else np.where(piece.mask, -1, positions))
-    axis = piece.axes[0]
+    walk, slab, mask, axes = piece.walk, piece.slab, piece.mask, piece.axes
+    if not axes:
+        # Each element has a cell of its own.
+        positions = np.full(values.shape, walk.find_reduced_position(slab, ()), np.int64)
+        return ArgExtremum(values.copy(), positions if mask is None else np.where(mask, -1, positions))
+    axis, sizes = axes[0], [values.shape[each] for each in axes]
+    if len(axes) > 1:
+        axis = -1
+        values, mask = flattened(values, axes), None if mask is None else flattened(mask, axes)
     found = search(values, axis=axis)
-    if piece.mask is not None:
-        hits_missing = np.take_along_axis(piece.mask, np.expand_dims(found, axis), axis).squeeze(axis)
-        found = np.where(hits_missing, np.argmin(piece.mask, axis=axis), found)
+    if mask is not None:
+        hits_missing = np.take_along_axis(mask, np.expand_dims(found, axis), axis).squeeze(axis)
+        found = np.where(hits_missing, np.argmin(mask, axis=axis), found)
     best = np.take_along_axis(values, np.expand_dims(found, axis), axis).squeeze(axis)
-    positions = np.asarray(found, np.int64) + offset
-    return ArgExtremum(
-        best, positions if piece.mask is None else np.where(np.all(piece.mask, axis=axis), -1, positions)
-    )
+    local = np.unravel_index(found, sizes) if len(axes) > 1 else (np.asarray(found, np.int64),)
+    positions = walk.find_reduced_position(slab, local)
+    return ArgExtremum(best, positions if mask is None else np.where(np.all(mask, axis=axis), -1, positions))

@@ -1,11 +1,9 @@
 """The kernel of ``first`` and ``last``: the element nearest to an end that is not missing, and its position."""
 
-import math
-
 import numpy as np
 
 from active_storage.algebra.ends import End, Ended, Last
-from handler.kernels.pieces import Array, Piece
+from handler.kernels.pieces import Piece, flattened
 
 
 def find_end(algebra: End, piece: Piece) -> Ended:
@@ -21,7 +19,7 @@ def find_end(algebra: End, piece: Piece) -> Ended:
         return Ended(values, np.full(values.shape, position, np.int64)[()])
     # The reduced axes behind the others, in the caller's order.
     axes = piece.axes[::-1] if piece.walk.order == "F" else piece.axes
-    values, is_missing = (_flatten(array, axes) for array in (piece.values, piece.mask))
+    values, is_missing = (flattened(array, axes) for array in (piece.values, piece.mask))
     found = np.argmin(is_missing[..., ::-1] if is_last else is_missing, axis=-1)
     if is_last:
         found = is_missing.shape[-1] - 1 - found
@@ -32,10 +30,3 @@ def find_end(algebra: End, piece: Piece) -> Ended:
         np.take_along_axis(array, np.expand_dims(found, -1), -1).squeeze(-1) for array in (values, is_missing)
     )
     return Ended(taken[()], np.where(is_absent, -1, position).astype(np.int64)[()])
-
-
-def _flatten(array: Array, axes: tuple[int, ...]) -> Array:
-    """The array with these axes as one, the last."""
-    kept = tuple(axis for axis in range(array.ndim) if axis not in axes)
-    size = math.prod(array.shape[axis] for axis in axes)
-    return array.transpose(*kept, *axes).reshape(*(array.shape[axis] for axis in kept), size)

@@ -1,5 +1,6 @@
 """The piece: the input of every kernel."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,3 +41,10 @@ class Piece(NamedTuple):
         if self.mask is not None:
             overwrite(self.values, self.mask, value)
         return self.values
+
+
+def flattened(array: Array, axes: tuple[int, ...]) -> Array:
+    """The array with these axes as one, the last."""
+    kept = tuple(axis for axis in range(array.ndim) if axis not in axes)
+    size = math.prod(array.shape[axis] for axis in axes)
+    return array.transpose(*kept, *axes).reshape(*(array.shape[axis] for axis in kept), size)

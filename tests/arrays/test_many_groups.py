@@ -1,6 +1,5 @@
 """Many groups in one chunk, which are reduced together: the same as each group by itself."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ def test_many_groups_are_the_same_as_each_by_itself(
     for reducer, rule in ARRAY_REDUCERS.items():
         if rule.keeps_elements or ("weights" in fields and not rule.takes_weights) or rule.one_axis:
             continue
-        if rule.needs_weights and "weights" not in fields or (rule.takes_other and form == "expr"):
+        if (rule.needs_weights and "weights" not in fields) or (rule.takes_other and form == "expr"):
             continue
         more = {"edges": (250.0, 280.0, 290.0)} if reducer == "histogram" else {}
         more |= {"other": "w"} if rule.takes_other else {}

@@ -10,7 +10,7 @@ import pytest
 
 from handler.app import create_app
 from handler.stores.fake import FakeStore
-from tests.array_replies import numbers
+from tests.array_replies import join, numbers, split_items
 from tests.doors.array_stores import write_zarr
 from tests.doors.test_arrays_json import STORE, make_table, post, read
 from tests.helpers import ask, make_settings
@@ -297,3 +297,123 @@ def test_an_operand_that_changes_is_a_change_of_the_array(app: flask.Flask, stor
     assert read(post(app, "sum", body))["missing_chunks"] == 1
     store.sources[f"{ROOT}/pr/.zarray"].etag = '"changed"'
     assert read(post(app, "plan", body))["digest"] != before
+
+
+# Numbers at the edges of what they can be
+
+
+def add_coordinate(store: FakeStore, name: str, values: Any) -> None:
+    """A coordinate of the dimension lat."""
+    more = write_zarr(f"{ROOT}/{name}", np.asarray(values), dimensions=("lat",), chunks=(5,))
+    store.sources.update(FakeStore(more).sources)
+
+
+@pytest.mark.parametrize(
+    ("where", "chosen"),
+    [
+        (f"id:{2**53 + 1}", [3]),
+        (f"id:..{2**53 + 1}", [0, 3]),
+        (f"id:{2**64 - 1}..", [1]),
+        ("id:0.5..1e30", [1, 2, 3, 4]),
+        (f"id:~{2**53 + 1}", [3]),
+        (f"id:~{2**63 + 2**62}", [1]),
+        ("id:~-7", [0]),
+        ("id:~1e30", [1]),
+    ],
+)
+def test_whole_numbers_of_64_bits_are_selected_exactly(
+    app: flask.Flask, store: FakeStore, where: str, chosen: list[int]
+) -> None:
+    ids = np.array([0, 2**64 - 1, 2**63, 2**53 + 1, 2**53 + 2], "u8")
+    if where.startswith(f"id:~{2**63 + 2**62}"):
+        # As far from both: the larger one.
+        ids[1] = 2**63 + 2**63 - 2**32
+        ids[2] = 2**63 + 2**32
+    add_coordinate(store, "id", ids)
+    got = ask(app, f"/select/zarr;where={where}{TAS}")
+    assert got.status_code == 200, got.text
+    assert got.data == VALUES[:, chosen].tobytes()
+
+
+@pytest.mark.parametrize("where", ["z:..9", "z:-9..", "z:-9..9", "z:~1", "z:0..720:cyclic", "z:~361:cyclic"])
+def test_what_is_not_finite_is_nowhere(app: flask.Flask, store: FakeStore, where: str) -> None:
+    add_coordinate(store, "z", [np.inf, np.nan, 1.0, -np.inf, np.nan])
+    assert ask(app, f"/select/zarr;where={where}{TAS}").data == VALUES[:, 2:3].tobytes()
+    by_value = ask(app, f"/sum/zarr;axis=time,lat,lon;group=z{TAS}")
+    assert json.loads(by_value.headers["x-activestorage-labels"]) == {"z": [1.0]}
+
+
+@pytest.mark.parametrize("text", ["1_0", " 1", "infinity", "nan", "0x10", "\u0661"])
+def test_bounds_are_numbers_as_elsewhere(app: flask.Flask, text: str) -> None:
+    place = {"selection": {"lat": {"from": text}}}
+    reply = post(app, "sum", {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, **place})
+    assert reply.status_code == 400
+    assert "is not a number, as the values of 'lat' are" in reply.text
+
+
+@pytest.mark.parametrize("place", [{"from": 10**400}, {"nearest": -(10**400)}])
+def test_bounds_beyond_all_numbers_are_refused(app: flask.Flask, place: dict[str, Any]) -> None:
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, "selection": {"lat": place}}
+    reply = post(app, "sum", body)
+    assert reply.status_code == 400
+    assert f"selection.lat.{next(iter(place))}: should be a number" in reply.text
+
+
+def test_a_place_without_bounds_is_refused(app: flask.Flask) -> None:
+    reply = ask(app, f"/sum/zarr;where=lat:..{TAS}")
+    assert "where: needs a lower bound, an upper bound, or both" in reply.text
+
+
+@pytest.mark.parametrize("reducer", ["argmax", "argmin", "first", "last"])
+@pytest.mark.parametrize("selection", ["", ";selection=time:::-1,lon:::3"])
+def test_positions_are_found_in_groups_of_any_dimension(app: flask.Flask, reducer: str, selection: str) -> None:
+    values = VALUES[::-1, :, ::3] if selection else VALUES
+    rows = values.transpose(1, 0, 2).reshape(5, -1)
+    wanted: dict[str, Any] = {"first": rows[:, 0], "last": rows[:, -1]}
+    for name in ("argmax", "argmin"):
+        time, lon = np.unravel_index(getattr(rows, name)(axis=1), values.shape[::2])
+        wanted[name] = np.ravel_multi_index((time, np.arange(5), lon), values.shape)
+    got = ask(app, f"/{reducer}/zarr;group=lat{selection}{TAS}")
+    assert got.status_code == 200, got.text
+    dtype = "<i8" if reducer.startswith("arg") else "<f4"
+    np.testing.assert_array_equal(np.frombuffer(got.data, dtype), wanted[reducer])
+
+
+def test_a_scalar_can_have_a_weight(app: flask.Flask, store: FakeStore) -> None:
+    for name, value in (("height", 2.0), ("share", 3.0)):
+        more = write_zarr(f"{ROOT}/{name}", np.float64(value), dimensions=(), chunks=())
+        store.sources.update(FakeStore(more).sources)
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "height"}, "weights": {"array": "share"}}
+    assert numbers(read(post(app, "sum", body))) == 6.0
+    assert numbers(read(post(app, "mean", body))) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("reducer", "members"),
+    [
+        ("cov", {"other": "pr", "axis": ["time"]}),
+        ("corr", {"other": "pr", "group": {"time": "season"}, "axis": ["time"]}),
+        ("var", {"weights": {"array": "area"}, "group": "time:month"}),
+        ("sum_of_weights", {"weights": {"cos": "lat"}, "axis": ["lat"]}),
+        ("mean", {"expr": "tas - clim", "group": "lat", "bins": [-90, 0, 90]}),
+    ],
+)
+def test_a_client_can_join_the_partial_results(
+    app: flask.Flask, store: FakeStore, reducer: str, members: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handler.arrays.plan._MOST_BATCH_CHUNKS", 2)
+    monkeypatch.setattr("handler.arrays.plan._SECTION_BYTES", 256)
+    add_arrays(store)
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, **members}
+    whole = read(post(app, reducer, body))
+    header, *sections, end = split_items(post(app, reducer, body | {"answer": "partials"}).data)
+    assert end["type"] == "end"
+    assert len(sections) > 1
+    assert join(header, sections).astype(whole["dtype"]).tobytes() == whole["bytes"]
+
+
+def test_a_plan_counts_the_chunks_of_operands(app: flask.Flask, store: FakeStore) -> None:
+    add_arrays(store)
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}}
+    alone, paired = (read(post(app, "plan", body | more)) for more in ({}, {"expr": "tas + pr"}))
+    assert paired["requests"] == 2 * alone["requests"]
