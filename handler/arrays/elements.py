@@ -106,14 +106,15 @@ def _find_box(cells: Index, of_walk: Index) -> Box:
     box: list[slice] = []
     rest = iter(of_walk)
     for each in cells:
-        if not isinstance(each, slice):
+        if isinstance(each, int):
             box.append(slice(each, each + 1))
             continue
+        assert isinstance(each, slice)  # noqa: S101  # groups are not reduced together here
         place = next(rest)
         if isinstance(place, slice):
             start, stop, _ = place.indices(each.stop - each.start)
         else:
-            start, stop = place, place + 1
+            start, stop = int(place), int(place) + 1
         box.append(slice(each.start + start, each.start + stop))
     return tuple(box) or (slice(0, 1),)
 

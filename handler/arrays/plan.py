@@ -214,7 +214,8 @@ class ArrayPlan:
             combinations = read_combinations(reduction, array, decodings, coordinates)
             unpackings = tuple(each.unpacking for each in combinations)
             decoding = CommonDecoding(combinations[0].dtype.name, None, unpackings, None)
-        folds = not any(each.has_position for each in ALGEBRAS.get(reduction.reducer, {}).values())
+        rule, algebras = ARRAY_REDUCERS[reduction.reducer], ALGEBRAS.get(reduction.reducer, {})
+        folds = not rule.is_quantile and not any(each.has_position for each in algebras.values())
         grids = [Grid(*each, folds) for each in zip(stored, selections, strict=True)]
         decoded_bytes = [grid.count * part.chunk_bytes for grid, part in zip(grids, stored, strict=True)]
         total_bytes = max(1, sum(decoded_bytes))

@@ -67,11 +67,11 @@ def test_many_groups_are_the_same_as_each_by_itself(
     engine, fields = make_engine(), FORMS[form]
     region = dataset["region"].values[:: -1 if form == "steps" else 1]
     for reducer, rule in ARRAY_REDUCERS.items():
-        if rule.keeps_elements or ("weights" in fields and not rule.takes_weights) or rule.one_axis:
+        if rule.keeps_elements or rule.is_quantile or ("weights" in fields and not rule.takes_weights) or rule.one_axis:
             continue
         if (rule.needs_weights and "weights" not in fields) or (rule.takes_other and form == "expr"):
             continue
-        more = {"edges": (250.0, 280.0, 290.0)} if reducer == "histogram" else {}
+        more: dict[str, Any] = {"edges": (250.0, 280.0, 290.0)} if reducer == "histogram" else {}
         more |= {"other": "w"} if rule.takes_other else {}
         reduction = ArrayReduction(
             reducer, "zarr", "v", axis=axis, decode="xarray", group=Group("region"), **fields, **more
@@ -80,9 +80,10 @@ def test_many_groups_are_the_same_as_each_by_itself(
         assert answer.labels["region"] == np.unique(region).tolist()
         got = values_of(answer)
         leading = 1 if rule.leading else 0
-        counts = np.reshape(answer.result.counts, got.shape[leading : got.ndim - rule.has_bins])
+        counts: Any = np.reshape(np.asarray(answer.result.counts), got.shape[leading : got.ndim - rule.has_bins])
         for number in range(0, len(answer.labels["region"]), 13):
-            chosen = {**fields.get("where", {}), "region": Between(*[str(answer.labels["region"][number])] * 2)}
+            label = str(answer.labels["region"][number])
+            chosen = {**fields.get("where", {}), "region": Between(label, label)}
             one = ArrayReduction(
                 reducer, "zarr", "v", axis=axis, decode="xarray", **{**fields, "where": chosen}, **more
             )
@@ -99,7 +100,9 @@ def test_groups_of_the_same_size_are_one_part() -> None:
     dimension = make_dimension(listed, 1000, 0, folds=True)
     assert isinstance(dimension, ListedDimension)
     parts = dimension.parts(0)
-    assert [np.shape(part.selected) for part in parts] == [(30, 1), (485, 2)]
-    assert sum(map(len, [np.ravel(part.cells) for part in parts])) == 515
+    shapes: list[Any] = [getattr(part.selected, "shape", None) for part in parts]
+    cells: list[Any] = [part.cells for part in parts]
+    assert shapes == [(30, 1), (485, 2)]
+    assert [len(each) for each in cells] == [30, 485]
     # Each by itself where positions are sought.
     assert len(make_dimension(listed, 1000, 0, folds=False).parts(0)) == 515
