@@ -7,6 +7,7 @@ from typing import Protocol, Self, runtime_checkable
 from active_storage.errors import InvalidArgument, StoreError, UnsupportedArray
 from handler.containers.reader import Container, ContainerReader, is_absent
 from handler.containers.stored_array import StoredArray
+from handler.containers.zarr import is_zarr_group
 
 # Opens a variable of a container. If there is none, it raises InvalidArgument, or StoreError for an absent object.
 OpenVariable = Callable[[ContainerReader, str], StoredArray]
@@ -78,9 +79,11 @@ class Siblings:
                 yield self.reader, "/".join([*groups[:depth], name])
             return
         reader = self.reader
-        for _ in range(_MOST_ENCLOSING):
+        for number in range(_MOST_ENCLOSING):
             around = reader.container.enclosing() if isinstance(reader.container, HasEnclosing) else None
             if around is None:
                 return
             reader = reader.beside(around)
-            yield reader, name
+            # Next to the array is beside it. Further away, a variable can be of another store, unless this is a group.
+            if not number or is_zarr_group(reader):
+                yield reader, name

@@ -52,6 +52,15 @@ def open_zarr(reader: ContainerReader, array: str) -> StoredArray:
     return _Opening(reader, path).find()
 
 
+def is_zarr_group(reader: ContainerReader) -> bool:
+    """Whether the root of a container is a group.
+
+    Raises:
+        ActiveStorageError: The documents that say so cannot be read.
+    """
+    return _Opening(reader, "").is_group()
+
+
 class _Opening:
     """The search for one array.
 
@@ -80,6 +89,21 @@ class _Opening:
         if self._denial is not None:
             raise self._denial.located(f"Zarr array {self._shown}")
         raise StoreError(404, "NoSuchKey", f"there is no Zarr array {self._shown}: neither zarr.json nor .zarray")
+
+    def is_group(self) -> bool:
+        """Whether there is a group at the path.
+
+        Raises:
+            ActiveStorageError: The documents that say so cannot be read.
+        """
+        document = self._read(_join(self._path, "zarr.json"))
+        if document is not None:
+            return document.get("node_type") == "group"
+        if self._read(_join(self._path, ".zgroup")) is not None:
+            return True
+        if self._denial is not None:
+            raise self._denial.located(f"Zarr group {self._shown}")
+        return False
 
     @property
     def _shown(self) -> str:

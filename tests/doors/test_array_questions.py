@@ -8,6 +8,7 @@ import flask
 import numpy as np
 import pytest
 
+from active_storage.errors import StoreError
 from handler.app import create_app
 from handler.stores.fake import FakeStore
 from tests.array_replies import join, numbers, split_items
@@ -417,3 +418,65 @@ def test_a_plan_counts_the_chunks_of_operands(app: flask.Flask, store: FakeStore
     body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}}
     alone, paired = (read(post(app, "plan", body | more)) for more in ({}, {"expr": "tas + pr"}))
     assert paired["requests"] == 2 * alone["requests"]
+
+
+# Where coordinates are found
+
+
+def add_level(store: FakeStore, path: str, value: float, group: str | None = None) -> None:
+    """A coordinate ``level`` of the dimension lat in a folder, and the document that makes this a group."""
+    values = np.full(5, value)
+    more = write_zarr(f"{path}/level", values, dimensions=("lat",), chunks=(5,))
+    if group is not None:
+        name = "zarr.json" if group == "3" else ".zgroup"
+        more[f"{path}/{name}"] = json.dumps({"zarr_format": int(group), "node_type": "group"}).encode()
+    store.sources.update(FakeStore(more).sources)
+
+
+@pytest.mark.parametrize("group", ["2", "3"])
+def test_a_coordinate_of_the_nearest_group_is_taken(app: flask.Flask, store: FakeStore, group: str) -> None:
+    for name in (".zarray", ".zattrs", *(f"{a}.{b}.{c}" for a in range(5) for b in range(2) for c in range(3))):
+        store.sources[f"{ROOT}/g/h/tas/{name}"] = store.sources[f"{TAS}/{name}"]
+    segment = "count/zarr;group=level"
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "g/h/tas"}, "group": "level"}
+
+    def levels() -> list[Any]:
+        reply = ask(app, f"/{segment}{ROOT}/g/h/tas")
+        assert reply.status_code == 200, reply.text
+        return [
+            json.loads(reply.headers["x-activestorage-labels"])["level"],
+            read(post(app, "count", body))["labels"]["level"],
+        ]
+
+    add_level(store, ROOT, 1, group)
+    assert levels() == [[1.0]] * 2
+    add_level(store, f"{ROOT}/g", 2, group)
+    assert levels() == [[2.0]] * 2
+    # The folder of the array may lack the document of a group.
+    add_level(store, f"{ROOT}/g/h", 3)
+    assert levels() == [[3.0]] * 2
+
+
+def test_a_coordinate_of_another_store_is_not_taken(app: flask.Flask, store: FakeStore) -> None:
+    add_level(store, "/bucket", 1)
+    reply = ask(app, f"/count/zarr;group=level{TAS}")
+    assert reply.status_code == 400
+    assert "group: there is no variable 'level' in the group of the array, or around it" in reply.text
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "NoSuchBucket"])
+def test_a_coordinate_that_may_be_hidden_is_an_error(app: flask.Flask, store: FakeStore, code: str) -> None:
+    """The one of a group further away is not taken, since a nearer one may be there."""
+    add_level(store, "/bucket", 1, "2")
+    find = store._find
+
+    def hide(request: Any, scope: Any) -> Any:
+        if "/climate.zarr/level" in request.target:
+            raise StoreError(403 if code == "AccessDenied" else 404, code, "Access Denied.")
+        return find(request, scope)
+
+    store._find = hide  # type: ignore[method-assign]
+    reply = ask(app, f"/count/zarr;group=level{TAS}")
+    assert reply.status_code in (403, 404)
+    assert code in reply.text
+    assert "level" in reply.text
