@@ -6,7 +6,8 @@
     power    = operand [ "**" signed ]
     operand  = number / name / function "(" sum [ "," sum ] ")" / "(" sum ")"
 
-Operators bind as in Python. A name is that of an array: letters, digits and underscores, not beginning with a digit.
+Operators bind as in Python. A name is the path of an array: letters, digits and underscores, not beginning with a
+digit; or any characters between backticks, such as `2m_temperature`.
 Nothing is ever evaluated as a program.
 """
 
@@ -37,7 +38,7 @@ _MOST_DEPTH = 24
 _MOST_NAMES = 8
 
 _TOKEN_RE = re.compile(
-    r"\s*+(?:(?P<number>(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?)|(?P<name>[A-Za-z_]\w*+)|(?P<sign>\*\*|[-+*/(),]))",
+    r"\s*+(?:(?P<number>(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?)|(?P<name>[A-Za-z_]\w*+)|`(?P<quoted>[^`;]++)`|(?P<sign>\*\*|[-+*/(),]))",
     re.ASCII,
 )
 
@@ -136,9 +137,11 @@ class _Parser:
             self._expect(")")
             return node
         token = self._tokens[self._place] if self._place < len(self._tokens) else _Token("end", "")
-        if token.kind not in ("number", "name"):
+        if token.kind not in ("number", "name", "quoted"):
             raise self._unexpected()
         self._place += 1
+        if token.kind == "quoted":
+            return self._count(Variable(token.text))
         if token.kind == "number":
             return self._count(Constant(_read_number(token.text)))
         return self._parse_call(token.text) if self._take("(") else self._count(Variable(token.text))

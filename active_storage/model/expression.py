@@ -111,7 +111,7 @@ def format_expression(node: Node) -> str:
     if isinstance(node, Constant):
         return repr(node.value)
     if isinstance(node, Variable):
-        return node.name
+        return node.name if node.name.isidentifier() and node.name.isascii() else f"`{node.name}`"
     texts = [format_expression(each) for each in node.operands]
     if node.name in FUNCTIONS:
         return f"{node.name}({','.join(texts)})"

@@ -25,7 +25,8 @@ def weigh_moments(_algebra: WeightedVar, piece: Piece) -> WeightedMoments:
     """The same, and the weighted sum of squared deviations from the weighted mean, of each cell of a piece."""
     weigher = _Weigher(piece)
     total, weight = weigher.add_up(piece.filled(0)), weigher.weight()
-    mean = np.nan_to_num(divided(total, weight)) if np.any(weight == 0) else total / weight
+    # Without weights there is no mean, and any number may take its place.
+    mean = np.where(weight != 0, divided(total, weight), 0.0)
     deviations = np.subtract(piece.values, np.expand_dims(mean, piece.axes), dtype=np.float64)
     if piece.mask is not None:
         overwrite(deviations, piece.mask, 0)

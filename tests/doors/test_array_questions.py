@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import cbor2
 import flask
@@ -480,3 +481,38 @@ def test_a_coordinate_that_may_be_hidden_is_an_error(app: flask.Flask, store: Fa
     assert reply.status_code in (403, 404)
     assert code in reply.text
     assert "level" in reply.text
+
+
+def test_an_expression_can_name_any_array(app: flask.Flask, store: FakeStore) -> None:
+    for path in ("2m_temperature", "g/u"):
+        more = write_zarr(f"{ROOT}/{path}", VALUES, dimensions=("time", "lat", "lon"), chunks=(5, 3, 3))
+        store.sources.update(FakeStore(more).sources)
+    text = "`2m_temperature` - `g/u`"
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "2m_temperature"}, "expr": text}
+    assert numbers(read(post(app, "max", body))) == 0
+    assert ask(app, f"/max/zarr;expr={quote(text, safe='')}{ROOT}/2m_temperature").data == bytes(4)
+
+
+@pytest.mark.parametrize("reducer", ["mean", "var", "sum", "std", "sum_of_weights"])
+def test_infinity_has_the_same_effect_beside_cells_without_weights(
+    app: flask.Flask, store: FakeStore, reducer: str
+) -> None:
+    values = np.where(np.arange(VALUES.size).reshape(VALUES.shape) % 97 == 0, np.inf, VALUES).astype("<f4")
+    for name, numbers_of in (("v", values), ("zeros", np.array([0.0, 1, 1, 1, 1])), ("ones", np.ones(5))):
+        dims = ("time", "lat", "lon")[3 - numbers_of.ndim :] if numbers_of.ndim == 3 else ("lat",)
+        more = write_zarr(f"{ROOT}/{name}", numbers_of, dimensions=dims, chunks=(5, 3, 3)[: numbers_of.ndim])
+        store.sources.update(FakeStore(more).sources)
+    got = [
+        np.frombuffer(ask(app, f"/{reducer}/zarr;axis=time;weights={name}{ROOT}/v").data).reshape(5, 8)
+        for name in ("zeros", "ones")
+    ]
+    np.testing.assert_array_equal(got[0][1:], got[1][1:])
+    if reducer != "sum":
+        assert np.isnan(got[0][0]).all()
+
+
+def test_bins_with_nothing_in_them_are_given(app: flask.Flask) -> None:
+    got = ask(app, f"/count/zarr;group=lat;bins=1000,2000,3000{TAS}")
+    assert np.frombuffer(got.data, "<i8").tolist() == [0, 0]
+    got = ask(app, f"/mean/zarr;group=lat;bins=-100,-90,100{TAS}")
+    assert np.isnan(np.frombuffer(got.data, "<f4")).tolist() == [True, False]

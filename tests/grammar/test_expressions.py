@@ -91,3 +91,16 @@ def test_what_is_no_expression_is_refused(text: str, part: str) -> None:
         parse_expression(text)
     assert caught.value.field == "expr"
     assert part in caught.value.reason
+
+
+@pytest.mark.parametrize("name", ["2m_temperature", "tas-mean", "g/tas", "größe", "wind speed", "exp"])
+def test_any_name_can_stand_between_backticks(name: str) -> None:
+    node = parse_expression(f"2 * `{name}` - 273.15")
+    assert list_names(node) == [name]
+    assert parse_expression(format_expression(node)) == node
+
+
+@pytest.mark.parametrize("text", ["``", "`tas", "tas`", "`tas``pr`", "`tas`(1)", "`a;b`"])
+def test_backticks_stand_around_one_name(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="expr"):
+        parse_expression(text)
