@@ -102,30 +102,9 @@ class Selection:
                 the coordinate values that are asked for.
             ActiveStorageError: A coordinate cannot be read.
         """
-        count = len(array.shape)
-        if reduction.is_complete and len(reduction.selection) != count:
-            raise InvalidArgument(
-                "selection",
-                f"has {len(reduction.selection)} dimensions, and the array has {count}: {list_dimensions(array)}",
-            )
-        chosen: list[range | Numbers] = [range(size) for size in array.shape]
-        numbers = [find_dimension("selection", key, array) for key in reduction.selection]
-        _ensure_unique("selection", numbers)
-        for number, bounds in zip(numbers, reduction.selection.values(), strict=True):
-            chosen[number] = bounds.resolve(array.shape[number])
-        axis = None
-        if reduction.axis is not None:
-            numbers = [find_dimension("axis", key, array) for key in reduction.axis]
-            _ensure_unique("axis", numbers)
-            axis = tuple(sorted(numbers))
-        if ARRAY_REDUCERS[reduction.reducer].keeps_elements:
-            reduced: tuple[int, ...] = ()
-        else:
-            reduced = tuple(range(count)) if axis is None else axis
-        if ARRAY_REDUCERS[reduction.reducer].one_axis and axis is not None and len(axis) != 1:
-            raise InvalidArgument("axis", f"should be a single axis for {reduction.reducer}, or absent")
+        chosen = _choose_by_index(reduction, array)
+        axis, reduced = _find_axes(reduction, array)
         used = [] if coordinates is None else select_places(reduction.where, chosen, coordinates)
-        shape = tuple(len(each) for each in chosen)
         grouped = groups = None
         if reduction.group is not None and coordinates is not None:
             grouped, groups = Groups.of(reduction.group, reduction.bins, coordinates, chosen)
@@ -144,7 +123,8 @@ class Selection:
             _as_indices(each, groups.numbers if groups is not None and number == grouped else None)
             for number, each in enumerate(chosen)
         )
-        return cls(indices, reduced, axis, (0,) * count, shape, grouped, groups, labels)
+        shape = tuple(len(each) for each in chosen)
+        return cls(indices, reduced, axis, (0,) * len(shape), shape, grouped, groups, labels)
 
     def part(self, axis: int, start: int, stop: int) -> "Selection":
         """What is selected of a part of the array, with indices that count from the beginning of the part.
@@ -196,13 +176,41 @@ class Selection:
         return [indices, self.axis, self.grouped]
 
 
+def _choose_by_index(reduction: ArrayReduction, array: AnyArray) -> list[range | Numbers]:
+    """The indices of each dimension that the slices of a reduction select."""
+    count = len(array.shape)
+    if reduction.is_complete and len(reduction.selection) != count:
+        raise InvalidArgument(
+            "selection",
+            f"has {len(reduction.selection)} dimensions, and the array has {count}: {list_dimensions(array)}",
+        )
+    chosen: list[range | Numbers] = [range(size) for size in array.shape]
+    numbers = _find_dimensions("selection", reduction.selection, array)
+    for number, bounds in zip(numbers, reduction.selection.values(), strict=True):
+        chosen[number] = bounds.resolve(array.shape[number])
+    return chosen
+
+
+def _find_axes(reduction: ArrayReduction, array: AnyArray) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    """The axis that the caller named, and the dimensions that are reduced; both ascending."""
+    rule = ARRAY_REDUCERS[reduction.reducer]
+    axis = None if reduction.axis is None else tuple(sorted(_find_dimensions("axis", reduction.axis, array)))
+    if rule.one_axis and axis is not None and len(axis) != 1:
+        raise InvalidArgument("axis", f"should be a single axis for {reduction.reducer}, or absent")
+    if rule.keeps_elements:
+        return axis, ()
+    return axis, tuple(range(len(array.shape))) if axis is None else axis
+
+
+def _find_dimensions(field: str, keys: Iterable[int | str], array: AnyArray) -> list[int]:
+    """The numbers of dimensions, each of which may be named once."""
+    numbers = [find_dimension(field, key, array) for key in keys]
+    if len(set(numbers)) != len(numbers):
+        raise InvalidArgument(field, "names a dimension twice")
+    return numbers
+
+
 def _as_indices(chosen: range | Numbers, groups: Numbers | None) -> Indices:
     if isinstance(chosen, range) and groups is None:
         return chosen
     return Listed.of(np.asarray(chosen, np.int64), groups)
-
-
-def _ensure_unique(field: str, numbers: Iterable[int]) -> None:
-    known = list(numbers)
-    if len(set(known)) != len(known):
-        raise InvalidArgument(field, "names a dimension twice")
