@@ -399,6 +399,7 @@ def test_boxes_are_all_cells_once(cells: tuple[int, ...], most: int) -> None:
 # Groups, coordinates and expressions
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
 @pytest.mark.parametrize("collecting", [0, 3])
 @pytest.mark.parametrize("chunks", [(1, 3, 4), (5, 2, 3), (40, 6, 8)])
 def test_quantiles_of_groups_places_and_expressions_are_xarrays(
