@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Self, Unpack, overload
+from typing import Any, Literal, Self, Unpack, overload
 from urllib.parse import quote
 
 import cbor2
@@ -29,6 +29,7 @@ from active_storage.client.failures import (
     read_xml_error,
     suggest_name,
 )
+from active_storage.client.groups import Group, read_group
 from active_storage.client.items import (
     Item,
     SectionResult,
@@ -41,7 +42,7 @@ from active_storage.client.items import (
 from active_storage.client.methods import Progress, Reducer
 from active_storage.client.objects import build_spec, make_empty_result, write_target
 from active_storage.client.objects import read_result as read_object_result
-from active_storage.client.questions import Store, build_members, given_parameters
+from active_storage.client.questions import Store, build_members, build_store, given_parameters
 from active_storage.client.results import Plan, Result, find_rule, read_plan, read_result
 from active_storage.errors import (
     ActiveStorageError,
@@ -207,6 +208,37 @@ class Client:
         return self._plan(
             {**self._build(reducer, store, array, arguments), **({"reducer": reducer} if reducer else {})}
         )
+
+    def describe(
+        self,
+        store: str,
+        group: str = "",
+        /,
+        *,
+        coordinates: bool = False,
+        container: Literal["zarr", "netcdf", "hdf5", "kerchunk"] | None = None,
+        interface_type: Literal["s3", "http", "https"] | None = None,
+    ) -> Group:
+        """The arrays of a group of a container: names, dimensions, shapes, data types and attributes.
+
+        Args:
+            store: The URL of the container, as for ``reduce``.
+            group: The path of the group; "" for the root.
+            coordinates: Whether to read the elements of coordinates, which have one dimension, and its name.
+            container: As for ``reduce``.
+            interface_type: As for ``reduce``.
+
+        Raises:
+            ServiceTooOld: The service does not list arrays.
+            ActiveStorageError: The group cannot be read, or nothing lists its arrays.
+        """
+        arguments = QuestionArguments(container=container, interface_type=interface_type)
+        members = build_store(store, group, arguments, self._document().store)
+        try:
+            with self._post("describe", {"store": members, "coordinates": coordinates}) as reply:
+                return read_group(read_map(reply))
+        except UnknownReducer:
+            raise ServiceTooOld(f"{self._origin} does not list the arrays of a container") from None
 
     def partials(
         self,

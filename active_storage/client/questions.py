@@ -48,7 +48,7 @@ def build_members(store: Store, array: str, arguments: QuestionArguments, own_st
     selection, where = given.pop("selection", None), given.pop("where", None)
     missing = {name: given.pop(name) for name in MISSING_RULES if name in given}
     members = {name: _BUILD.get(name, as_plain)(value) for name, value in given.items()}
-    members["store"] = _build_store(store, array, arguments, own_store)
+    members["store"] = build_store(store, array, arguments, own_store)
     if missing:
         members["missing"] = {name: as_plain(value) for name, value in missing.items()}
     if selection is not None or where is not None:
@@ -76,7 +76,12 @@ def given_parameters(arguments: QuestionArguments) -> set[str]:
     return {name for name, value in arguments.items() if value is not None} - _OF_STORE
 
 
-def _build_store(store: Store, array: str, arguments: QuestionArguments, own_store: str) -> dict[str, Any]:
+def build_store(store: Store, array: str, arguments: QuestionArguments, own_store: str) -> dict[str, Any]:
+    """The members of a store; the arguments are those of ``build_members``.
+
+    Raises:
+        InvalidArgument: An argument has a wrong value, or the URL does not tell the container.
+    """
     if isinstance(store, Mapping):
         return dict(store)
     urls = [store] if isinstance(store, str) else list(store)

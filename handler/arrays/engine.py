@@ -25,7 +25,7 @@ from active_storage.errors import (
     StoreTimeout,
     UnsupportedArray,
 )
-from active_storage.model.array_reduction import ArrayReduction
+from active_storage.model.array_reduction import ArrayReduction, ContainerType
 from active_storage.model.coordinates import NumberWeights
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.etag import ETag
@@ -46,8 +46,9 @@ from handler.arrays.sections import (
     unit_chunks,
 )
 from handler.containers.concat import in_file
+from handler.containers.listing import Listing
 from handler.containers.metadata_cache import MetadataCache
-from handler.containers.open import OPENERS, open_array, open_concatenated
+from handler.containers.open import OPENERS, list_group, open_array, open_concatenated
 from handler.containers.reader import Container, ContainerReader, MetadataMemory, ReadLimits
 from handler.containers.side_by_side import map_side_by_side
 from handler.containers.stored_array import WHOLE_OBJECT, ChunkObject, StoredArray
@@ -117,6 +118,24 @@ class PlanSummary:
     requests: int
     memory_bytes: int
     etags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAnswer:
+    """The arrays of a group, and what it took to list them.
+
+    Attributes:
+        listing: The arrays, as their metadata describes them.
+        coordinates: The elements of coordinates as they are stored, by name: of arrays that have one dimension, and its
+            name. Empty if they were not asked for.
+        requests: The number of requests to the store.
+        bytes_read: The bytes that were read from the store.
+    """
+
+    listing: Listing
+    coordinates: Mapping[str, np.ndarray[Any, Any]]
+    requests: int
+    bytes_read: int
 
 
 # Is called with a plan and the number of its sections that are done.
@@ -199,6 +218,33 @@ class ArrayEngine:
             reader.bytes_read,
             None,
         )
+
+    def list_group(
+        self, kind: ContainerType, group: str, container: Container, scope: Scope, reads_coordinates: bool
+    ) -> GroupAnswer:
+        """The arrays of a group, from the metadata alone, with coordinates if they are asked for.
+
+        Args:
+            kind: The type of the container.
+            group: The path of the group; "" for the root.
+            container: Where it lies.
+            scope: The deadline.
+            reads_coordinates: Whether the elements of coordinates are read.
+
+        Raises:
+            ActiveStorageError: The group cannot be read, or nothing lists its arrays.
+        """
+        with self._gate.account() as account:
+            pool, limits = self._fetchers.pool, self._limits.reading
+            reader = ContainerReader(container, limits, scope, pool, self._cache, MetadataMemory(account.hold))
+            with scope.record.stage("metadata"):
+                listing = list_group(kind, reader, group)
+                named = {name: array for name, array in listing.arrays.items() if array.dimensions == (name,)}
+                coordinates = {}
+                for name, array in named.items() if reads_coordinates else ():
+                    coordinates[name] = self._read_stored(reader, array)
+                    account.hold(coordinates[name].nbytes)
+            return GroupAnswer(listing, coordinates, reader.requests, reader.bytes_read)
 
     def plan(self, reduction: ArrayReduction, container: Container, scope: Scope) -> PlanSummary:
         """What a reduction will take.

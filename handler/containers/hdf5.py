@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from active_storage.errors import EntityTooLarge, InvalidArgument
+from active_storage.errors import EntityTooLarge, InvalidArgument, shown
 from active_storage.model.dtypes import DTYPES
 from handler.containers.hdf5_attributes import Attributes
 from handler.containers.hdf5_chunks import ChunkGrid
@@ -32,6 +32,7 @@ from handler.containers.hdf5_index import MOST_CHUNK_BYTES, ChunkTable
 from handler.containers.hdf5_layout import CHUNKED, COMPACT, parse_layout
 from handler.containers.hdf5_source import Cursor, Hdf5Source, damaged
 from handler.containers.hdf5_types import Datatype, parse_dataspace, parse_datatype
+from handler.containers.listing import Listing
 from handler.containers.pieces import PieceIndex, c_strides, cut_rows
 from handler.containers.stored_array import ABSENT, ChunkIndex, ChunkObject, Numbers, Places, StoredArray
 from handler.containers.variables import missing_variable, not_a_variable
@@ -72,8 +73,49 @@ def open_hdf5(source: Hdf5Source, array: str) -> StoredArray:
     """
     file = Hdf5File(source, array)
     groups, reader = Groups(file), Attributes(file)
-    found, attributes = _find_dataset(groups, reader, array)
-    dataset, dimensions = _Dataset(file, found.header), Dimensions(file, groups, reader)
+    return _describe(file, Dimensions(file, groups, reader), array, *_find_dataset(groups, reader, array))
+
+
+def list_hdf5(source: Hdf5Source, group: str) -> Listing:
+    """The datasets of a group of an HDF5 file.
+
+    Args:
+        source: Reads the file.
+        group: The path of the group, without a leading slash; "" for the root.
+
+    Raises:
+        InvalidArgument: There is no such group.
+        UnsupportedArray: The file has a feature that is not supported.
+        UndecodableData: The file is damaged or cut short.
+        EntityTooLarge: The metadata is larger than the limits allow.
+        ActiveStorageError: The file cannot be read.
+    """
+    file = Hdf5File(source, group)
+    groups, reader = Groups(file), Attributes(file)
+    found = groups.find(group.encode(errors="replace"))
+    if found is None or not found.header.is_group:
+        raise InvalidArgument("store.array", f"there is no group {shown(group or '/')}")
+    datasets: dict[str, tuple[Found, dict[str, Any]]] = {}
+    for link in groups.links(found.header):
+        name = link.name.removeprefix(NOT_COORDINATE).decode(errors="replace")
+        dataset = groups.find(link.name, (*found.groups, found.header) if group else ())
+        if dataset is not None and dataset.header.is_dataset:
+            attributes = reader.read(dataset.header)
+            if not is_only_dimension(attributes):
+                datasets[name] = dataset, attributes
+    prefix, dimensions = f"{group}/" if group else "", Dimensions(file, groups, reader)
+    return Listing.of(
+        {name: value for name, value in reader.read(found.header).items() if name not in RESERVED},
+        datasets,
+        lambda name: _describe(Hdf5File(source, prefix + name), dimensions, prefix + name, *datasets[name]),
+    )
+
+
+def _describe(
+    file: Hdf5File, dimensions: Dimensions, array: str, found: Found, attributes: dict[str, Any]
+) -> StoredArray:
+    """The stored array of a dataset."""
+    dataset = _Dataset(file, found.header)
     shape = dimensions.shape(found, dataset.space, attributes) if dataset.is_chunked else dataset.shape
     return StoredArray(
         name=array.removeprefix("/"),
@@ -87,7 +129,7 @@ def open_hdf5(source: Hdf5Source, array: str) -> StoredArray:
         dimensions=dimensions.names(found, len(shape), attributes),
         attributes={name: value for name, value in attributes.items() if name not in RESERVED},
         index=dataset.make_index(shape),
-        metadata=(source.object.chunk_object,),
+        metadata=(file.source.object.chunk_object,),
     )
 
 

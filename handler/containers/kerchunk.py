@@ -7,7 +7,7 @@ references (``gen``), and templates that are more than a name.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from active_storage.model.dtypes import MAX_BYTES
 from handler.containers.chunk_keys import ChunkKeys
 from handler.containers.kerchunk_json import Range, ReferenceText
 from handler.containers.kerchunk_parquet import ParquetIndex, load_pyarrow
+from handler.containers.listing import Listing
 from handler.containers.reader import ContainerReader
 from handler.containers.references import ReferenceIndex, UrlObjects, damaged_references, decode_inline, ensure_url
 from handler.containers.stored_array import WHOLE_OBJECT, ChunkIndex, ChunkObject, StoredArray
@@ -50,8 +51,27 @@ def open_kerchunk(reader: ContainerReader, array: str) -> StoredArray:
     return references.open_array(array)
 
 
+def list_kerchunk(reader: ContainerReader, group: str) -> Listing:
+    """The arrays of a group of kerchunk references.
+
+    Args:
+        reader: Reads the references.
+        group: The path of the group; "" for the root.
+
+    Raises:
+        ActiveStorageError: They cannot be read, as for ``open_kerchunk``.
+    """
+    references = reader.keep(_References, lambda: _open_references(reader, group))  # type: ignore[type-abstract]
+    path = group.strip("/")
+    return references.list_group(f"{path}/" if path else "")
+
+
 class _References(ABC):
     """References in one of the two forms. A reader keeps them for all arrays."""
+
+    @abstractmethod
+    def list_group(self, prefix: str) -> Listing:
+        """The arrays of the group whose path, with a slash at its end, is ``prefix``; "" for the root."""
 
     @abstractmethod
     def open_array(self, array: str) -> StoredArray:
@@ -105,6 +125,23 @@ class _JsonReferences(_References):
             return read_v2(array, *find_consolidated(array, prefix, document), metadata, open_index)
         raise _no_such_array(array)
 
+    def list_group(self, prefix: str) -> Listing:
+        """See ``list_kerchunk``."""
+        metadata = [self._root]
+        consolidated = self._read(_CONSOLIDATED, metadata, prefix)
+        documents = {} if consolidated is None else _read_documents(prefix, consolidated)
+        attributes = self._read(f"{prefix}.zattrs", metadata, prefix) or documents.get(f"{prefix}.zattrs")
+        if attributes is None:
+            attributes = (self._read(f"{prefix}zarr.json", metadata, prefix) or {}).get("attributes")
+        names = dict.fromkeys(_name_arrays(prefix, (*self._text.list_keys(), *documents)))
+        arrays = [name for name in names if not self._is_group(prefix + name)]
+        return Listing.of(attributes or {}, arrays, lambda name: self.open_array(prefix + name))
+
+    def _is_group(self, path: str) -> bool:
+        """Whether a document of version 3 at a path describes a group."""
+        document = self._read(f"{path}/zarr.json", [], path)
+        return document is not None and document.get("node_type") == "group"
+
     def _read(self, key: str, metadata: list[ChunkObject], array: str) -> dict[str, Any] | None:
         """A document of Zarr; None if there is none. If it is a reference, its object is added to ``metadata``."""
         document = self._text.find_document(key, array)
@@ -151,6 +188,12 @@ class _ParquetReferences(_References):
             raise damaged_references(array, "record_size should be a whole number from 1 to 2**63-1")
         self._record_size = record_size
 
+    def list_group(self, prefix: str) -> Listing:
+        """See ``list_kerchunk``."""
+        documents = _read_documents(prefix, self._document)
+        attributes = documents.get(f"{prefix}.zattrs") or {}
+        return Listing.of(attributes, _name_arrays(prefix, documents), lambda name: self.open_array(prefix + name))
+
     def open_array(self, array: str) -> StoredArray:
         """See ``open_kerchunk``."""
         if not array:
@@ -158,6 +201,26 @@ class _ParquetReferences(_References):
         members, attributes = find_consolidated(array, f"{array}/", self._document)
         index = ParquetIndex(self._reader, self._objects, array, self._record_size)
         return read_v2(array, members, attributes, [self._root], lambda _: index)
+
+
+def _name_arrays(prefix: str, keys: Iterable[str]) -> Iterator[str]:
+    """The names in a group that have a document of an array, by the keys of references."""
+    for key in keys:
+        name, _, document = key.removeprefix(prefix).rpartition("/")
+        if key.startswith(prefix) and name and "/" not in name and document in (".zarray", "zarr.json"):
+            yield name
+
+
+def _read_documents(array: str, document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The documents in consolidated metadata, by key.
+
+    Raises:
+        UndecodableData: The metadata is malformed.
+    """
+    documents = document.get("metadata")
+    if not isinstance(documents, dict):
+        raise damaged_references(array, f"{_CONSOLIDATED} has no object metadata")
+    return documents
 
 
 def find_consolidated(
@@ -169,9 +232,7 @@ def find_consolidated(
         UndecodableData: The metadata is malformed.
         StoreError: There is no such array.
     """
-    documents = document.get("metadata")
-    if not isinstance(documents, dict):
-        raise damaged_references(array, f"{_CONSOLIDATED} has no object metadata")
+    documents = _read_documents(array, document)
     members, attributes = documents.get(f"{prefix}.zarray"), documents.get(f"{prefix}.zattrs", {})
     if members is None:
         raise _no_such_array(array)

@@ -7,7 +7,7 @@ A million references take 375 MB as objects of Python. msgspec checks the text a
 """
 
 from array import array as column
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -103,6 +103,13 @@ class ReferenceText:
             return text
         reference = self._read_reference(key, array)
         return decode_inline(reference, array) if isinstance(reference, str) else reference
+
+    def list_keys(self) -> Iterator[str]:
+        """The keys of all references."""
+        for count, key in enumerate(self._references):
+            if count % _CHECKED_EVERY == 0:
+                self._reader.scope.check()
+            yield key
 
     def read_columns(
         self, prefix: str, number_chunk: Callable[[str], int | None], array: str

@@ -1,10 +1,11 @@
 """NetCDF and HDF5 files: the first bytes of an object show which of the formats it has."""
 
-from active_storage.errors import EntityTooLarge, UndecodableData, shown
+from active_storage.errors import EntityTooLarge, InvalidArgument, UndecodableData, shown
 from handler.containers import netcdf3
-from handler.containers.hdf5 import open_hdf5
+from handler.containers.hdf5 import list_hdf5, open_hdf5
 from handler.containers.hdf5_source import Hdf5Source, find_signature
-from handler.containers.netcdf3 import open_netcdf3
+from handler.containers.listing import Listing
+from handler.containers.netcdf3 import list_netcdf3, open_netcdf3
 from handler.containers.reader import ContainerReader
 from handler.containers.stored_array import StoredArray
 
@@ -29,6 +30,23 @@ def open_netcdf(reader: ContainerReader, array: str) -> StoredArray:
         return reader.keep(_File, lambda: _File(reader)).open(array)
     except (UndecodableData, EntityTooLarge) as error:
         raise error.located(f"array {shown(array)}") from error.__cause__
+
+
+def list_netcdf(reader: ContainerReader, group: str) -> Listing:
+    """The variables of a group of a netCDF-3, NetCDF-4 or HDF5 file, which is the container's one object.
+
+    Args:
+        reader: Reads the file.
+        group: The path of the group; "" for the root, the only one of netCDF-3.
+
+    Raises:
+        InvalidArgument: There is no such group.
+        UnsupportedArray: The file has a feature that is not supported.
+        UndecodableData: The file is damaged, cut short, or has another format.
+        EntityTooLarge: The metadata is larger than the limits allow.
+        ActiveStorageError: The file cannot be read.
+    """
+    return reader.keep(_File, lambda: _File(reader)).list_group(group.strip("/"))
 
 
 class _File:
@@ -56,3 +74,11 @@ class _File:
         if self._hdf5 is None:
             return open_netcdf3(self._object, self._head, array)
         return open_hdf5(self._hdf5, array)
+
+    def list_group(self, group: str) -> Listing:
+        """The variables of a group of the file."""
+        if self._hdf5 is not None:
+            return list_hdf5(self._hdf5, group)
+        if group:
+            raise InvalidArgument("store.array", f"there is no group {shown(group)}: netCDF-3 has none")
+        return list_netcdf3(self._object, self._head)

@@ -19,6 +19,7 @@ import numpy as np
 
 from active_storage.errors import UndecodableData, UnsupportedArray, shown
 from active_storage.model.dtypes import DTYPES, MAX_BYTES, MAX_DIMENSIONS
+from handler.containers.listing import Listing
 from handler.containers.pieces import PieceIndex, c_strides, cut_rows
 from handler.containers.reader import ObjectReader
 from handler.containers.stored_array import StoredArray
@@ -62,6 +63,22 @@ def open_netcdf3(source: ObjectReader, head: bytes, array: str) -> StoredArray:
         ActiveStorageError: The file cannot be read.
     """
     return _Header.parse(_Cursor(source, head)).open(source, array)
+
+
+def list_netcdf3(source: ObjectReader, head: bytes) -> Listing:
+    """The variables of a netCDF-3 file.
+
+    Args:
+        source: Reads the file.
+        head: Its first bytes.
+
+    Raises:
+        UndecodableData: The header is damaged, or the file is cut short.
+        ActiveStorageError: The file cannot be read.
+    """
+    header = _Header.parse(_Cursor(source, head))
+    names = [variable.name for variable in header.variables]
+    return Listing.of(header.attributes, names, lambda name: header.open(source, name))
 
 
 class _Cursor:
@@ -185,6 +202,7 @@ class _Header:
     Attributes:
         records: The number of records.
         dimensions: Pairs of name and size; the size of the record dimension is 0.
+        attributes: The attributes of the file.
         variables: The variables.
         record_bytes: The distance between two records of a variable.
         header_bytes: The size of the header.
@@ -193,6 +211,7 @@ class _Header:
 
     records: int
     dimensions: tuple[tuple[str, int], ...]
+    attributes: Mapping[str, Any]
     variables: tuple[_Variable, ...]
     record_bytes: int
     header_bytes: int
@@ -212,7 +231,7 @@ class _Header:
         cursor.is_wide = version == 5
         records_field = cursor.take(8 if cursor.is_wide else 4)
         dimensions = tuple((cursor.name(), cursor.size()) for _ in range(cursor.count(_DIMENSIONS)))
-        _parse_attributes(cursor, version)
+        attributes = _parse_attributes(cursor, version)
         variables = tuple(_parse_variable(cursor, version, dimensions) for _ in range(cursor.count(_VARIABLES)))
         in_records = [variable for variable in variables if variable.is_record]
         record_bytes, last_padding = _measure_record(in_records)
@@ -225,7 +244,7 @@ class _Header:
             begin = min((variable.begin for variable in in_records), default=0)
             stored_bytes = max(0, cursor.total_bytes - begin + last_padding)
             records = stored_bytes // record_bytes if record_bytes else 0
-        return cls(records, dimensions, variables, record_bytes, cursor.place, cursor.total_bytes)
+        return cls(records, dimensions, attributes, variables, record_bytes, cursor.place, cursor.total_bytes)
 
     def open(self, source: ObjectReader, array: str) -> StoredArray:
         """A variable as a stored array."""

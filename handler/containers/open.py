@@ -6,12 +6,13 @@ from typing import Any, Protocol, runtime_checkable
 from active_storage.errors import InvalidArgument
 from active_storage.model.array_reduction import ContainerType
 from handler.containers.concat import ConcatenatedArray, ReadValues, open_concat
-from handler.containers.kerchunk import open_kerchunk
-from handler.containers.netcdf import open_netcdf
+from handler.containers.kerchunk import list_kerchunk, open_kerchunk
+from handler.containers.listing import Listing
+from handler.containers.netcdf import list_netcdf, open_netcdf
 from handler.containers.reader import Container, ContainerReader
 from handler.containers.stored_array import StoredArray
 from handler.containers.table import open_table
-from handler.containers.zarr import open_zarr
+from handler.containers.zarr import list_zarr, open_zarr
 
 Opener = Callable[[ContainerReader, str], StoredArray]
 
@@ -47,6 +48,32 @@ OPENERS: dict[ContainerType, Opener] = {
     "table": _open_own_table,
     "zarr": open_zarr,
 }
+
+
+# What lists the arrays of a group, by the container's type. A table has one array, which the caller knows.
+_LISTERS: dict[ContainerType, Callable[[ContainerReader, str], Listing]] = {
+    "kerchunk": list_kerchunk,
+    "netcdf": list_netcdf,
+    "zarr": list_zarr,
+}
+
+
+def list_group(container: ContainerType, reader: ContainerReader, group: str) -> Listing:
+    """The arrays of a group of a container.
+
+    Args:
+        container: The type of the container.
+        reader: Reads its objects.
+        group: The path of the group; "" for the root.
+
+    Raises:
+        InvalidArgument: There is no such group, or nothing that lists its arrays.
+        UndecodableData: The metadata is malformed, or contradicts itself.
+        ActiveStorageError: The metadata cannot be read.
+    """
+    if container not in _LISTERS:
+        raise InvalidArgument("store.type", f"is {container}, which has one array and no list of arrays")
+    return _LISTERS[container](reader, group)
 
 
 def open_array(container: ContainerType, reader: ContainerReader, array: str) -> StoredArray:

@@ -16,6 +16,7 @@ from typing import Any
 
 from active_storage.errors import ActiveStorageError, InvalidArgument, StoreError, UndecodableData, shown
 from handler.containers.chunk_keys import ChunkKeys, ObjectIndex
+from handler.containers.listing import Listing
 from handler.containers.reader import ContainerReader
 from handler.containers.stored_array import ChunkIndex, ChunkObject, StoredArray
 from handler.containers.zarr_document import parse_object
@@ -61,18 +62,35 @@ def is_zarr_group(reader: ContainerReader) -> bool:
     return _Opening(reader, "").is_group()
 
 
+def list_zarr(reader: ContainerReader, group: str) -> Listing:
+    """The arrays of a group of a Zarr store, from consolidated metadata: in one request for version 3, in two for 2.
+
+    Args:
+        reader: Reads the objects below the root of the store.
+        group: The path of the group; "" for the root.
+
+    Raises:
+        InvalidArgument: The path leads to an array, or there is no consolidated metadata.
+        StoreError: There is no such group (404 NoSuchKey), or its metadata cannot be read.
+        UndecodableData: The metadata contradicts the specification or itself.
+        ActiveStorageError: The metadata cannot be read.
+    """
+    return _Opening(reader, group.strip("/")).list_group()
+
+
 class _Opening:
     """The search for one array.
 
     Args:
         reader: Reads the objects.
         path: The path of the array, without slashes around it.
+        metadata: The objects that were read before.
     """
 
-    def __init__(self, reader: ContainerReader, path: str) -> None:
+    def __init__(self, reader: ContainerReader, path: str, metadata: Iterable[ChunkObject] = ()) -> None:
         self._reader = reader
         self._path = path
-        self._metadata: list[ChunkObject] = []
+        self._metadata = list(metadata)
         # The first answer that may mean an absent document.
         self._denial: StoreError | None = None
 
@@ -89,6 +107,52 @@ class _Opening:
         if self._denial is not None:
             raise self._denial.located(f"Zarr array {self._shown}")
         raise StoreError(404, "NoSuchKey", f"there is no Zarr array {self._shown}: neither zarr.json nor .zarray")
+
+    def list_group(self) -> Listing:
+        """The arrays of the group at the path, by the consolidated metadata of the group or of one around it.
+
+        Raises:
+            ActiveStorageError: There is no group, or no consolidated metadata that names its arrays.
+        """
+        for parent, path in [(self._path, ""), *_list_parents(self._path)]:
+            group = self._read(_join(parent, "zarr.json"))
+            if group is not None and not path and group.get("node_type") == "array":
+                raise InvalidArgument("store.array", f"{self._shown} is an array, not a group")
+            if group is not None and group.get("consolidated_metadata") is not None:
+                nodes = _list_v3(group)
+                if not path or path in nodes:
+                    return self._list_v3_group(
+                        *((group, nodes) if not path else (nodes[path], _list_below(nodes, path)))
+                    )
+            group = self._read(_join(parent, ".zmetadata"))
+            documents = {} if group is None else _read_member(group, "metadata")
+            if group is not None and (not path or f"{path}/.zgroup" in documents):
+                return self._list_v2_group(_list_below(documents, path) if path else documents)
+        if not self.is_group():
+            raise StoreError(404, "NoSuchKey", f"there is no Zarr group {self._shown}: neither zarr.json nor .zgroup")
+        raise InvalidArgument(
+            "store.url",
+            f"the group {self._shown} has no consolidated metadata that lists its arrays; "
+            "zarr.consolidate_metadata writes it",
+        )
+
+    def _list_v3_group(self, group: Mapping[str, Any], nodes: Mapping[str, Any]) -> Listing:
+        names = [name for name in nodes if "/" not in name and _read_member(nodes, name).get("node_type") == "array"]
+        return Listing.of(
+            _read_member(group, "attributes"), names, lambda name: self._below(name).open_v3(nodes[name], {})
+        )
+
+    def _list_v2_group(self, documents: Mapping[str, Any]) -> Listing:
+        def open_array(name: str) -> StoredArray:
+            array, attributes = (_read_member(documents, f"{name}/{each}") for each in (".zarray", ".zattrs"))
+            return self._below(name).open_v2(array, attributes)
+
+        names = [name for name in _list_v2(documents) if "/" not in name]
+        return Listing.of(_read_member(documents, ".zattrs"), names, open_array)
+
+    def _below(self, name: str) -> "_Opening":
+        """The opening of an array of this group, by the metadata that was read."""
+        return _Opening(self._reader, _join(self._path, name), self._metadata)
 
     def is_group(self) -> bool:
         """Whether there is a group at the path.
@@ -112,11 +176,11 @@ class _Opening:
     def _find_own(self) -> StoredArray | None:
         document = self._read(_join(self._path, "zarr.json"))
         if document is not None:
-            return self._open_v3(document, _list_v3(document))
+            return self.open_v3(document, _list_v3(document))
         document = self._read(_join(self._path, ".zarray"))
         if document is not None:
             attributes = self._read(_join(self._path, ".zattrs"), is_required_if_denied=True)
-            return self._open_v2(document, attributes or {})
+            return self.open_v2(document, attributes or {})
         return None
 
     def _find_consolidated(self) -> StoredArray | None:
@@ -124,12 +188,12 @@ class _Opening:
             group = self._read(_join(parent, "zarr.json"))
             nodes = {} if group is None else _list_v3(group)
             if path in nodes:
-                return self._open_v3(nodes[path], _list_below(nodes, path))
+                return self.open_v3(nodes[path], _list_below(nodes, path))
             group = self._read(_join(parent, ".zmetadata"))
             documents = {} if group is None else _read_member(group, "metadata")
             if f"{path}/.zarray" in documents:
                 array, attributes = (_read_member(documents, f"{path}/{name}") for name in (".zarray", ".zattrs"))
-                return self._open_v2(array, attributes)
+                return self.open_v2(array, attributes)
             if f"{path}/.zgroup" in documents:
                 raise self._is_group(_list_v2(_list_below(documents, path)))
         return None
@@ -142,14 +206,16 @@ class _Opening:
         if self._read(_join(self._path, ".zgroup")) is not None:
             raise self._is_group([])
 
-    def _open_v3(self, document: Mapping[str, Any], nodes: Mapping[str, Any]) -> StoredArray:
+    def open_v3(self, document: Mapping[str, Any], nodes: Mapping[str, Any]) -> StoredArray:
+        """The array of a document of version 3, below whose path ``nodes`` lie."""
         if document.get("node_type") == "group":
             raise self._is_group(
                 name for name, node in nodes.items() if isinstance(node, dict) and node.get("node_type") == "array"
             )
         return read_v3(self._path or "/", document, tuple(self._metadata), self._open_index)
 
-    def _open_v2(self, array: Mapping[str, Any], attributes: Mapping[str, Any]) -> StoredArray:
+    def open_v2(self, array: Mapping[str, Any], attributes: Mapping[str, Any]) -> StoredArray:
+        """The array of the documents of version 2."""
         return read_v2(self._path or "/", array, attributes, tuple(self._metadata), self._open_index)
 
     def _open_index(self, keys: ChunkKeys, shards: Shards | None = None) -> ChunkIndex:

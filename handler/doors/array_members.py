@@ -62,6 +62,13 @@ class StoreMembers(Strict):
     interface_type: Text = "s3"
 
 
+class GroupMembers(Strict):
+    """The members of a request for the arrays of a group."""
+
+    store: dict[str, Any]
+    coordinates: bool = False
+
+
 class PositionMembers(Strict):
     """A selection by position: one slice for each dimension."""
 

@@ -27,6 +27,7 @@ from active_storage.model.missing import Number
 from active_storage.model.ranges import Slice
 from handler.doors.array_members import (
     ArrayMembers,
+    GroupMembers,
     PlaceMembers,
     PlanMembers,
     PositionMembers,
@@ -97,6 +98,41 @@ def parse_plan_request(document: dict[str, Any]) -> ArrayRequest:
     members = read_members(PlanMembers, document)
     locations, table, reduction = _build(members.reducer or _ANY_REDUCER, members)
     return ArrayRequest(reduction, locations, table, "plan", names_reducer=members.reducer is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRequest:
+    """What a request for the arrays of a group asks for.
+
+    Attributes:
+        location: Where the root of the container lies.
+        container: The type of the container.
+        group: The path of the group; "" for the root.
+        reads_coordinates: Whether the elements of coordinates are read.
+    """
+
+    location: ObjectLocation
+    container: ContainerType
+    group: str
+    reads_coordinates: bool
+
+
+def parse_group_request(document: dict[str, Any]) -> GroupRequest:
+    """What a body asks for, in a request for the arrays of a group.
+
+    Raises:
+        InvalidArgument: A member has a wrong name, type or value; ``field`` names it.
+    """
+    members = read_members(GroupMembers, document)
+    if members.store.get("type") == "table":
+        raise InvalidArgument("store.type", "is table, which has one array and no list of arrays")
+    store = read_members(StoreMembers, members.store, ("store",))
+    locations = _locate(store)
+    if len(locations) > 1 or store.concat is not None:
+        raise InvalidArgument("store.urls", "names several files; the arrays of one are listed at a time")
+    group = (store.array or "").strip("/")
+    path = parse_array_path("store.array", group) if group else ""
+    return GroupRequest(locations[0], CONTAINER_TYPES[store.type], path, members.coordinates)
 
 
 def _build(

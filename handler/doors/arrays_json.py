@@ -1,8 +1,8 @@
-"""Whole arrays by JSON or CBOR: ``POST /arrays/v1/{reducer}`` and ``POST /arrays/v1/plan``.
+"""Whole arrays by JSON or CBOR: ``POST /arrays/v1/{reducer}``, ``/arrays/v1/plan`` and ``/arrays/v1/describe``.
 
 The body names the store, the array in it, and what is wanted. The caller's keys come as Basic authorization, and are
 sent to the store's own origin only. The reply is one map of CBOR, or a sequence of them that is sent while the sections
-are reduced (``array_items.py``).
+are reduced (``array_items.py``). ``describe`` lists the arrays of a group.
 
 A request may take up to ``ARRAY_DEADLINE``, and each section of it up to ``DEADLINE``.
 """
@@ -19,7 +19,13 @@ from handler.arrays.engine import ArrayAnswer
 from handler.arrays.plan import ArrayPlan
 from handler.doors.array_items import CONTENT_TYPE as SEQUENCE_TYPE
 from handler.doors.array_items import Items, Put, list_answer, list_header, list_progress, list_section
-from handler.doors.array_request import ArrayRequest, parse_plan_request, parse_reduction_request
+from handler.doors.array_request import (
+    ArrayRequest,
+    GroupRequest,
+    parse_group_request,
+    parse_plan_request,
+    parse_reduction_request,
+)
 from handler.doors.cbor_body import read_map
 from handler.doors.cbor_results import CONTENT_TYPE, encode
 from handler.doors.containers import (
@@ -29,6 +35,7 @@ from handler.doors.containers import (
     make_table_container,
 )
 from handler.doors.door import Reply, Request
+from handler.doors.group_reply import list_variables
 from handler.doors.json_body import read_body, read_object
 from handler.doors.json_credentials import find_signer, read_credentials
 from handler.doors.json_errors import write_json_error
@@ -43,10 +50,11 @@ write_error = write_json_error
 
 VERSION = "v1"
 PLAN = "plan"
+DESCRIBE = "describe"
 
 
 def reply_to(request: Request, service: Service) -> Reply:
-    """The reply to a request for a reduction or for a plan.
+    """The reply to a request for a reduction, for a plan, or for the arrays of a group.
 
     Raises:
         ActiveStorageError: There is no answer.
@@ -54,7 +62,10 @@ def reply_to(request: Request, service: Service) -> Reply:
     name = _find_name(request.path)
     credentials = read_credentials(request.headers)
     with ExitStack() as held:
-        asked = _parse(name, request, service, held)
+        document = _read_document(request, service, held)
+        if name == DESCRIBE:
+            return _describe(parse_group_request(document), credentials, request, service, held)
+        asked = parse_plan_request(document) if name == PLAN else parse_reduction_request(name, document)
         request.record.add(reducer=asked.reduction.reducer, container=asked.reduction.container, answer=asked.answer)
         if asked.answer in ("progress", "partials"):
             return _stream(asked, credentials, request, service, held)
@@ -72,19 +83,18 @@ def reply_to(request: Request, service: Service) -> Reply:
 
 
 def _find_name(path: str) -> str:
-    """The reducer that a path such as ``/arrays/v1/mean`` names, or ``plan``. Additional slashes are ignored."""
+    """The reducer that a path such as ``/arrays/v1/mean`` names, ``plan`` or ``describe``. More slashes are ignored."""
     _, *rest = [unquote(segment, errors="replace") for segment in path.split("/") if segment]
     if len(rest) != 2 or rest[0] != VERSION:
         raise NoSuchDoor(f"nothing answers here; ask for /arrays/{VERSION}/reducer or /arrays/{VERSION}/{PLAN}")
     return rest[1]
 
 
-def _parse(name: str, request: Request, service: Service, held: ExitStack) -> ArrayRequest:
-    """What the body asks for. A body of CBOR counts as memory in use until ``held`` is closed."""
+def _read_document(request: Request, service: Service, held: ExitStack) -> dict[str, Any]:
+    """The members of the body. A body of CBOR counts as memory in use until ``held`` is closed."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_cbor = kind == CONTENT_TYPE
-    document = _read_cbor(request, service, held) if is_cbor else read_object(read_body(request))
-    return parse_plan_request(document) if name == PLAN else parse_reduction_request(name, document)
+    return _read_cbor(request, service, held) if is_cbor else read_object(read_body(request))
 
 
 def _read_cbor(request: Request, service: Service, held: ExitStack) -> dict[str, Any]:
@@ -111,6 +121,22 @@ def _open_container(
     if asked.reduction.concat is not None:
         return make_files_container(asked.locations, signer, service, scope)
     return make_located_container(location, signer, service, scope)
+
+
+def _describe(
+    asked: GroupRequest, credentials: Credentials | None, request: Request, service: Service, held: ExitStack
+) -> Reply:
+    request.record.add(container=asked.container, answer=DESCRIBE)
+    signer = find_signer(asked.location, credentials, request, service)
+    scope = request.scope.in_sections(service.settings.deadline, service.settings.array_deadline)
+    container = make_located_container(asked.location, signer, service, scope)
+    answer = service.arrays.list_group(asked.container, asked.group, container, scope, asked.reads_coordinates)
+    request.record.add(bytes_read=answer.bytes_read, requests=answer.requests)
+    # The coordinates, and the reply, which has a copy of them.
+    held.enter_context(service.engine.gate.account()).hold(
+        2 * sum(values.nbytes for values in answer.coordinates.values())
+    )
+    return _write(encode(list_variables(answer)))
 
 
 def _write_plan(asked: ArrayRequest, container: StoreContainer, service: Service, scope: Scope) -> Reply:
