@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from active_storage.client.arguments import between, nearest
     from active_storage.client.client import Client
+    from active_storage.client.datasets import open_dataset
     from active_storage.client.results import Plan, Result
 
-__all__ = ["Client", "Plan", "Result", "between", "nearest"]
+__all__ = ["Client", "Plan", "Result", "between", "nearest", "open_dataset"]
 
 _MODULES = {
     "Client": "active_storage.client.client",
@@ -20,6 +21,7 @@ _MODULES = {
     "Result": "active_storage.client.results",
     "between": "active_storage.client.arguments",
     "nearest": "active_storage.client.arguments",
+    "open_dataset": "active_storage.client.datasets",
 }
 
 

@@ -1,0 +1,409 @@
+"""Datasets that stay in the store, with the real service: each expression beside xarray on the same data.
+
+An expression that is pushed down takes one request, and a reply of at most the result and 4 KiB.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import active_storage
+from active_storage.client import connection
+from active_storage.client.datasets import ServiceBackend
+from active_storage.client.failures import ServiceUnreachable
+from active_storage.client.service_array import LoadWarning, ServiceArray
+from active_storage.errors import InvalidArgument
+from deploy.local.processes import LOOPBACK, free_ports
+from deploy.local.store import Store
+
+# numpy says so where the service says nothing.
+pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")]
+
+BUCKET = "xarray"
+_SHAPE = (24, 6, 8)
+_MOST_BYTES = 4096
+_NAMES = ("two.zarr", "three.zarr", "four.nc", "classic.nc")
+
+
+def make_dataset() -> xr.Dataset:
+    """Two years of months: floats with missing data, packed integers, and integers; times, labels and bounds."""
+    random = np.random.default_rng(7)
+    values = random.normal(280, 10, _SHAPE).astype("f4")
+    values[::5, 1, 2] = np.nan
+    values[:, 3, 3] = np.nan
+    dims = ("time", "lat", "lon")
+    packed = values.astype("f8")
+    packed[3, 4] = np.nan
+    time = xr.date_range("2000-01-16", periods=24, freq="MS")
+    coordinates = {
+        "time": ("time", time, {"standard_name": "time"}),
+        "lat": ("lat", np.linspace(-75, 75, 6), {"units": "degrees_north"}),
+        "lon": np.arange(0, 360, 45.0),
+        "height": ((), 2.0, {"units": "m"}),
+        "area": (("lat", "lon"), random.random(_SHAPE[1:])),
+    }
+    variables = {
+        "tas": (dims, values, {"units": "K", "long_name": "temperature"}),
+        "packed": (dims, packed, {"units": "K"}),
+        "days": (("time", "lat"), random.integers(-5, 31, _SHAPE[:2]).astype("i4")),
+        "bounds": (("time", "edge"), np.stack([time, time + np.timedelta64(30, "D")], axis=1)),
+    }
+    return xr.Dataset(variables, coordinates, {"title": "a test", "number": 7})
+
+
+@pytest.fixture(scope="module")
+def folder(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset in each container, in a folder and in the store."""
+    folder = tmp_path_factory.mktemp("xarray")
+    dataset = make_dataset()
+    packing = {"dtype": "i2", "scale_factor": 0.01, "add_offset": 273.15, "_FillValue": -32768}
+    times = {"units": "days since 1999-12-01"}
+    encoding: Any = {"packed": packing, "time": times, "bounds": times}
+    chunked: Any = {**encoding, "tas": {"chunks": (6, 3, 8)}, "packed": {**packing, "chunks": (6, 3, 8)}}
+    dataset.to_zarr(folder / "two.zarr", zarr_format=2, encoding=chunked, consolidated=True)
+    with warnings.catch_warnings():
+        # zarr-python says that consolidated metadata is not in the specification of version 3.
+        warnings.simplefilter("ignore")
+        dataset.to_zarr(folder / "three.zarr", zarr_format=3, encoding=chunked, consolidated=True)
+    dataset.to_netcdf(folder / "four.nc", engine="h5netcdf", encoding=encoding)
+    dataset.to_netcdf(folder / "classic.nc", engine="scipy", encoding=encoding)
+    client = live_store.client()
+    client.create_bucket(Bucket=BUCKET)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+    return folder
+
+
+@dataclass
+class Traffic:
+    """What went between the client and the service.
+
+    Attributes:
+        requests: The paths of requests for arrays.
+        bytes: The sizes of all replies together.
+    """
+
+    requests: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+    def clear(self) -> None:
+        self.requests, self.bytes = [], 0
+
+
+@pytest.fixture
+def traffic(monkeypatch: pytest.MonkeyPatch) -> Traffic:
+    seen = Traffic()
+    send, readinto = connection.Connections._send, connection._Body.readinto
+
+    def send_and_see(self: Any, method: str, target: str, *rest: Any) -> Any:
+        if method == "POST":
+            seen.requests.append(target)
+        return send(self, method, target, *rest)
+
+    def readinto_and_see(self: Any, buffer: Any) -> int:
+        size = readinto(self, buffer)
+        seen.bytes += size
+        return size
+
+    monkeypatch.setattr(connection.Connections, "_send", send_and_see)
+    monkeypatch.setattr(connection._Body, "readinto", readinto_and_see)
+    return seen
+
+
+Open = Callable[..., xr.Dataset]
+
+
+@pytest.fixture
+def open_remote(live_store: Store, endpoint: str, folder: Path) -> Iterator[Open]:
+    opened: list[xr.Dataset] = []
+
+    def open_one(name: str, **options: Any) -> xr.Dataset:
+        keys = {"key": live_store.access_key, "secret": live_store.secret_key}
+        dataset = active_storage.open_dataset(f"s3://{BUCKET}/{name}", **{"service": endpoint, **keys, **options})
+        opened.append(dataset)
+        return dataset
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+def open_local(folder: Path, name: str, **options: Any) -> xr.Dataset:
+    if name.endswith(".zarr"):
+        return xr.open_dataset(folder / name, engine="zarr", **options)
+    engine: Any = "scipy" if name.startswith("classic") else "h5netcdf"
+    return xr.open_dataset(folder / name, engine=engine, **options)
+
+
+def load(dataset: xr.Dataset) -> xr.Dataset:
+    """The dataset with its elements."""
+    for name in dataset.data_vars:
+        dataset[name] = dataset[name].active.load()
+    return dataset.load()
+
+
+def is_lazy(array: xr.DataArray) -> bool:
+    return isinstance(array.variable._data, ServiceArray)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_dataset_is_that_of_xarray(open_remote: Open, folder: Path, traffic: Traffic, name: str) -> None:
+    remote, local = open_remote(name), open_local(folder, name)
+    # xarray looks at both ends of a variable of time, which is no coordinate here.
+    assert traffic.requests == ["/arrays/v1/describe", *["/arrays/v1/select"] * 2]
+    assert {name for name in remote.data_vars if is_lazy(remote[name])} == {"tas", "packed", "days"}
+    assert {name: each.dtype for name, each in remote.variables.items()} == {
+        name: each.dtype for name, each in local.variables.items()
+    }
+    assert "ServiceArray" in repr(remote.tas)
+    traffic.clear()
+    xr.testing.assert_identical(load(remote), local)
+    # One for each of the others, and for the two coordinates of other shapes.
+    assert traffic.requests == ["/arrays/v1/select"] * 6
+
+
+# What xarray computes, of which each needs one request.
+EXPRESSIONS: dict[str, Callable[[xr.Dataset], Any]] = {
+    "mean": lambda ds: ds.tas.mean("time"),
+    "mean of all": lambda ds: ds.tas.mean(),
+    "mean of packed": lambda ds: ds.packed.mean(("lat", "lon")),
+    "mean with NaN": lambda ds: ds.tas.mean("time", skipna=False),
+    "mean of integers": lambda ds: ds.days.mean("time"),
+    "sum": lambda ds: ds.tas.sum("time"),
+    "sum of packed": lambda ds: ds.packed.sum(),
+    "sum with NaN": lambda ds: ds.packed.sum("lon", skipna=False),
+    "sum of few": lambda ds: ds.tas.sum("time", min_count=20),
+    "sum of few in all": lambda ds: ds.tas.sum(min_count=2000),
+    "sum of integers": lambda ds: ds.days.sum("lat"),
+    "count": lambda ds: ds.tas.count("time"),
+    "count of packed": lambda ds: ds.packed.count(),
+    "min": lambda ds: ds.tas.min(("lat", "time")),
+    "max": lambda ds: ds.packed.max("time"),
+    "max without attributes": lambda ds: ds.tas.max("time", keep_attrs=False),
+    "var": lambda ds: ds.tas.var("time", ddof=1),
+    "std": lambda ds: ds.packed.std("lon"),
+    "median": lambda ds: ds.tas.median("time"),
+    "quantile": lambda ds: ds.tas.quantile(0.9, "time"),
+    "quantiles": lambda ds: ds.tas.quantile([0.1, 0.5, 0.9], ("time", "lon")),
+    "quantiles with NaN": lambda ds: ds.tas.quantile([0.1], "time", skipna=False),
+    "any": lambda ds: ds.tas.any("time"),
+    "all": lambda ds: ds.days.all("time"),
+    "argmax": lambda ds: ds.tas[:, :3].argmax("time"),
+    "argmin of integers": lambda ds: ds.days.argmin("lat"),
+    "keepdims": lambda ds: ds.tas.mean("lat", keepdims=True),
+    "isel": lambda ds: ds.tas.isel(time=slice(3, 20, 2), lat=-2).mean("time"),
+    "isel backwards": lambda ds: ds.tas.isel(lat=slice(None, None, -1)).max("time"),
+    "isel of a list": lambda ds: ds.tas.isel(lat=[1, 3, 5]).mean("time"),
+    "isel of any list": lambda ds: ds.tas.isel(lat=[4, 0, 0], lon=2).mean("time"),
+    "isel of lists": lambda ds: ds.tas.isel(lat=[4, 0], lon=[7, 2, 3]).max("time"),
+    "isel of bools": lambda ds: ds.tas.isel(time=np.arange(24) % 3 == 1).mean("time"),
+    "sel": lambda ds: ds.tas.sel(lat=slice(-30, 50), time="2001").mean("time"),
+    "sel nearest": lambda ds: ds.packed.sel(lat=40, lon=100, method="nearest").max("time"),
+    "transpose": lambda ds: ds.tas.transpose("lon", "lat", "time").mean("time"),
+    "two steps": lambda ds: ds.tas.T.isel(lon=slice(6, 1, -2)).isel(lon=1, time=slice(2, None)).std("time"),
+}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_an_expression_is_one_request_and_equals_that_of_xarray(
+    open_remote: Open, folder: Path, traffic: Traffic, expression: str
+) -> None:
+    compute = EXPRESSIONS[expression]
+    remote = open_remote("two.zarr")
+    traffic.clear()
+    found, expected = compute(remote), compute(open_local(folder, "two.zarr"))
+    assert len(traffic.requests) == 1
+    assert traffic.requests != ["/arrays/v1/select"]
+    assert traffic.bytes <= expected.nbytes + _MOST_BYTES
+    check_alike(found, expected)
+
+
+# What xarray computes with several requests, none of which loads, and how many they are.
+SEVERAL: dict[str, tuple[Callable[[xr.Dataset], Any], int]] = {
+    "weighted mean": (lambda ds: ds.packed.weighted(np.cos(np.deg2rad(ds.lat))).mean(("lat", "lon")), 2),
+    "weighted sum": (lambda ds: ds.tas.isel(lat=slice(4, 1, -1)).weighted(ds.area).sum(("lat", "lon")), 1),
+    "sum of weights": (lambda ds: ds.tas.weighted(ds.area).sum_of_weights(("lat", "lon")), 1),
+    "months": (lambda ds: ds.tas.groupby("time.month").mean(), 12),
+    "quarters": (lambda ds: ds.tas.resample(time="QS").max(), 9),
+    "years": (lambda ds: ds.packed.groupby("time.year").sum(), 3),
+}
+
+
+@pytest.mark.parametrize("expression", SEVERAL)
+def test_an_expression_of_several_requests_loads_nothing(
+    open_remote: Open, folder: Path, traffic: Traffic, expression: str
+) -> None:
+    compute, requests = SEVERAL[expression]
+    remote = open_remote("two.zarr")
+    for name in ("area", "height"):
+        remote[name].load()
+    traffic.clear()
+    found, expected = compute(remote), compute(open_local(folder, "two.zarr"))
+    assert len(traffic.requests) == requests
+    assert "/arrays/v1/select" not in traffic.requests
+    check_alike(found, expected)
+
+
+def check_alike(found: Any, expected: Any) -> None:
+    """Pass if two arrays differ in rounding only."""
+    assert found.dtype == expected.dtype
+    assert found.name == expected.name
+    single = found.dtype == np.float32
+    xr.testing.assert_allclose(found, expected, rtol=2e-5 if single else 1e-12)
+    rounded = found.copy(data=expected.values)
+    xr.testing.assert_identical(rounded, expected)
+    if found.dtype.kind in "bi":
+        np.testing.assert_array_equal(found.values, expected.values)
+
+
+# What the accessor asks for, and what xarray computes of it.
+QUESTIONS: dict[str, tuple[Callable[[xr.Dataset], Any], Callable[[xr.Dataset], Any]]] = {
+    "mean": (lambda ds: ds.tas.active.mean("time"), lambda ds: ds.tas.mean("time")),
+    "max of all": (lambda ds: ds.packed.active.max(), lambda ds: ds.packed.max()),
+    "months": (
+        lambda ds: ds.tas.active.mean("time", group="time.month"),
+        lambda ds: ds.tas.groupby("time.month").mean(),
+    ),
+    "seasons": (
+        lambda ds: ds.packed.isel(lat=slice(None, None, -1)).active.max("time", group="time.season"),
+        lambda ds: ds.packed.isel(lat=slice(None, None, -1)).groupby("time.season").max(),
+    ),
+    "transposed": (
+        lambda ds: ds.tas.transpose("lon", "time", "lat").active.sum("time", group="time.year"),
+        lambda ds: ds.tas.transpose("lon", "time", "lat").groupby("time.year").sum(),
+    ),
+    "quantiles": (
+        lambda ds: ds.tas.active.quantile([0.25, 0.5], "time"),
+        lambda ds: ds.tas.quantile([0.25, 0.5], "time"),
+    ),
+    "quantile": (lambda ds: ds.tas.active.quantile(0.5), lambda ds: ds.tas.quantile(0.5)),
+    "weights": (
+        lambda ds: ds.packed.active.mean(("lat", "lon"), weights="cos:lat"),
+        lambda ds: ds.packed.weighted(np.cos(np.deg2rad(ds.lat))).mean(("lat", "lon")),
+    ),
+    "weights of an array": (
+        lambda ds: ds.packed.active.mean(("lat", "lon"), weights="area"),
+        lambda ds: ds.packed.weighted(ds.area).mean(("lat", "lon")),
+    ),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_accessor_asks_once_and_gives_what_xarray_computes(
+    open_remote: Open, folder: Path, traffic: Traffic, question: str
+) -> None:
+    ask, compute = QUESTIONS[question]
+    remote = open_remote("two.zarr")
+    traffic.clear()
+    found, expected = ask(remote), compute(open_local(folder, "two.zarr"))
+    assert len(traffic.requests) == 1
+    assert traffic.bytes <= expected.nbytes + _MOST_BYTES
+    check_alike(found, expected)
+
+
+def test_the_accessor_counts_bins(open_remote: Open, folder: Path) -> None:
+    edges = [250, 270, 280, 290, 310]
+    found = open_remote("two.zarr").tas.active.histogram(edges, ("time", "lon"))
+    assert found.dims == ("lat", "bin")
+    local = open_local(folder, "two.zarr").tas.transpose("lat", ...).values.reshape(6, -1)
+    np.testing.assert_array_equal(found.values, [np.histogram(row, edges)[0] for row in local])
+    assert [each.left for each in found["bin"].values] == edges[:-1]
+
+
+def test_the_accessor_plans(open_remote: Open, traffic: Traffic) -> None:
+    tas = open_remote("two.zarr").tas
+    traffic.clear()
+    plan = tas.isel(time=slice(0, 6)).active.plan("mean", "time")
+    assert (plan.chunks, plan.shape) == (2, _SHAPE)
+    assert traffic.requests == ["/arrays/v1/plan"]
+
+
+def test_the_accessor_refuses_what_is_not_in_the_store(open_remote: Open) -> None:
+    tas = open_remote("two.zarr").tas
+    with pytest.raises(TypeError, match="are not in the store"):
+        tas.active.load().active.mean("time")
+    with pytest.raises(ValueError, match="should be reduced"):
+        tas.active.mean("lat", group="time.month")
+    with pytest.raises(ValueError, match="'height'"):
+        tas.active.mean("height")
+
+
+# What the service does not do, and the number of warnings for it.
+OTHERS: dict[str, Callable[[xr.Dataset], Any]] = {
+    "arithmetic": lambda ds: (ds.tas - 273.15).mean("time"),
+    "prod": lambda ds: ds.days.prod("lat"),
+    "cumsum": lambda ds: ds.tas.cumsum("time"),
+    "where": lambda ds: ds.tas.where(ds.tas > 280).max("time"),
+    "negative weights": lambda ds: ds.tas.weighted(ds.lat).sum("lat"),
+    "list of reduced": lambda ds: ds.tas.isel(time=[0, 5, 6]).mean("time"),
+    "points": lambda ds: ds.tas.isel(lat=xr.DataArray([0, 2], dims="at"), lon=xr.DataArray([1, 3], dims="at")),
+    "argmax backwards": lambda ds: ds.days.isel(time=slice(None, None, -1)).argmax("time"),
+    "argmax of NaN": lambda ds: ds.tas.argmax("time", skipna=False),
+    "rolling": lambda ds: ds.tas.rolling(time=3).mean(),
+}
+
+
+@pytest.mark.parametrize("expression", OTHERS)
+def test_what_the_service_does_not_do_is_loaded_and_said_once(
+    open_remote: Open, folder: Path, traffic: Traffic, expression: str
+) -> None:
+    compute = OTHERS[expression]
+    remote = open_remote("two.zarr")
+    with pytest.warns(LoadWarning, match="are loaded through it"):
+        found = compute(remote)
+    expected = compute(open_local(folder, "two.zarr"))
+    check_alike(found, expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LoadWarning)
+        compute(remote)
+    assert "/arrays/v1/select" in traffic.requests
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_the_engine_of_xarray(live_store: Store, endpoint: str, folder: Path, traffic: Traffic, name: str) -> None:
+    keys: Any = {"key": live_store.access_key, "secret": live_store.secret_key}
+    url = f"{live_store.endpoint}/{BUCKET}/{name}"
+    with xr.open_dataset(url, engine=ServiceBackend, service=endpoint, **keys) as remote:
+        assert traffic.requests.count("/arrays/v1/describe") == 1
+        traffic.clear()
+        found, expected = remote.tas.mean("time"), open_local(folder, name).tas.mean("time")
+        assert traffic.requests == ["/arrays/v1/mean"]
+        check_alike(found, expected)
+        xr.testing.assert_identical(load(remote), open_local(folder, name))
+
+
+def test_the_options_of_xarray(open_remote: Open, folder: Path) -> None:
+    for name in ("two.zarr", "four.nc"):
+        for options in (
+            {"mask_and_scale": False},
+            {"decode_times": False},
+            {"decode_coords": False},
+            {"drop_variables": ["tas", "bounds"]},
+        ):
+            remote, local = open_remote(name, **options), open_local(folder, name, **options)
+            xr.testing.assert_identical(load(remote), local)
+
+
+def test_the_next_service_is_asked_if_one_cannot_be_reached(open_remote: Open, endpoint: str) -> None:
+    (port,) = free_ports(1)
+    down = f"http://{LOOPBACK}:{port}"
+    remote = open_remote("two.zarr", service=[down, endpoint], retries=0)
+    assert float(remote.tas.count()) > 0
+    with pytest.raises(ServiceUnreachable):
+        open_remote("two.zarr", service=[down], retries=0)
+
+
+def test_a_wrong_place_is_one_error(open_remote: Open) -> None:
+    with pytest.raises(active_storage.errors.ActiveStorageError, match=r"absent\.zarr|no Zarr group"):
+        open_remote("absent.zarr")
+    with pytest.raises(InvalidArgument, match="is an array"):
+        open_remote("three.zarr", group="tas")
+    with pytest.raises(InvalidArgument, match="service: is required"):
+        xr.open_dataset(f"s3://{BUCKET}/two.zarr", engine=ServiceBackend)
