@@ -16,7 +16,7 @@ import xarray as xr
 
 from active_storage.client.arguments import Numbers, Weights
 from active_storage.client.results import Plan
-from active_storage.client.service_array import Answer, ServiceArray, find_result_dtype
+from active_storage.client.service_array import Answer, NotPushedDownError, ServiceArray, find_result_dtype
 
 Dims = str | Iterable[Hashable] | None
 
@@ -90,7 +90,12 @@ class ServiceAccessor:
         given = {"group": group, "bins": bins, "weights": weights, **arguments}
         given = {name: value for name, value in given.items() if value is not None}
         data = self._data
-        answer = data.ask(reducer, axes, grouped, **given)
+        try:
+            answer = data.ask(reducer, axes, grouped, **given)
+        except NotPushedDownError as error:
+            raise ValueError(
+                f"{error} is not done by the service: select slices, or use the methods of xarray"
+            ) from None
         values = answer.values
         # xarray makes an array of float64 of a single quantile, too.
         sample: dict[str, Any] = {"q": np.atleast_1d(np.asarray(given["q"], float))} if "q" in given else {}

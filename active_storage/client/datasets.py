@@ -165,7 +165,8 @@ class _Remotes:
             return
         is_number = decoded.dtype.kind in "iuf" or (decoded.dtype == bool and variable.dtype == "bool")
         if is_number and decoded.shape == variable.shape:
-            decoded.data = self._make(variable, decoded.dtype, decode)
+            data = self._make(variable, decoded.dtype, decode)
+            dataset[variable.name] = _ServiceVariable(decoded.dims, data, decoded.attrs, decoded.encoding)
 
     def warn_unsupported(self, names: set[str], described: Group) -> None:
         """Say which variables are left out, and why."""
@@ -175,9 +176,29 @@ class _Remotes:
 
     def _make(self, variable: Variable, dtype: np.dtype[Any], decode: Literal["none", "xarray"]) -> ServiceArray:
         path = f"{self._group}/{variable.name}" if self._group else variable.name
-        arguments = {**self._arguments, "decode": decode}
+        arguments = {**self._arguments, "decode": decode, "skipna": True}
         remote = Remote(self._clients, self._url, path, variable.shape, arguments, self._warned)
         return ServiceArray(remote, dtype, tuple(range(size) for size in variable.shape))
+
+
+class _ServiceVariable(xr.Variable):
+    """A variable whose elements stay in the store.
+
+    ``xarray.open_dataset`` wraps the data of variables, to keep what it loads. Wrapped data is taken for data that can
+    be loaded, and handed to flox.
+    """
+
+    __slots__ = ()
+
+    @property
+    def data(self) -> Any:
+        """The elements."""
+        return super().data
+
+    @data.setter
+    def data(self, data: Any) -> None:
+        if not (isinstance(self._data, ServiceArray) and isinstance(data, indexing.ExplicitlyIndexed)):
+            xr.Variable.data.fset(self, data)  # type: ignore[attr-defined]  # it is a property
 
 
 class _StoredArray(BackendArray):

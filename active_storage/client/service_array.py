@@ -30,6 +30,12 @@ Dtype = np.dtype[Any]
 # What is selected of a dimension that is stored: indices in order, any indices, or one, without the dimension.
 Places = range | Array | int
 
+# The reducers by which elements with weights are reduced like elements that are listed as often.
+_WEIGHTED = {"count": "sum_of_weights", "mean": "mean", "std": "std", "sum": "sum", "var": "var"}
+
+# A request with more weights than these takes longer than what it saves.
+_MOST_WEIGHTS = 100_000
+
 _Answer = TypeVar("_Answer")
 
 Form = Literal["values", "isnull", "notnull", "filled"]
@@ -210,6 +216,11 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
         self.remote.warn(f"a conversion to {np.dtype(dtype)}")
         return np.asarray(self).astype(dtype, copy=copy)
 
+    def reshape(self, *shape: Any, **options: Any) -> Array:
+        """The elements in another shape, which are loaded."""
+        self.remote.warn("reshape")
+        return np.asarray(self).reshape(*shape, **options)
+
     def transpose(self, *axes: Any) -> "ServiceArray":
         """The array with its dimensions in another order; reversed by default."""
         chosen = axes[0] if len(axes) == 1 and not isinstance(axes[0], int | np.integer) else axes
@@ -258,8 +269,9 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
     # What is asked of the service
 
     def with_form(self, form: Form) -> "ServiceArray":
-        """Another form of the same elements."""
-        return ServiceArray(self.remote, self._value_dtype, self.places, self.order, form, self._counts)
+        """Another form of the same elements. The counts of sums are those of one mask: they are not kept for longer."""
+        counts = None if self.form == "values" else self._counts
+        return ServiceArray(self.remote, self._value_dtype, self.places, self.order, form, counts)
 
     def is_of_same(self, other: Any) -> bool:
         """Whether another array is a form of the same elements."""
@@ -284,9 +296,13 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
         axes = find_axes(axis, self.ndim)
         if not axes or not self.size:
             raise NotPushedDownError(f"{reducer} of nothing")
-        answer = self.ask(reducer, axes, **arguments)
+        listed = [axis for axis in axes if isinstance(self._places(self.order[axis]), np.ndarray)]
+        if listed:
+            answer = self._ask_for_list(reducer, axes, listed, skipna, arguments)
+        else:
+            answer = self.ask(reducer, axes, **arguments)
         values, counts = answer.values, answer.counts
-        if not skipna and values.dtype.kind == "f":
+        if not skipna and self._value_dtype.kind == "f" and values.dtype.kind == "f":
             expected = math.prod(self.shape[number] for number in axes)
             values = np.where(counts < expected, values.dtype.type(np.nan), values)
         if keepdims:
@@ -306,7 +322,7 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
             NotPushedDownError: A reduced dimension has indices that are no slice.
             ActiveStorageError: There is no result.
         """
-        found = self.remote.ask(reducer, **self.make_arguments(axes), **arguments)
+        found = self.remote.ask(reducer, **self.make_arguments(axes, arguments.get("weights")), **arguments)
         values, counts = _fill(found.values), np.asarray(found.counts)
         if found.dims[-1:] == ("bin",):
             values = np.moveaxis(values, -1, 0)
@@ -321,14 +337,47 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
         dims = [dimension for dimension in range(len(self.places)) if self._is_kept(dimension, reduced)]
         return Answer(array._arrange(values, dims), array._arrange(counts, dims), found.labels)  # noqa: SLF001
 
-    def make_arguments(self, axes: tuple[int, ...]) -> dict[str, Any]:
+    def _ask_for_list(
+        self, reducer: str, axes: tuple[int, ...], listed: Sequence[int], skipna: bool, arguments: Mapping[str, Any]
+    ) -> Answer:
+        """What the service answers about lists of indices of reduced axes: an index weighs as often as it is listed.
+
+        Raises:
+            NotPushedDownError: The service does not do this with weights.
+            ActiveStorageError: There is no result.
+        """
+        is_float = self._value_dtype.kind == "f"
+        is_exact = reducer in _WEIGHTED and (skipna if is_float else reducer != "sum")
+        dimensions = [self.order[axis] for axis in listed]
+        shape = [self.remote.shape[dimension] for dimension in dimensions]
+        if not is_exact or arguments.get("ddof") or "weights" in arguments or math.prod(shape) > _MOST_WEIGHTS:
+            raise NotPushedDownError(f"{reducer} over a list of indices")
+        weights = np.ones(())
+        for dimension, size in zip(dimensions, shape, strict=True):
+            weights = np.multiply.outer(weights, np.bincount(np.asarray(self.places[dimension]), minlength=size))
+        answer = self.ask(_WEIGHTED[reducer], axes, weights=(dimensions, weights))
+        values = answer.values
+        if reducer == "count":
+            counts = np.nan_to_num(values).astype(np.int64)
+            return Answer(counts, counts, {})
+        # An infinite element has an effect even if its weight is 0.
+        if not np.isfinite(values[answer.counts > 0]).all():
+            raise NotPushedDownError(f"{reducer} over a list of indices, with a result that is not finite,")
+        return answer
+
+    def make_arguments(self, axes: tuple[int, ...], weights: Any = None) -> dict[str, Any]:
         """The axis and the selection of a request that reduces some axes.
+
+        Args:
+            axes: The axes.
+            weights: The weights of the request, which count for lists of indices; None if there are none.
 
         Raises:
             NotPushedDownError: A reduced dimension has indices that are no slice.
         """
         reduced = {self.order[number] for number in axes}
-        if any(isinstance(self.places[dimension], np.ndarray) for dimension in reduced):
+        weighted = weights[0] if isinstance(weights, tuple) else ()
+        if any(isinstance(self.places[dimension], np.ndarray) for dimension in reduced.difference(weighted)):
             raise NotPushedDownError("a reduction over a list of indices")
         single = {number for number, places in enumerate(self.places) if isinstance(places, int)}
         return {"axis": sorted(reduced | single), "selection": [_make_slice(each) for each in self.places]}
@@ -423,7 +472,8 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
                 counts = self.reduce("count", axes, skipna=True, keepdims=keepdims)[1]
             return expected - counts if self.form == "isnull" else counts
         values, counts = self.reduce("sum", axes, skipna=self.form == "filled", keepdims=keepdims)
-        if not keepdims:
+        # Those of a list of indices are those of all elements around it.
+        if not keepdims and not any(isinstance(self._places(self.order[axis]), np.ndarray) for axis in axes):
             self._counts[axes] = counts
         return values
 

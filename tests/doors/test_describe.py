@@ -131,6 +131,40 @@ def test_metadata_takes_few_requests(app: flask.Flask, key: str, requests: int) 
     assert all(each.values is None for each in found.variables)
 
 
+def test_a_store_of_a_hundred_arrays_takes_no_more_requests_than_xarray(app: flask.Flask, store: FakeStore) -> None:
+    """xarray opens it by its consolidated metadata, and reads its coordinates, as the client does."""
+    kept: dict[str, Any] = {}
+    dims = ("time", "lat")
+    dataset = xr.Dataset(
+        {f"v{number}": (dims, np.zeros((3, 2), "f4")) for number in range(100)},
+        {"time": np.arange(3), "lat": np.arange(2.0)},
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.to_zarr(MemoryStore(kept), zarr_format=3, consolidated=True)
+    for name, buffer in kept.items():
+        put(store, f"/bucket/many.zarr/{name}", buffer.to_bytes())
+    counting: Any = _Counting(kept)
+    with xr.open_dataset(counting, engine="zarr", consolidated=True) as opened:
+        assert len(opened.variables) == 102
+    before = len(store.requests)
+    found = describe(app, "zarr", "many.zarr", coordinates=True)
+    assert len(found.variables) == 102
+    assert found.requests == len(store.requests) - before == 3
+    assert found.requests <= counting.gets
+
+
+class _Counting(MemoryStore):
+    """A store that counts what is asked for."""
+
+    gets = 0
+
+    async def get(self, *args: Any, **options: Any) -> Any:
+        # zarr-python reads from a copy of the store.
+        _Counting.gets += 1
+        return await super().get(*args, **options)
+
+
 def test_a_group_of_hdf5(app: flask.Flask) -> None:
     found = describe(app, "netcdf", "f.nc", group="g", coordinates=True)
     assert {each.name: each.dims for each in found.variables} == {
