@@ -25,7 +25,16 @@ _MODULES = {
 }
 
 
+# The extra that installs a package, for those that are not installed with the client.
+_OPTIONAL = {"xarray": "xarray"}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in _OPTIONAL:
+            raise
+        raise ImportError(f"{name} needs {error.name}: install s3-active-storage[{_OPTIONAL[error.name]}]") from error

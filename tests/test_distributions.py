@@ -5,6 +5,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from uv import find_uv_bin
 
+from active_storage.client.datasets import ServiceBackend
 from active_storage.model.reducers import REDUCERS
 from tests.algebra import by_hand
 
@@ -71,6 +73,26 @@ def test_naming_the_client_loads_neither_botocore_nor_the_service() -> None:
     """
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert ran.stdout == "no such name\n"
+
+
+def test_xarray_finds_the_engine_by_the_entry_point_of_the_client() -> None:
+    entries = read_project("active_storage")["entry-points"]["xarray.backends"]
+    ((name, value),) = entries.items()
+    assert name == "active_storage"
+    assert EntryPoint(name, value, "xarray.backends").load() is ServiceBackend
+
+
+def test_a_client_without_xarray_says_what_to_install() -> None:
+    program = """if True:
+        import sys
+        sys.modules["xarray"] = None
+        try:
+            from active_storage import open_dataset
+        except ImportError as error:
+            print(error)
+    """
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ran.stdout == "open_dataset needs xarray: install s3-active-storage[xarray]\n"
 
 
 def test_both_have_the_same_licence() -> None:

@@ -233,6 +233,9 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
         return self.transpose()
 
     def __getitem__(self, key: Any) -> Any:
+        if key is None or (isinstance(key, tuple) and any(each is None for each in key)):
+            self.remote.warn("a new dimension")
+            return np.asarray(self)[key]
         keys = _expand(key, self.ndim)
         arrays = [number for number, each in enumerate(keys) if isinstance(each, np.ndarray)]
         orthogonal = _make_orthogonal(keys) if arrays else keys
@@ -264,6 +267,9 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if form is not None and not (ufunc is np.isnan and self._value_dtype.kind != "f"):
             return self.with_form(form)
         self.remote.warn(ufunc.__name__)
+        if any(each is self for each in kwargs.get("out", ())):
+            # An operator such as ``-=``, which takes what is returned in place of the array.
+            kwargs = {name: value for name, value in kwargs.items() if name != "out"}
         return getattr(ufunc, method)(*_load_all(inputs), **_load_all(kwargs))
 
     # What is asked of the service
@@ -721,8 +727,8 @@ def _expand(key: Any, ndim: int) -> list[Any]:
         keys.append(Ellipsis)
     place = next(number for number, each in enumerate(keys) if each is Ellipsis)
     missing = ndim - len(keys) + 1
-    if missing < 0 or any(each is None for each in keys):
-        raise IndexError("a key has to have an index for each dimension, and no new ones")
+    if missing < 0:
+        raise IndexError(f"there are {len(keys) - 1} indices for {ndim} dimensions")
     keys[place : place + 1] = [slice(None)] * missing
     return [np.asarray(each) if isinstance(each, list | np.ndarray) else each for each in keys]
 

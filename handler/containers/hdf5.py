@@ -6,11 +6,12 @@ chunks (``chunks``, ``index``, ``btree1``, ``btree2``, ``arrays``).
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from active_storage.errors import EntityTooLarge, InvalidArgument, shown
+from active_storage.errors import EntityTooLarge, InvalidArgument, UnsupportedArray, shown
 from active_storage.model.dtypes import DTYPES
 from handler.containers.hdf5_attributes import Attributes
 from handler.containers.hdf5_chunks import ChunkGrid
@@ -96,19 +97,25 @@ def list_hdf5(source: Hdf5Source, group: str) -> Listing:
     if found is None or not found.header.is_group:
         raise InvalidArgument("store.array", f"there is no group {shown(group or '/')}")
     datasets: dict[str, tuple[Found, dict[str, Any]]] = {}
+    elsewhere: dict[str, str] = {}
     for link in groups.links(found.header):
         name = link.name.removeprefix(NOT_COORDINATE).decode(errors="replace")
-        dataset = groups.find(link.name, (*found.groups, found.header) if group else ())
+        try:
+            dataset = groups.find(link.name, (*found.groups, found.header) if group else ())
+        except UnsupportedArray as error:
+            elsewhere[name] = error.reason
+            continue
         if dataset is not None and dataset.header.is_dataset:
             attributes = reader.read(dataset.header)
             if not is_only_dimension(attributes):
                 datasets[name] = dataset, attributes
     prefix, dimensions = f"{group}/" if group else "", Dimensions(file, groups, reader)
-    return Listing.of(
+    listing = Listing.of(
         {name: value for name, value in reader.read(found.header).items() if name not in RESERVED},
         datasets,
         lambda name: _describe(Hdf5File(source, prefix + name), dimensions, prefix + name, *datasets[name]),
     )
+    return replace(listing, unsupported={**listing.unsupported, **elsewhere})
 
 
 def _describe(

@@ -184,16 +184,44 @@ def test_references(app: flask.Flask, store: FakeStore) -> None:
     assert found.attributes == {"title": "t"}
 
 
+def test_references_with_consolidated_metadata(app: flask.Flask, store: FakeStore) -> None:
+    """In JSON, and in Parquet, where there is no other metadata. A group has its own attributes."""
+    objects = write_zarr("/x")
+    documents: dict[str, Any] = {"g/.zattrs": {"title": "inner"}, ".zattrs": {"title": "outer"}}
+    documents |= {f"g/tas/{name}": json.loads(objects[f"/x/{name}"]) for name in (".zarray", ".zattrs")}
+    consolidated = {"metadata": documents, "record_size": 10}
+    put(store, "/bucket/refs.parq/.zmetadata", json.dumps(consolidated).encode())
+    put(store, "/bucket/refs.json", json.dumps({".zmetadata": json.dumps(consolidated)}).encode())
+    for key in ("refs.parq", "refs.json"):
+        found = describe(app, "kerchunk", key, group="g")
+        assert [(each.name, each.shape) for each in found.variables] == [("tas", (6, 4))]
+        assert found.attributes == {"title": "inner"}
+        found = describe(app, "kerchunk", key)
+        assert (found.variables, found.attributes) == ((), {"title": "outer"})
+
+
+def test_references_of_version_three(app: flask.Flask, store: FakeStore) -> None:
+    objects = write_zarr("/x", version=3)
+    refs = {"tas/zarr.json": objects["/x/zarr.json"].decode()}
+    refs["zarr.json"] = json.dumps({"node_type": "group", "attributes": {"title": "t"}})
+    put(store, "/bucket/three.json", json.dumps(refs).encode())
+    found = describe(app, "kerchunk", "three.json")
+    assert [(each.name, each.dims) for each in found.variables] == [("tas", ("time", "lat"))]
+    assert found.attributes == {"title": "t"}
+
+
 def test_arrays_that_are_not_supported_are_named(app: flask.Flask, store: FakeStore) -> None:
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         file["text"] = ["a", "b"]
         file["numbers"] = np.arange(3)
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/numbers")
         file["numbers"].attrs["reference"] = file["text"].ref
     put(store, "/bucket/text.nc", stream.getvalue())
     found = describe(app, "netcdf", "text.nc")
     assert [(each.name, each.attributes) for each in found.variables] == [("numbers", {})]
-    assert "is not supported" in found.unsupported["text"]
+    assert found.unsupported.keys() == {"text", "elsewhere"}
+    assert all("is not supported" in reason for reason in found.unsupported.values())
 
 
 REFUSED = [

@@ -194,9 +194,11 @@ EXPRESSIONS: dict[str, Callable[[xr.Dataset], Any]] = {
     "max without attributes": lambda ds: ds.tas.max("time", keep_attrs=False),
     "var": lambda ds: ds.tas.var("time", ddof=1),
     "std": lambda ds: ds.packed.std("lon"),
+    "var of too few": lambda ds: ds.packed.isel(time=[3]).var("time", ddof=1),
     "median": lambda ds: ds.tas.median("time"),
     "quantile": lambda ds: ds.tas.quantile(0.9, "time"),
     "quantiles": lambda ds: ds.tas.quantile([0.1, 0.5, 0.9], ("time", "lon")),
+    "quantile by a method": lambda ds: ds.tas.quantile(0.3, "time", method="lower"),
     "quantiles with NaN": lambda ds: ds.tas.quantile([0.1], "time", skipna=False),
     "any": lambda ds: ds.tas.any("time"),
     "all": lambda ds: ds.days.all("time"),
@@ -324,6 +326,29 @@ def test_the_accessor_asks_once_and_gives_what_xarray_computes(
     assert len(traffic.requests) == 1
     assert traffic.bytes <= expected.nbytes + _MOST_BYTES
     check_alike(found, expected)
+
+
+def test_a_dataset_is_reduced_by_one_request_for_each_array(open_remote: Open, folder: Path, traffic: Traffic) -> None:
+    names = ["tas", "packed", "days"]
+    remote = open_remote("two.zarr")[names]
+    traffic.clear()
+    found = remote.mean("time")
+    assert traffic.requests == ["/arrays/v1/mean"] * 3
+    expected = open_local(folder, "two.zarr")[names].mean("time")
+    assert found.attrs == expected.attrs
+    for name in names:
+        check_alike(found[name], expected[name])
+
+
+@pytest.mark.filterwarnings("ignore::active_storage.client.service_array.LoadWarning")
+def test_a_dataset_can_be_copied_written_and_given_to_dask(open_remote: Open, folder: Path, tmp_path: Path) -> None:
+    remote, local = open_remote("two.zarr"), open_local(folder, "two.zarr").load()
+    assert is_lazy(remote.copy(deep=True).tas)
+    remote.to_netcdf(tmp_path / "copy.nc", engine="h5netcdf")
+    xr.testing.assert_identical(open_local(tmp_path, "copy.nc").load(), local)
+    chunked = remote.tas.chunk({"time": 6})
+    check_alike(chunked.mean("time").compute(), local.tas.mean("time"))
+    xr.testing.assert_identical(xr.concat([remote.tas, remote.tas], "member"), xr.concat([local.tas] * 2, "member"))
 
 
 def test_the_accessor_counts_bins(open_remote: Open, folder: Path) -> None:
@@ -476,6 +501,34 @@ def test_the_next_service_is_asked_if_one_cannot_be_reached(open_remote: Open, e
     assert float(remote.tas.count()) > 0
     with pytest.raises(ServiceUnreachable):
         open_remote("two.zarr", service=[down], retries=0)
+
+
+def test_wrong_indices_and_axes_are_those_of_numpy(open_remote: Open) -> None:
+    data = open_remote("two.zarr").tas.variable.data
+    with pytest.raises(IndexError, match="4 indices for 3 dimensions"):
+        data[0, 0, 0, 0]
+    with pytest.raises(IndexError):
+        data[24]
+    with pytest.raises(np.exceptions.AxisError):
+        np.mean(data, axis=3)
+    with pytest.raises(TypeError, match="unsized"):
+        len(data[0, 0, 0])
+    with pytest.raises(ValueError, match="All-NaN slice"):
+        np.nanargmax(data, axis=0)
+    assert (np.ndim(data), np.shape(data), np.size(data), data.nbytes) == (3, _SHAPE, 1152, 4608)
+    assert np.transpose(data).shape == _SHAPE[::-1]
+    assert np.moveaxis(data, 0, -1).shape == (6, 8, 24)
+
+
+def test_variables_that_cannot_be_read_are_left_out(open_remote: Open, live_store: Store, folder: Path) -> None:
+    xr.Dataset({"name": ("x", ["a", "b"]), "n": ("x", [1.0, 2.0])}).to_netcdf(folder / "texts.nc", engine="h5netcdf")
+    live_store.client().put_object(Bucket=BUCKET, Key="texts", Body=(folder / "texts.nc").read_bytes())
+    # The URL does not tell the container.
+    with pytest.warns(LoadWarning, match="left out: name: "):
+        remote = open_remote("texts")
+    assert list(remote.variables) == ["n"]
+    assert float(remote.n.sum()) == 3
+    assert "name" not in open_remote("texts", drop_variables="name")
 
 
 def test_a_wrong_place_is_one_error(open_remote: Open) -> None:
