@@ -168,7 +168,9 @@ def _histogram(spec: ReductionSpec, masked: Any, axis: Any, counts: Array) -> Ar
         present &= ~np.isnan(data)
         # The bits of a negative number are half and the bits of its magnitude.
         magnitude = np.abs(data).view(f"u{data.itemsize}").astype(object)
-        keys = np.where(data < 0, half - 1 - magnitude, half + magnitude)
+        # Of a single number, numpy makes an integer of Python, which int64 may not hold.
+        below, above = (np.asarray(each, object) for each in (half - 1 - magnitude, half + magnitude))
+        keys = np.where(data < 0, below, above)
     found = np.zeros((*counts.shape, min(1 << bits, 65_536)), np.int64)
     kept = [number for number in range(data.ndim) if number not in {each % data.ndim for each in axis}]
     for index in map(tuple, np.argwhere(present)):
