@@ -247,16 +247,15 @@ class BatchReducer:
     def _prepare(self, group: Sequence[TouchedChunk], portion: Portion, blocks: Sequence[Array]) -> "_Prepared":
         """What reduces a portion of each chunk of a group."""
         part, count = self._part, len(group)
-        cells, reduced = portion.cells, self._find_reduced(portion)
+        reduced = self._find_reduced(portion)
         values, *others = (self._view(*each, portion) for each in zip(blocks, self._dtypes, strict=True))
         selected = _list_slices(portion)
         shape = values.shape[1:]
         if not shape:
             reduced = () if self._keeps_elements else (0,)
-        has_same_cells = count > 1 and group[1].portions[0].cells == cells
         if count > 1:
             shape, selected = (count, *(shape or (1,))), [Slice(), *(selected or (Slice(),))]
-            reduced = (*((0,) if has_same_cells else ()), *(axis + 1 for axis in reduced))
+            reduced = (*((0,) if have_same_cells(group) else ()), *(axis + 1 for axis in reduced))
         walk = Walk.through(shape, tuple(selected), reduced, values.itemsize, part.sizes)
         weights = None if self._weights is None else self._cut(self._weights, group, portion)
         combine = self._make_combine(others, group, portion, walk)
@@ -271,12 +270,11 @@ class BatchReducer:
     def _reduce(
         self, group: Sequence[TouchedChunk], portion: Portion, blocks: Sequence[Array], check: Callable[[], None]
     ) -> Found:
-        part, count, cells = self._part, len(group), portion.cells
-        has_same_cells = count > 1 and group[1].portions[0].cells == cells
+        part, cells = self._part, portion.cells
         reducer, walk, reduced, read = self._prepare(group, portion, blocks)
         reducer.consume(read, walk.stops(), check)
         partial = reducer.partial
-        if count > 1 and not has_same_cells:
+        if not have_same_cells(group):
             last = group[-1].portions[0].cells
             cells = (slice(cells[0].start, last[0].stop), *cells[1:])  # type: ignore[union-attr]  # as ``_belongs`` says
             partial = self._reshaped(partial, tuple(_count_cells(each) for each in cells if isinstance(each, slice)))
@@ -397,6 +395,11 @@ def _join_masks(mask: Array | None, other: Array | None) -> Array | None:
 
 def _count_cells(cells: slice) -> int:
     return int(cells.stop - cells.start)
+
+
+def have_same_cells(group: Sequence[TouchedChunk]) -> bool:
+    """Whether neighbours that are reduced together are of the same cells; else their cells follow each other."""
+    return len(group) == 1 or group[1].portions[0].cells == group[0].portions[0].cells
 
 
 def _belongs(group: Sequence[TouchedChunk], chunk: TouchedChunk) -> bool:

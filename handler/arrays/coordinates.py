@@ -12,13 +12,13 @@ import numpy as np
 
 from active_storage.errors import ActiveStorageError, InvalidArgument, UnsupportedArray, shown
 from active_storage.model.array_reduction import ArrayReduction
-from handler.arrays.decoding import Decoding
+from handler.arrays.decoding import Decoding, Unpacking
 from handler.arrays.times import Times
 from handler.containers.concat import ConcatenatedArray, in_file
 from handler.containers.reader import ContainerReader
 from handler.containers.siblings import OpenVariable, Siblings
 from handler.containers.stored_array import ChunkObject, StoredArray
-from handler.containers.time_units import TimeUnits
+from handler.containers.time_units import read_time_units
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -263,13 +263,10 @@ class Coordinates:
         stored = self._read_stored(reader, array)
         if decoding.dtype != array.dtype:
             stored = stored.view(decoding.dtype)
-        mask = decoding.find_missing(stored)
-        values = stored if decoding.packing is None else decoding.packing.unpack(stored)
-        if mask is None:
-            return values
-        values = values.astype(np.float64 if values.dtype.kind != "f" else values.dtype)
-        values[mask] = np.nan
-        return values
+        mask, dtype = decoding.find_missing(stored), decoding.value_dtype
+        if mask is not None and dtype.kind != "f":
+            dtype = np.dtype(np.float64)
+        return Unpacking(decoding.packing, dtype, marks_missing=True)(stored, mask)
 
 
 def _as_times(values: Array, array: StoredArray) -> Times | None:
@@ -278,18 +275,12 @@ def _as_times(values: Array, array: StoredArray) -> Times | None:
     Raises:
         UnsupportedArray: They are units of time that are not supported, or a value is missing or too large.
     """
-    units, calendar = (_text(array, name) for name in ("units", "calendar"))
+    units = read_time_units(array)
+    if units is None:
+        return None
+    if not np.isfinite(values).all():
+        raise UnsupportedArray(array.name, "times that are missing")
     try:
-        parsed = TimeUnits.parse(units, calendar or "standard")
-        if parsed is None:
-            return None
-        if not np.isfinite(values).all():
-            raise ValueError("times that are missing")  # noqa: TRY301  # as every other fault of times
-        return Times.of(values, parsed)
+        return Times.of(values, units)
     except ValueError as fault:
         raise UnsupportedArray(array.name, str(fault)) from None
-
-
-def _text(array: StoredArray, name: str) -> str:
-    value = array.attributes.get(name)
-    return value if isinstance(value, str) else ""

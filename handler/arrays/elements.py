@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from active_storage.algebra import Index
 from active_storage.algebra.ordered_bits import make_sortable_keys
-from handler.arrays.batches import BatchReducer, Found, Workspace
+from handler.arrays.batches import BatchReducer, Found, Workspace, have_same_cells
 from handler.arrays.grid import TouchedChunk
 from handler.arrays.plan import ArrayPlan, PartPlan
 from handler.kernels.order_statistics import Box, Taker
@@ -90,9 +90,7 @@ class ElementReader(BatchReducer):
 
 def _of_same_cells(group: Sequence[TouchedChunk]) -> list[list[TouchedChunk]]:
     """The chunks of a group: together if all are of the same cells, else one by one."""
-    if all(chunk.portions[0].cells == group[0].portions[0].cells for chunk in group):
-        return [list(group)]
-    return [[chunk] for chunk in group]
+    return [list(group)] if have_same_cells(group) else [[chunk] for chunk in group]
 
 
 def _find_box(cells: Index, of_walk: Index) -> Box:

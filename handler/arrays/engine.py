@@ -235,8 +235,7 @@ class ArrayEngine:
             ActiveStorageError: The group cannot be read, or nothing lists its arrays.
         """
         with self._gate.account() as account:
-            pool, limits = self._fetchers.pool, self._limits.reading
-            reader = ContainerReader(container, limits, scope, pool, self._cache, MetadataMemory(account.hold))
+            reader = self._make_reader(container, scope, account)
             with scope.record.stage("metadata"):
                 listing = list_group(kind, reader, group)
                 named = {name: array for name, array in listing.arrays.items() if array.dimensions == (name,)}
@@ -337,14 +336,18 @@ class ArrayEngine:
         self, reduction: ArrayReduction, container: Container, scope: Scope, account: Account
     ) -> tuple[ContainerReader, ArrayPlan]:
         """The reader of an array, and the plan. The account counts the memory of the metadata."""
-        pool, limits = self._fetchers.pool, self._limits.reading
-        reader = ContainerReader(container, limits, scope, pool, self._cache, MetadataMemory(account.hold))
+        reader = self._make_reader(container, scope, account)
         with scope.record.stage("metadata"):
             array = self._open_array(reduction, reader)
             coordinates = self._find_coordinates(reduction, array, reader)
             plan = ArrayPlan.of(reduction, array, self._sizes, self._limits.chunks, coordinates)
         scope.record.add(container=reduction.container, chunks=plan.chunks)
         return reader, plan
+
+    def _make_reader(self, container: Container, scope: Scope, account: Account) -> ContainerReader:
+        """A reader of a container for one request, whose account counts the memory."""
+        pool, limits = self._fetchers.pool, self._limits.reading
+        return ContainerReader(container, limits, scope, pool, self._cache, MetadataMemory(account.hold))
 
     def _open_array(self, reduction: ArrayReduction, reader: ContainerReader) -> AnyArray:
         if reduction.concat is None:

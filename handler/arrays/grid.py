@@ -141,7 +141,8 @@ class ListedDimension:
         listed = self._listed
         offsets = listed.indices[rows] - int(self._chunks[place]) * self._chunk
         positions, groups = listed.positions[rows], None if listed.groups is None else listed.groups[rows]
-        if groups is None or len(np.unique(groups)) == len(groups):
+        count = len(positions) if groups is None else len(np.unique(groups))
+        if groups is None or count == len(groups):
             # Each element has a cell of its own.
             cells = positions if groups is None else groups
             order = np.argsort(cells)
@@ -149,7 +150,7 @@ class ListedDimension:
             if groups is None or not self._folds or len(ends) < _MOST_SINGLE_GROUPS:
                 runs = np.split(order, ends)
                 return tuple(_make_part(offsets[run], positions[run], _as_span(cells[run])) for run in runs)
-        if self._folds and len(np.unique(groups)) > _MOST_SINGLE_GROUPS:
+        if self._folds and count > _MOST_SINGLE_GROUPS:
             return _fold(offsets, positions, groups)
         # In each group, in the caller's order.
         order = np.lexsort((positions, groups))

@@ -17,7 +17,7 @@ from active_storage.errors import ActiveStorageError, InvalidArgument, Unsupport
 from handler.containers.reader import ContainerReader
 from handler.containers.siblings import OpenVariable, Siblings
 from handler.containers.stored_array import StoredArray
-from handler.containers.time_units import TimeUnits
+from handler.containers.time_units import TimeUnits, read_time_units
 
 Values = np.ndarray[Any, Any]
 
@@ -204,7 +204,7 @@ def _ensure_same_coordinate(files: Sequence[_File], array: str, name: str) -> No
     def ensure_same(file: _File) -> None:
         other = coordinates[file.number]
         for attribute in _MEANINGS:
-            if _attribute(other, attribute) != _attribute(first, attribute):
+            if other.attribute(attribute) != first.attribute(attribute):
                 raise _wrong(file.number, f"other {attribute} of the coordinate {shown(name)} than the first file")
         if not np.array_equal(file.read(other), values, equal_nan=values.dtype.kind in "fc"):
             raise _wrong(file.number, f"other values of the coordinate {shown(name)} than the first file")
@@ -245,21 +245,21 @@ def _read_units(coordinates: Sequence[StoredArray]) -> list[TimeUnits | None]:
     first = coordinates[0]
     units: list[TimeUnits | None] = []
     for number, coordinate in enumerate(coordinates):
-        text, calendar = (
-            _text(coordinate, name, default) for name, default in (("units", ""), ("calendar", "standard"))
-        )
         try:
-            units.append(TimeUnits.parse(text, calendar))
-        except ValueError as fault:
-            raise in_file(UnsupportedArray(coordinate.name, str(fault)), number) from None
+            units.append(read_time_units(coordinate))
+        except UnsupportedArray as error:
+            raise in_file(error, number) from None
         ours, theirs = units[0], units[number]
-        if (ours is None) != (theirs is None) or (ours is None and text != _text(first, "units", "")):
+        text = coordinate.text_attribute("units")
+        if (ours is None) != (theirs is None) or (ours is None and text != first.text_attribute("units")):
             raise _wrong(
                 number, f"the units {shown(text)} of the coordinate {shown(first.name)}, unlike the first file"
             )
         if ours is not None and theirs is not None and ours.calendar != theirs.calendar:
-            error = UnsupportedArray(coordinate.name, f"times in the calendars {ours.calendar} and {theirs.calendar}")
-            raise in_file(error, number)
+            differing = UnsupportedArray(
+                coordinate.name, f"times in the calendars {ours.calendar} and {theirs.calendar}"
+            )
+            raise in_file(differing, number)
     return units
 
 
@@ -277,9 +277,9 @@ def _read_span(file: _File, coordinate: StoredArray, units: TimeUnits | None) ->
         return ()
     if values.dtype.kind not in "iuf":
         raise in_file(UnsupportedArray(coordinate.name, "values that are not numbers"), file.number)
-    if str(_attribute(coordinate, "_Unsigned")).lower() == "true":
+    if str(coordinate.attribute("_Unsigned")).lower() == "true":
         values = values.view(f"u{values.dtype.itemsize}")
-    missing = [_attribute(coordinate, name) for name in ("_FillValue", "missing_value")]
+    missing = [coordinate.attribute(name) for name in ("_FillValue", "missing_value")]
     if not np.isfinite(values).all() or any(np.isin(values, value).any() for value in missing if value is not None):
         raise _wrong(file.number, f"a missing value in the coordinate {shown(coordinate.name)}")
     is_up, is_down = np.all(values[1:] > values[:-1]), np.all(values[1:] < values[:-1])
@@ -301,19 +301,8 @@ def _ensure_monotonic(dim: str, spans: Sequence[tuple[Fraction, ...]]) -> None:
             raise _wrong(number, f"values of the coordinate {shown(dim)} that do not go on from the file before it")
 
 
-def _attribute(array: StoredArray, name: str) -> Any:
-    """The value of an attribute in Python's types, without the list around a single one; None if there is none."""
-    values = np.asarray(array.attributes.get(name)).reshape(-1).tolist()
-    return values[0] if len(values) == 1 else values
-
-
-def _text(array: StoredArray, name: str, default: str) -> str:
-    value = _attribute(array, name)
-    return value if isinstance(value, str) else default
-
-
 def _factor(number: int, array: StoredArray, name: str, default: int) -> Fraction:
-    value = _attribute(array, name)
+    value = array.attribute(name)
     if value is None:
         return Fraction(default)
     try:

@@ -122,6 +122,16 @@ class StoredArray:
     fill_marks_missing: bool = False
     places_digest: str | None = None
 
+    def attribute(self, name: str) -> Any:
+        """The value of an attribute in Python's types, without the list around a single one; None if it is absent."""
+        values = np.asarray(self.attributes.get(name)).reshape(-1).tolist()
+        return values[0] if len(values) == 1 else values
+
+    def text_attribute(self, name: str) -> str:
+        """The text of an attribute; "" if it is absent or no text."""
+        value = self.attribute(name)
+        return value if isinstance(value, str) else ""
+
     @property
     def grid(self) -> tuple[int, ...]:
         """The number of chunks along each dimension."""

@@ -11,8 +11,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Self
 
-from active_storage.errors import shown
+from active_storage.errors import UnsupportedArray, shown
 from handler.containers.calendars import CALENDARS, count_days
+from handler.containers.stored_array import StoredArray
 
 # Nanoseconds.
 SECOND = 10**9
@@ -33,6 +34,9 @@ _UNITS: Mapping[str, int] = MappingProxyType(
 
 # In this calendar all months are alike, and cftime reads them as units too.
 _MONTHS_CALENDAR, _MONTHS, _MONTH = "360_day", ("months", "month"), 30 * DAY
+
+# CF: the calendar of units that name none.
+_DEFAULT_CALENDAR = "standard"
 
 # Real units have some 30 characters. Longer texts are not units of time.
 _MAX_LENGTH = 200
@@ -62,7 +66,7 @@ class TimeUnits:
     origin: int
 
     @classmethod
-    def parse(cls, units: str, calendar: str = "standard") -> Self | None:
+    def parse(cls, units: str, calendar: str = _DEFAULT_CALENDAR) -> Self | None:
         """The units that the attributes ``units`` and ``calendar`` say; None if they are not units of time.
 
         Raises:
@@ -94,3 +98,16 @@ class TimeUnits:
     def instant(self, value: float | Fraction) -> Fraction:
         """The exact time of a finite value, in nanoseconds since the day that all units of the calendar share."""
         return Fraction(value) * self.nanoseconds + self.origin
+
+
+def read_time_units(coordinate: StoredArray) -> TimeUnits | None:
+    """The units of time of a coordinate, by its attributes ``units`` and ``calendar``; None if it has no such units.
+
+    Raises:
+        UnsupportedArray: They are not supported, or the date does not exist.
+    """
+    units, calendar = (coordinate.text_attribute(name) for name in ("units", "calendar"))
+    try:
+        return TimeUnits.parse(units, calendar or _DEFAULT_CALENDAR)
+    except ValueError as fault:
+        raise UnsupportedArray(coordinate.name, str(fault)) from None
