@@ -240,6 +240,8 @@ class Coordinates:
     def _open_part(self, field: str, name: str, number: int) -> tuple[ContainerReader, StoredArray]:
         assert isinstance(self._array, ConcatenatedArray)  # noqa: S101  # the only arrays in parts
         try:
+            if not number:
+                return self._open(field, name)
             found = self._siblings.beside(self._array.readers[number]).find(name)
             if found is None:
                 raise InvalidArgument(field, f"there is no variable {shown(name)}")

@@ -475,10 +475,7 @@ class ArrayEngine:
             ObjectChanged: It is not.
             ActiveStorageError: The store does not answer.
         """
-        # Variables of one file have the same source.
-        objects = {id(each.source): (each, part.file) for part in plan.parts for each in part.array.metadata}
-        objects |= {id(each.source): (each, None) for each in plan.beside if id(each.source) not in objects}
-        map_side_by_side(self._fetchers.pool, _ensure_same, list(objects.values()))
+        map_side_by_side(self._fetchers.pool, _ensure_same, plan.located_metadata)
 
 
 class _Reading:

@@ -124,7 +124,7 @@ class KeptAnswers(Generic[_Answer]):
         self._name = _name(plan) if kept.limit_bytes else None
         self._covers_chunks = plan.reduction.container in _OF_ONE_OBJECT
         self._seen = SeenVersions(kept.largest_result_bytes, account)
-        self.is_of_one_object = self._covers_chunks and len({id(each.source) for each in plan.metadata}) == 1
+        self.is_of_one_object = self._covers_chunks and len(plan.metadata) == 1
 
     def see(self, name: str, facts: ObjectFacts | None) -> None:
         """Note the answer of the store about an object of chunks; None for facts says that it is absent."""

@@ -427,8 +427,19 @@ class ArrayPlan:
 
     @property
     def metadata(self) -> list[ChunkObject]:
-        """The objects that the metadata was read from."""
-        return [*(each for part in self.parts for each in part.array.metadata), *self.beside]
+        """The objects that the metadata was read from, each once."""
+        return [each for each, _ in self.located_metadata]
+
+    @cached_property
+    def located_metadata(self) -> list[tuple[ChunkObject, int | None]]:
+        """The same, with the number of the file that each lies in; None if the request names one container."""
+        pairs = [(each, part.file) for part in self.parts for each in part.array.metadata]
+        pairs += [(each, None) for each in self.beside]
+        found: dict[int, tuple[ChunkObject, int | None]] = {}
+        for each, file in pairs:
+            # Variables of one file have the same source.
+            found.setdefault(id(each.source), (each, file))
+        return list(found.values())
 
     @cached_property
     def digest(self) -> str:

@@ -8,6 +8,7 @@ import cbor2
 import flask
 import numpy as np
 import pytest
+import xarray as xr
 
 from active_storage.errors import StoreError
 from handler.app import create_app
@@ -419,6 +420,25 @@ def test_a_plan_counts_the_chunks_of_operands(app: flask.Flask, store: FakeStore
     body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}}
     alone, paired = (read(post(app, "plan", body | more)) for more in ({}, {"expr": "tas + pr"}))
     assert paired["requests"] == 2 * alone["requests"]
+
+
+@pytest.mark.parametrize(("type_", "key"), [("netcdf", "/bucket/months.nc"), ("zarr", ROOT)])
+def test_a_reply_counts_every_request_to_the_store_once(
+    app: flask.Flask, store: FakeStore, type_: str, key: str
+) -> None:
+    """Variables of one file have one object of metadata, which is asked for again once."""
+    dataset = xr.Dataset({"tas": (("time", "lat"), VALUES[:, :, 0])}, {"time": ("time", TIMES), "lat": LAT})
+    dataset["time"].attrs = {"units": "days since 2000-01-15", "calendar": "360_day"}
+    store.sources.update(FakeStore({"/bucket/months.nc": bytes(dataset.to_netcdf(engine="h5netcdf"))}).sources)
+    body = {
+        "store": {"type": type_, "url": f"{STORE}{key}", "array": "tas"},
+        "selection": {"lat": {"from": -50, "to": 50}},
+        "group": {"time": "month"},
+    }
+    before = len(store.requests)
+    assert read(post(app, "mean", body))["requests"] == len(store.requests) - before
+    etags = read(post(app, "plan", body))["etags"]
+    assert len(etags) == (1 if type_ == "netcdf" else 6)
 
 
 # Where coordinates are found
