@@ -406,7 +406,7 @@ class Client:
         """The service's discovery document, which is asked for once.
 
         Raises:
-            ServiceTooOld: The server is none of this project, or of another version.
+            ServiceTooOld: The server is another program, or another version of the service.
         """
         with self._lock:
             if self._known is None:

@@ -19,7 +19,7 @@ class Variable:
         dtype: The data type of the elements, as they are stored.
         chunks: The shape of a chunk.
         attributes: The attributes.
-        fill_value: The number that marks missing data in Zarr version 2; None if there is none.
+        fill_value: The number that marks missing data in Zarr version 2; None if no number does.
         values: The elements as they are stored, of a coordinate that was asked for; None otherwise.
     """
 

@@ -130,7 +130,7 @@ def join_sections(sections: Iterable[SectionResult]) -> Result:
     """
     ordered = sorted(sections, key=lambda each: each.section)
     if not ordered:
-        raise InvalidArgument("sections", "there are none to join")
+        raise InvalidArgument("sections", "is empty, and a result is joined of at least one section")
     header = ordered[0].header
     _ensure_complete(ordered, header)
     members = header.members

@@ -42,7 +42,7 @@ def build_members(store: Store, array: str, arguments: QuestionArguments, own_st
         own_store: The ``scheme://host[:port]`` of the service's own store.
 
     Raises:
-        InvalidArgument: An argument has a wrong value, or the URL does not tell the container.
+        InvalidArgument: An argument has a wrong value, or the end of the URL is not that of a container.
     """
     given: dict[str, Any] = {name: arguments.get(name) for name in sorted(given_parameters(arguments))}
     selection, where = given.pop("selection", None), given.pop("where", None)
@@ -57,10 +57,10 @@ def build_members(store: Store, array: str, arguments: QuestionArguments, own_st
 
 
 def find_container(url: str) -> str:
-    """The container that the end of a URL tells: ``zarr``, ``netcdf`` or ``kerchunk``.
+    """The container by the end of a URL: ``zarr``, ``netcdf`` or ``kerchunk``.
 
     Raises:
-        InvalidArgument: It tells none.
+        InvalidArgument: The end is not known.
     """
     path = urlsplit(url).path.lower().rstrip("/")
     for end, container in _CONTAINERS.items():
@@ -68,7 +68,7 @@ def find_container(url: str) -> str:
         if path.endswith(end) or (container == "zarr" and f"{end}/" in path):
             return container
     ends = ", ".join(_CONTAINERS)
-    raise InvalidArgument("container", f"is not told by {shown_end(path)}, whose end is none of {ends}; give it")
+    raise InvalidArgument("container", f"is required, since {shown_end(path)} does not end in one of {ends}")
 
 
 def given_parameters(arguments: QuestionArguments) -> set[str]:
@@ -80,7 +80,7 @@ def build_store(store: Store, array: str, arguments: QuestionArguments, own_stor
     """The members of a store; the arguments are those of ``build_members``.
 
     Raises:
-        InvalidArgument: An argument has a wrong value, or the URL does not tell the container.
+        InvalidArgument: An argument has a wrong value, or the end of the URL is not that of a container.
     """
     if isinstance(store, Mapping):
         return dict(store)
@@ -123,7 +123,7 @@ def build_position(position: Position) -> list[int | None]:
     """``[start, stop, step]``. An index is the slice of one element.
 
     Raises:
-        InvalidArgument: It is none of these.
+        InvalidArgument: The position is not a slice, a list of three, or an index.
     """
     if isinstance(position, slice):
         bounds = (position.start, position.stop, position.step)
@@ -132,7 +132,7 @@ def build_position(position: Position) -> list[int | None]:
         return [int(position), int(position) + 1 or None, None]
     if isinstance(position, list | tuple) and len(position) == 3:
         return [None if each is None else int(each) for each in position]
-    raise InvalidArgument("selection", f"{shown(str(position))} is no slice, [start, stop, step] or index")
+    raise InvalidArgument("selection", f"{shown(str(position))} should be a slice, [start, stop, step] or an index")
 
 
 def _build_place(place: Place) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _build_bound(bound: Bound) -> int | float | str:
         return bound.isoformat()
     plain = as_plain(bound)
     if not isinstance(plain, int | float | str):
-        raise InvalidArgument("where", f"{shown(str(bound))} is no number, text or date")
+        raise InvalidArgument("where", f"{shown(str(bound))} should be a number, a text or a date")
     return plain
 
 

@@ -30,7 +30,7 @@ class Result:
         dims: The names of the dimensions; None for one without a name.
         labels: The values of coordinates and the names of groups, by the name of the dimension.
         units: The units of the values; None if they are unknown, or others than those of the data.
-        etag: The ETag of the result of a plain object; None if there is none, and for whole arrays.
+        etag: The ETag of the result of a plain object; None if the service sent no ETag, and for whole arrays.
         requests: The number of requests from the service to the store; None if it is not known.
         bytes_read: The bytes that the service read; None if it is not known.
         missing_chunks: The number of absent chunks; None for a plain object.

@@ -90,7 +90,7 @@ class Remote:
         """The result of one request.
 
         Raises:
-            ActiveStorageError: There is none.
+            ActiveStorageError: The request failed at each service.
         """
         given = {**self.arguments, **arguments}
         return ask_in_turn(self.clients, lambda client: client.reduce(reducer, self.store, self.path, **given))
@@ -99,7 +99,7 @@ class Remote:
         """The plan of a request.
 
         Raises:
-            ActiveStorageError: There is none.
+            ActiveStorageError: The request failed at each service.
         """
         given = {**self.arguments, **arguments}
         return ask_in_turn(self.clients, lambda client: client.plan(self.store, self.path, reducer=reducer, **given))

@@ -158,7 +158,7 @@ class Coordinates:
         """The number of dimensions of an array beside this one.
 
         Raises:
-            InvalidArgument: There is none.
+            InvalidArgument: There is no such array.
             ActiveStorageError: It cannot be read.
         """
         return len(self._open(field, path)[1].shape)
@@ -167,7 +167,7 @@ class Coordinates:
         """An array beside this one, in as many parts.
 
         Raises:
-            InvalidArgument: There is none.
+            InvalidArgument: There is no such array.
             ActiveStorageError: It cannot be read.
         """
         if isinstance(self._array, ConcatenatedArray):

@@ -309,7 +309,7 @@ def test_partials_can_be_pickled_and_those_of_several_plans_are_not_joined(ask: 
     assert Client.join(reversed(sent)).values.tolist() == [3.0, 6.0]
     with pytest.raises(InvalidArgument, match="several plans"):
         Client.join([*first[:2], second[2]])
-    with pytest.raises(InvalidArgument, match="none to join"):
+    with pytest.raises(InvalidArgument, match="is empty, and a result is joined of at least one section"):
         Client.join([])
 
 
