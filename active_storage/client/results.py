@@ -13,11 +13,6 @@ from active_storage.model.reducers import ARRAY_REDUCERS, ReducerRule
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Reducers that have a value for no elements: 0, False, True, or nothing at all. A cell of others is masked.
-_DEFINED_WITHOUT_ELEMENTS = frozenset(
-    {"all", "any", "count", "count_nonzero", "histogram", "norm", "select", "stats", "sum", "sum_of_weights"}
-)
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
@@ -244,7 +239,7 @@ def arrange(reducer: str, values: Array, counts: Array, dims: Iterable[str | Non
         cells = cells[:-1]
     counts = counts.reshape(cells)
     is_empty = counts == 0
-    if reducer not in _DEFINED_WITHOUT_ELEMENTS and is_empty.any():
+    if not find_rule(reducer).has_empty_value and is_empty.any():
         return np.ma.array(values, mask=np.broadcast_to(is_empty, values.shape)), counts[()]
     return values[()], counts[()]
 

@@ -20,6 +20,8 @@ class ReducerRule:
         one_axis: Whether it reduces along exactly one axis or along all.
         takes_ddof: Whether it has the parameter ``ddof``.
         needs_elements: Whether it is undefined without elements.
+        has_empty_value: Whether its value of no elements says something: 0, False or True. The others give NaN, or are
+            undefined.
         keeps_elements: Whether its result is the selected elements, whatever the axis.
         takes_weights: Whether elements can have weights.
         takes_other: Whether it is of two arrays.
@@ -37,6 +39,7 @@ class ReducerRule:
     one_axis: bool = False
     takes_ddof: bool = False
     needs_elements: bool = False
+    has_empty_value: bool = False
     keeps_elements: bool = False
     takes_weights: bool = False
     needs_weights: bool = False
@@ -49,28 +52,28 @@ class ReducerRule:
 
 REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
     {
-        "count": ReducerRule(result_dtype="int64", kinds=_REAL + "c"),
+        "count": ReducerRule(result_dtype="int64", kinds=_REAL + "c", has_empty_value=True),
         "max": ReducerRule(needs_elements=True),
         "min": ReducerRule(needs_elements=True),
-        "sum": ReducerRule(kinds=_REAL + "c", takes_weights=True),
-        "select": ReducerRule(kinds=_REAL + "c", keeps_elements=True),
+        "sum": ReducerRule(kinds=_REAL + "c", takes_weights=True, has_empty_value=True),
+        "select": ReducerRule(kinds=_REAL + "c", keeps_elements=True, has_empty_value=True),
         "mean": ReducerRule(widens=True, kinds=_REAL + "c", takes_weights=True),
         "var": ReducerRule(widens=True, takes_ddof=True, takes_weights=True),
         "std": ReducerRule(widens=True, takes_ddof=True, takes_weights=True),
         "argmax": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
         "argmin": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
-        "any": ReducerRule(result_dtype="bool"),
-        "all": ReducerRule(result_dtype="bool"),
-        "stats": ReducerRule(result_dtype="float64", leading=5),
+        "any": ReducerRule(result_dtype="bool", has_empty_value=True),
+        "all": ReducerRule(result_dtype="bool", has_empty_value=True),
+        "stats": ReducerRule(result_dtype="float64", leading=5, has_empty_value=True),
         "first": ReducerRule(kinds=_REAL + "c", needs_elements=True),
         "last": ReducerRule(kinds=_REAL + "c", needs_elements=True),
         "range": ReducerRule(kinds="iuf", needs_elements=True, is_unsigned=True),
         "rms": ReducerRule(widens=True),
         "skew": ReducerRule(widens=True),
         "kurtosis": ReducerRule(widens=True),
-        "count_nonzero": ReducerRule(result_dtype="int64", kinds=_REAL + "c"),
-        "norm": ReducerRule(widens=True),
-        "histogram": ReducerRule(result_dtype="int64", has_bins=True),
+        "count_nonzero": ReducerRule(result_dtype="int64", kinds=_REAL + "c", has_empty_value=True),
+        "norm": ReducerRule(widens=True, has_empty_value=True),
+        "histogram": ReducerRule(result_dtype="int64", has_bins=True, has_empty_value=True),
     }
 )
 
@@ -80,7 +83,9 @@ ARRAY_REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         **REDUCERS,
         "cov": ReducerRule(widens=True, takes_ddof=True, takes_other=True),
         "corr": ReducerRule(widens=True, takes_other=True),
-        "sum_of_weights": ReducerRule(result_dtype="float64", takes_weights=True, needs_weights=True),
+        "sum_of_weights": ReducerRule(
+            result_dtype="float64", takes_weights=True, needs_weights=True, has_empty_value=True
+        ),
         "quantile": ReducerRule(kinds="iuf", takes_quantiles=True, is_quantile=True),
         "median": ReducerRule(kinds="iuf", is_quantile=True),
     }
