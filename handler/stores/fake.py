@@ -87,6 +87,11 @@ class FakeStore(Transport):
         self.sources = {path: FakeSource(data, etag=f'"{len(data)}-fake"') for path, data in objects.items()}
         self.requests: list[StoreRequest] = []
 
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of all objects were read so far."""
+        return sum(source.bytes_read for source in self.sources.values())
+
     def open(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> Stream:
         return self._find(request, scope).open(byte_range)
 

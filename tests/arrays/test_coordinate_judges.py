@@ -27,7 +27,7 @@ from active_storage.model.coordinates import (
 from active_storage.model.ranges import Slice
 from handler.arrays.engine import ArrayEngine, finish, join_section
 from handler.scope import Scope
-from tests.arrays.memory_array import make_engine, values_of
+from tests.arrays.memory_array import values_of
 from tests.arrays.stores import write_zarr
 from tests.containers.memory import MemoryContainer
 
@@ -146,17 +146,6 @@ _MONTH = np.timedelta64(2_629_800, "s")
 def small_sections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sections of a few chunks."""
     monkeypatch.setattr("handler.arrays.plan._SECTION_BYTES", 1024)
-
-
-@pytest.fixture(scope="module")
-def engine() -> ArrayEngine:
-    return make_engine()
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A new folder for each container."""
-    return (tmp_path_factory.mktemp("container") for _ in iter(int, 1))
 
 
 def _join_sections(engine: ArrayEngine, reduction: ArrayReduction, container: MemoryContainer) -> bytes:

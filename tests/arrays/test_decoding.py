@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 
 from active_storage.errors import ActiveStorageError, UndecodableData
 from handler.arrays.engine import ArrayEngine
-from tests.arrays.memory_array import Array, ask, make_engine, store_array, values_of
+from tests.arrays.memory_array import Array, ask, store_array, values_of
 
 REDUCERS = ["sum", "mean", "max", "min", "var", "std", "count", "argmax", "argmin", "any", "all", "select"]
 FLOATS = [np.float32, np.float64]
-
-
-@pytest.fixture(scope="module")
-def engine() -> ArrayEngine:
-    return make_engine()
 
 
 @st.composite

@@ -12,12 +12,6 @@ from active_storage.model.ranges import Slice
 from handler.arrays.engine import ArrayEngine
 from tests.arrays.memory_array import Array, ask, make_engine, store_array, values_of
 
-
-@pytest.fixture(scope="module")
-def engine() -> ArrayEngine:
-    return make_engine()
-
-
 NUMPY: dict[str, Any] = {
     "sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "var": np.var, "std": np.std,
     "any": np.any, "all": np.all, "argmax": np.argmax, "argmin": np.argmin,

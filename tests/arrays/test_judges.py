@@ -20,7 +20,6 @@ from active_storage.model.reducers import REDUCERS as REDUCER_RULES
 from handler.arrays.engine import ArrayEngine
 from handler.scope import Scope
 from tests.arrays.judge import Question, check, check_with_xarray, decode
-from tests.arrays.memory_array import make_engine
 from tests.arrays.written import KINDS, NAME, Array, Contents, Kind
 
 EXAMPLES = int(os.environ.get("ARRAY_EXAMPLES", "20"))
@@ -130,17 +129,6 @@ def _find_numbers(values: Array) -> list[float]:
     """Numbers around and among some values."""
     some = [float(value) for value in values.ravel()[:20] if np.isfinite(value)]
     return sorted({0, 1.5, -3, 50, 273.15, 1e30, *some})
-
-
-@pytest.fixture(scope="module")
-def engine() -> ArrayEngine:
-    return make_engine()
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A new folder for each container."""
-    return (tmp_path_factory.mktemp("container") for _ in iter(int, 1))
 
 
 @pytest.mark.filterwarnings("ignore")

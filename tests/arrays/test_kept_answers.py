@@ -36,8 +36,8 @@ ZARR = "store.zarr/tas"
 ABSENT = "/bucket/store.zarr/tas/0.0"
 
 
-class CountingStore(FakeStore):
-    """Counts the bytes that it has sent, and can refuse objects."""
+class RefusingStore(FakeStore):
+    """Can refuse objects."""
 
     refused = ""
 
@@ -47,14 +47,10 @@ class CountingStore(FakeStore):
             raise StoreError(403, "AccessDenied", "Access Denied")
         return super().open(request, byte_range, scope)
 
-    @property
-    def bytes_read(self) -> int:
-        return sum(source.bytes_read for source in self.sources.values())
-
 
 @pytest.fixture
-def store() -> CountingStore:
-    store = CountingStore({})
+def store() -> RefusingStore:
+    store = RefusingStore({})
     store.sources = make_store().sources
     store.sources.update({path: FakeSource(data, '"s"') for path, data in shards().items()})
     return store
@@ -65,7 +61,7 @@ def shards() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def service(store: CountingStore) -> Service:
+def service(store: RefusingStore) -> Service:
     return make_service(store)
 
 
@@ -104,7 +100,7 @@ def facts_of(answer: ArrayAnswer) -> ArrayAnswer:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_unchanged_array_is_answered_without_reading_data(service: Service, store: CountingStore, name: str) -> None:
+def test_an_unchanged_array_is_answered_without_reading_data(service: Service, store: RefusingStore, name: str) -> None:
     first = reduce(service, CASES[name], axis=(0,))
     read = store.bytes_read
     store.requests.clear()
@@ -118,7 +114,7 @@ def test_an_unchanged_array_is_answered_without_reading_data(service: Service, s
     assert again.requests == len(store.requests)
 
 
-def test_an_array_of_one_object_takes_one_request(service: Service, store: CountingStore) -> None:
+def test_an_array_of_one_object_takes_one_request(service: Service, store: RefusingStore) -> None:
     reduce(service, CASES["netcdf"])
     store.requests.clear()
     assert values_of(reduce(service, CASES["netcdf"])) == VALUES.sum()
@@ -126,7 +122,7 @@ def test_an_array_of_one_object_takes_one_request(service: Service, store: Count
     assert "if-none-match" in request.headers
 
 
-def test_each_chunk_object_is_asked_for_in_the_name_of_the_caller(service: Service, store: CountingStore) -> None:
+def test_each_chunk_object_is_asked_for_in_the_name_of_the_caller(service: Service, store: RefusingStore) -> None:
     reduce(service, CASES["zarr"])
     store.requests.clear()
     reduce(service, CASES["zarr"])
@@ -135,7 +131,7 @@ def test_each_chunk_object_is_asked_for_in_the_name_of_the_caller(service: Servi
 
 
 def test_a_chunk_that_the_store_refuses_is_an_error_although_the_answer_is_kept(
-    service: Service, store: CountingStore
+    service: Service, store: RefusingStore
 ) -> None:
     reduce(service, CASES["zarr"])
     store.refused = "tas/1.1"
@@ -149,7 +145,7 @@ def test_a_chunk_that_the_store_refuses_is_an_error_although_the_answer_is_kept(
 
 @pytest.mark.parametrize(("first", "then"), [(False, True), (True, False)])
 def test_a_refused_chunk_that_counts_as_absent_is_so_for_this_caller_only(
-    service: Service, store: CountingStore, first: bool, then: bool
+    service: Service, store: RefusingStore, first: bool, then: bool
 ) -> None:
     expected = {True: VALUES.sum() - VALUES[2:4, 3].sum(), False: VALUES.sum()}
     for is_refused in (first, then, then):
@@ -157,7 +153,7 @@ def test_a_refused_chunk_that_counts_as_absent_is_so_for_this_caller_only(
         assert values_of(reduce(service, CASES["zarr"], absent_is_forbidden=True)) == expected[is_refused]
 
 
-def test_a_chunk_that_was_replaced_removed_or_added_gives_a_new_answer(service: Service, store: CountingStore) -> None:
+def test_a_chunk_that_was_replaced_removed_or_added_gives_a_new_answer(service: Service, store: RefusingStore) -> None:
     path = "/bucket/store.zarr/tas/1.0"
     assert values_of(reduce(service, CASES["zarr"])) == VALUES.sum()
     source = store.sources[path]
@@ -175,7 +171,7 @@ def test_a_chunk_that_was_replaced_removed_or_added_gives_a_new_answer(service: 
 
 
 @pytest.mark.parametrize("change", ["replace", "remove", "add"])
-def test_a_shard_that_has_changed_gives_a_new_answer(service: Service, store: CountingStore, change: str) -> None:
+def test_a_shard_that_has_changed_gives_a_new_answer(service: Service, store: RefusingStore, change: str) -> None:
     path = "/bucket/store.zarr/shards/c/1/0"
     source = store.sources[path]
     if change == "add":
@@ -192,7 +188,7 @@ def test_a_shard_that_has_changed_gives_a_new_answer(service: Service, store: Co
     assert after != before
 
 
-def test_inner_chunks_of_a_shard_that_were_empty_are_found(service: Service, store: CountingStore) -> None:
+def test_inner_chunks_of_a_shard_that_were_empty_are_found(service: Service, store: RefusingStore) -> None:
     path, full = "/bucket/store.zarr/shards/c/2/0", write_zarr("/a", version=3, chunks=(1, 2), shards=(2, 4))
     part = VALUES.copy()
     part[4] = 0
@@ -203,14 +199,14 @@ def test_inner_chunks_of_a_shard_that_were_empty_are_found(service: Service, sto
     assert values_of(reduce(service, CASES["shards"])) == VALUES.sum()
 
 
-def test_a_shard_is_found_where_all_were_absent(service: Service, store: CountingStore) -> None:
+def test_a_shard_is_found_where_all_were_absent(service: Service, store: RefusingStore) -> None:
     kept = {path: store.sources.pop(path) for path in list(store.sources) if "/shards/c/" in path}
     assert values_of(reduce(service, CASES["shards"])) == 0
     store.sources |= kept
     assert values_of(reduce(service, CASES["shards"])) == VALUES.sum()
 
 
-def test_references_to_changed_objects_give_a_new_answer(service: Service, store: CountingStore) -> None:
+def test_references_to_changed_objects_give_a_new_answer(service: Service, store: RefusingStore) -> None:
     assert values_of(reduce(service, CASES["kerchunk"])) == VALUES.sum()
     source = store.sources["/bucket/store.zarr/tas/2.0"]
     source.data, source.etag = bytes(len(source.data)), '"new"'
@@ -218,7 +214,7 @@ def test_references_to_changed_objects_give_a_new_answer(service: Service, store
         assert values_of(reduce(service, CASES["kerchunk"])) == VALUES.sum() - VALUES[4:, :3].sum()
 
 
-def test_a_changed_file_of_the_same_length_gives_a_new_answer(service: Service, store: CountingStore) -> None:
+def test_a_changed_file_of_the_same_length_gives_a_new_answer(service: Service, store: RefusingStore) -> None:
     source, values = store.sources["/bucket/f.nc"], VALUES.copy()
     assert values_of(reduce(service, CASES["netcdf"])) == values.sum()
     data = bytearray(source.data)
@@ -246,7 +242,7 @@ def weaken(store: FakeStore, path: str, etag: str | None = 'W/"weak"', **headers
     ],
 )
 def test_without_a_strong_etag_or_with_a_key_nothing_is_kept(
-    service: Service, store: CountingStore, path: str, kind: dict[str, Any]
+    service: Service, store: RefusingStore, path: str, kind: dict[str, Any]
 ) -> None:
     weaken(store, path, **kind)
     for _ in range(2):
@@ -256,7 +252,7 @@ def test_without_a_strong_etag_or_with_a_key_nothing_is_kept(
         assert "if-none-match" not in asked.headers
 
 
-def test_nothing_is_kept_where_the_setting_is_zero(store: CountingStore) -> None:
+def test_nothing_is_kept_where_the_setting_is_zero(store: RefusingStore) -> None:
     service = make_service(store, cache_bytes="0")
     for _ in range(2):
         read = store.bytes_read
@@ -265,7 +261,7 @@ def test_nothing_is_kept_where_the_setting_is_zero(store: CountingStore) -> None
     assert service.engine.gate.kept_bytes == 0
 
 
-def test_the_versions_of_more_chunks_than_may_be_kept_are_forgotten(store: CountingStore) -> None:
+def test_the_versions_of_more_chunks_than_may_be_kept_are_forgotten(store: RefusingStore) -> None:
     service = make_service(store, cache_bytes="40KiB")
     for case, has_room in ((CASES["zarr"], False), (CASES["netcdf"], True)):
         reduce(service, case)
@@ -303,7 +299,7 @@ def test_an_absent_chunk_that_appears_meanwhile_is_another_version() -> None:
 
 
 def test_the_metadata_is_asked_for_again_after_chunks(
-    service: Service, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+    service: Service, store: RefusingStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that replaces the array while chunks are asked for does not get an answer of both versions."""
     reduce(service, CASES["zarr"])
@@ -318,7 +314,7 @@ def test_the_metadata_is_asked_for_again_after_chunks(
     assert values_of(reduce(service, CASES["zarr"])) == VALUES.sum() - 23
 
 
-def test_a_table_is_answered_by_its_places_and_versions(service: Service, store: CountingStore) -> None:
+def test_a_table_is_answered_by_its_places_and_versions(service: Service, store: RefusingStore) -> None:
     table: dict[str, Any] = {
         "dtype": "float32",
         "shape": [6, 4],
@@ -364,7 +360,7 @@ PARAMETERS: dict[str, list[str]] = {
 }
 
 
-def test_no_two_reductions_are_taken_for_the_same(store: CountingStore) -> None:
+def test_no_two_reductions_are_taken_for_the_same(store: RefusingStore) -> None:
     """Each answer is that of a service that keeps nothing, and the second time it is kept."""
     store.sources.update(
         {path: FakeSource(data) for path, data in write_zarr("/bucket/store.zarr/w", VALUES % 3).items()}
@@ -404,7 +400,7 @@ def test_every_field_of_a_reduction_is_part_of_the_name_of_its_answer() -> None:
     assert hidden == []
 
 
-def test_the_log_says_that_an_answer_was_kept(service: Service, store: CountingStore) -> None:
+def test_the_log_says_that_an_answer_was_kept(service: Service, store: RefusingStore) -> None:
     for is_kept in (False, True):
         scope = Scope.after(60)
         container = make_located_container(locate_object("http", f"{STORE}/bucket/{ZARR}"), None, service, scope)
@@ -412,7 +408,7 @@ def test_the_log_says_that_an_answer_was_kept(service: Service, store: CountingS
         assert scope.record.facts.get("kept", False) == is_kept
 
 
-def test_answers_by_references_in_parquet_are_not_kept(service: Service, store: CountingStore) -> None:
+def test_answers_by_references_in_parquet_are_not_kept(service: Service, store: RefusingStore) -> None:
     """A file of references can move chunks within objects that stay the same."""
     # Skipped without pyarrow, like its own tests.
     writers = pytest.importorskip("tests.containers.test_kerchunk_parquet")

@@ -456,11 +456,6 @@ def _judge(judged: Judged, question: Any, q: tuple[float, ...], method: str) -> 
     return expect(values, present, axes, q, method)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    return (tmp_path_factory.mktemp("container") for _ in iter(int, 1))
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,7 +21,7 @@ from deploy.local import samples
 from handler.arrays.engine import ArrayAnswer, ArrayEngine
 from handler.scope import Scope
 from tests.arrays.judge import Array, Question, check, decode
-from tests.arrays.memory_array import make_engine, values_of
+from tests.arrays.memory_array import values_of
 from tests.containers.memory import MemoryContainer
 
 _ENDINGS = frozenset({".nc", ".nc3", ".nc4", ".cdf", ".h5", ".hdf5", ".h5ad"})
@@ -33,11 +33,6 @@ def _find_files() -> list[Path]:
 
 
 FILES = _find_files()
-
-
-@pytest.fixture(scope="module")
-def engine() -> ArrayEngine:
-    return make_engine()
 
 
 def _read_netcdf(path: Path) -> Iterator[tuple[str, Array]]:

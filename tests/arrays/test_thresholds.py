@@ -11,14 +11,9 @@ import xarray as xr
 from active_storage.errors import InvalidArgument
 from active_storage.model.array_reduction import ArrayReduction
 from handler.arrays.engine import ArrayEngine
-from tests.arrays.memory_array import ask, make_engine, store_array, values_of
+from tests.arrays.memory_array import ask, store_array, values_of
 
 COMPARE: dict[str, Any] = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
-
-
-@pytest.fixture(scope="module")
-def engine() -> ArrayEngine:
-    return make_engine()
 
 
 def decoded(stored: np.ndarray[Any, Any], attributes: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -37,10 +37,6 @@ class GuardedStore(FakeStore):
             raise StoreError(403, "AccessDenied", "Access Denied")
         return super().open(request, byte_range, scope)
 
-    @property
-    def bytes_read(self) -> int:
-        return sum(source.bytes_read for source in self.sources.values())
-
 
 @pytest.fixture
 def store() -> GuardedStore:
