@@ -52,7 +52,7 @@ def test_both_have_the_same_version_and_the_service_requires_it_exactly() -> Non
 
 def test_only_the_service_requires_the_other() -> None:
     client = read_project("active_storage")
-    assert client["optional-dependencies"].keys() == {"xarray"}
+    assert client["optional-dependencies"].keys() == {"xarray", "dask", "cli"}
     assert all(each.startswith("xarray") for each in client["optional-dependencies"]["xarray"])
     assert not any(requirement.startswith(client["name"]) for requirement in client["dependencies"])
     assert "scripts" not in client
