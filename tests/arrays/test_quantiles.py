@@ -132,7 +132,7 @@ def test_quantiles_are_numpys_whatever_passes_there_are(
     monkeypatch.setattr("handler.arrays.plan._SECTION_BYTES", 512)
     seen = set[tuple[str, ...]]()
 
-    @settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
     @given(
         arrays(),
         st.data(),
