@@ -61,6 +61,7 @@ class ArrayFile:
         mean: numpy's mean of all values, in float64.
         places: The chunks, for contenders that ask for each chunk; empty if there are none.
         codecs: How a chunk is encoded, as members of a JSON request.
+        mean_over_time: numpy's mean along the first dimension, in float64; empty if nobody asks for it.
     """
 
     path: str
@@ -70,6 +71,7 @@ class ArrayFile:
     mean: float
     places: Sequence[ChunkPlace] = field(default=(), repr=False)
     codecs: Mapping[str, Any] = field(default_factory=dict)
+    mean_over_time: Numbers = field(default_factory=lambda: np.empty(0), repr=False)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,8 @@ def write_zarr(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
     """A Zarr store whose raw chunks have ``planes`` planes and are an object each."""
     _save(root / name, values, 3, chunks=(planes, *PLANE), compressors=None)
     places = [ChunkPlace(f"{name}/{VARIABLE}/c/{number}/0/0") for number in range(len(values) // planes)]
-    return ArrayFile(name, "zarr", values.shape, (planes, *PLANE), _mean(values), places)
+    over_time = values.mean(axis=0, dtype=np.float64)
+    return ArrayFile(name, "zarr", values.shape, (planes, *PLANE), _mean(values), places, mean_over_time=over_time)
 
 
 def write_shards(root: Path, name: str, values: Values, planes: int) -> ArrayFile:
@@ -175,6 +178,15 @@ def write_daily_zarr(root: Path, name: str, values: Values) -> DailyFile:
     )
 
 
+def write_many_variables(root: Path, name: str, count: int) -> str:
+    """A Zarr store of ``count`` variables of one chunk each, with coordinates. Returns its path."""
+    coordinates = {"lat": np.linspace(-80, 80, 9), "lon": np.arange(0.0, 360, 20)}
+    values = np.zeros((9, 18), DTYPE)
+    dataset = xr.Dataset({f"v{number}": (("lat", "lon"), values) for number in range(count)}, coordinates)
+    _write(dataset, root / name, 3)
+    return name
+
+
 def _create(
     file: h5py.File, shape: tuple[int, ...], chunk: tuple[int, ...], *, is_packed: bool, is_checked: bool
 ) -> h5py.Dataset:
@@ -208,9 +220,13 @@ def _save(
     **encoding: Any,
 ) -> None:
     dataset = xr.Dataset({VARIABLE: xr.Variable(_DIMENSIONS, values)}, coordinates)
+    _write(dataset, folder, version, encoding={VARIABLE: encoding})
+
+
+def _write(dataset: xr.Dataset, folder: Path, version: int, **arguments: Any) -> None:
     options: dict[str, Any] = {"mode": "w", "consolidated": True, "zarr_format": version}
     with warnings.catch_warnings():
         # zarr warns that consolidated metadata is not in the specification. xarray needs it: a web server does not list
         # folders.
         warnings.simplefilter("ignore", ZarrUserWarning)
-        dataset.to_zarr(folder, encoding={VARIABLE: encoding}, **options)
+        dataset.to_zarr(folder, **options, **arguments)

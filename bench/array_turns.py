@@ -27,8 +27,9 @@ import pyfive
 import xarray as xr
 import zarr
 from activestorage.active import Active
-from zarr.storage import FsspecStore
+from zarr.storage import FsspecStore, WrapperStore
 
+import active_storage
 from bench.array_data import VARIABLE, ArrayFile
 from bench.scene import DTYPE
 from bench.turns import Ask, Connection, WrongReply, ask_json, fetch
@@ -169,6 +170,48 @@ def reduce_by_dask(
         xr.open_zarr(f"{store}/{file.path}", chunks=chunks, consolidated=True) as dataset,
     ):
         return find(dataset[VARIABLE]).to_numpy()
+
+
+# xarray with the service
+
+
+def mean_over_time(endpoint: str, url: str) -> npt.NDArray[Any]:
+    """The mean over time, by ``Dataset.mean`` of a dataset of the client, which was opened before.
+
+    Args:
+        endpoint: The service.
+        url: The address of the Zarr store.
+    """
+    return _open(endpoint, url).mean("time")[VARIABLE].to_numpy()
+
+
+def count_opening(endpoint: str, url: str) -> tuple[int, int]:
+    """The number of requests to the store for opening a Zarr store, by the service and by xarray.
+
+    Args:
+        endpoint: The service, which has not read the store before.
+        url: The address of the store, which has consolidated metadata.
+    """
+    with active_storage.Client(endpoint, anon=True) as client:
+        ours = client.describe(url, coordinates=True, interface_type="http").requests
+    store = _CountingStore(FsspecStore.from_url(url, read_only=True))
+    xr.open_zarr(store, consolidated=True, chunks=None).close()
+    return ours, store.requests
+
+
+class _CountingStore(WrapperStore[FsspecStore]):
+    """A store that counts what is read of it."""
+
+    requests = 0
+
+    async def get(self, *args: Any, **options: Any) -> Any:
+        self.requests += 1
+        return await super().get(*args, **options)
+
+
+@cache
+def _open(endpoint: str, url: str) -> xr.Dataset:
+    return active_storage.open_dataset(url, endpoint, anon=True, interface_type="http")
 
 
 # zarrs, and no reduction

@@ -26,6 +26,7 @@ from bench.array_data import (
     make_values,
     write_daily_zarr,
     write_hdf5,
+    write_many_variables,
     write_packed_zarr,
     write_repeated_hdf5,
     write_repeated_zarr,
@@ -38,12 +39,14 @@ from bench.array_turns import (
     TOLERANCE,
     Reduce,
     ask_array,
+    count_opening,
     find_monthly_means,
     find_quantile,
     mean_by_active,
     mean_by_chunks,
     mean_by_zarr,
     mean_by_zarrs,
+    mean_over_time,
     open_asker,
     read_only,
     reduce_at_once,
@@ -70,6 +73,7 @@ PLAIN = "one request, without weights"
 FIRST = "the first time"
 ZARRS = "zarrs"
 READ = "only reading"
+DUCK = "xarray with this service"
 
 _STORE_PROGRAM, _PEER_PROGRAM = "nginx", "reductionist"
 
@@ -86,6 +90,7 @@ _WARM_UP_REQUESTS = 16
 _QUANTILE: Mapping[str, Any] = {"reducer": "quantile", "axis": ["time"], "q": QUANTILE}
 
 _MOST_ROUND_TRIPS = 20
+_MOST_DUCK_TIME = 1.1
 _MOST_CPU = 1.5
 # The code, connections and blocks, beside the result or what is sorted.
 _GROWTH_BEYOND_DATA = 64 * MIB
@@ -101,10 +106,11 @@ class Sizes:
     large: int = 2500
     days: int = 3650
     again: int = 256
+    variables: int = 100
     plain_bytes: int = GIB
 
 
-_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8, days=60, again=4, plain_bytes=MIB)
+_QUICK = Sizes(chunks=40, checked=2, indexed=500, large=8, days=60, again=4, variables=5, plain_bytes=MIB)
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class Files:
         large: 4 MiB a chunk, raw, in Zarr.
         daily: The map of a day in each chunk of 253 KiB, raw, in Zarr, an object a chunk.
         again: 4 MiB a chunk, raw, in Zarr, an object a chunk.
+        variables: A Zarr store of many small variables, and their number.
         plain: Numbers without metadata in one object.
     """
 
@@ -135,6 +142,7 @@ class Files:
     large: ArrayFile
     daily: DailyFile
     again: ArrayFile
+    variables: tuple[str, int]
     plain: StoredObject
 
     @classmethod
@@ -152,6 +160,7 @@ class Files:
             large=write_repeated_zarr(root, "large.zarr", make_values(16, MAP), sizes.large),
             daily=write_daily_zarr(root, "daily.zarr", make_values(sizes.days, MAP)),
             again=write_repeated_zarr(root, "again.zarr", make_values(64), sizes.again),
+            variables=(write_many_variables(root, "variables.zarr", sizes.variables), sizes.variables),
             plain=store_objects([sizes.plain_bytes], partial(put_file, root))[sizes.plain_bytes],
         )
 
@@ -225,6 +234,8 @@ class Findings:
         growth: By how many bytes a worker grew while it computed the mean over time of the large array.
         result_bytes: The size of the reply, with its counts.
         quantile_growth: By how many bytes a worker grew while it computed the quantile over time.
+        opening: The number of variables of a store, and the requests to the store that opening it takes, by the client
+            and by xarray.
         has_zarrs: Whether zarrs took part.
     """
 
@@ -233,6 +244,7 @@ class Findings:
     growth: int = 0
     result_bytes: int = 0
     quantile_growth: int = 0
+    opening: tuple[int, int, int] = (0, 0, 0)
     has_zarrs: bool = False
 
 
@@ -258,6 +270,8 @@ def measure(run: Run) -> Page:
         findings = Findings(has_zarrs=find("zarrs") is not None)
         at_once = partial(ask_array, ours, near)
         findings.round_trips = _count_round_trips(at_once, files.indexed)
+        folder, variables = files.variables
+        findings.opening = variables, *count_opening(ours, f"{near}/{folder}")
         findings.growth, findings.result_bytes = _measure_growth(at_once, files.objects, files.large, axis=[0])
         findings.quantile_growth, _ = _measure_growth(at_once, files.objects, files.daily.file, **_QUANTILE)
         asker = held.enter_context(open_asker([worker.pid for worker in find_workers()]))
@@ -361,6 +375,15 @@ def make_cases(places: Places, files: Files) -> list[Case]:
             },
             {ACTIVE: 20},
             raw.mean,
+        ),
+        Case(
+            f"{objects_name}, mean over time",
+            {
+                **_ask_once(places.service, places.near, objects, axis=[0]),
+                DUCK: partial(mean_over_time, places.service, f"{places.near}/{objects.path}"),
+            },
+            {},
+            objects.mean_over_time,
         ),
         *_make_daily_cases(places, files.daily),
         Case(
@@ -542,6 +565,12 @@ def _find_targets(findings: Findings) -> Iterator[Target]:
         if spread := finding.row.beside(READ, SERVICE):
             what = f"{name}: CPU for each byte, divided by that of only reading"
             yield Target(what, f"at most {_MOST_CPU:g}", str(spread), spread.median <= _MOST_CPU)
+        if spread := finding.row.beside(SERVICE, DUCK):
+            what = f"{name}: time by xarray, divided by that of the request itself"
+            yield Target(what, f"at most {_MOST_DUCK_TIME:g}", str(spread), spread.median <= _MOST_DUCK_TIME)
+    variables, ours, theirs = findings.opening
+    what = f"opening a store of {variables} variables: requests to the store"
+    yield Target(what, f"at most xarray's {theirs}", str(ours), ours <= theirs)
     trips = findings.round_trips
     what = "10,000 chunks in one HDF5 file: round trips for the index"
     yield Target(what, f"at most {_MOST_ROUND_TRIPS}", str(trips), trips <= _MOST_ROUND_TRIPS)
