@@ -108,7 +108,7 @@ def read_combinations(
     operands: dict[str, list[tuple[StoredArray, Decoding]]] = {}
     whole: dict[str, Array] = {}
     for name in names:
-        if coordinates.count_dimensions(field, name) < len(array.shape) and reduction.expression is not None:
+        if coordinates.has_fewer_dimensions(field, name) and reduction.expression is not None:
             values, axes = coordinates.read_array(field, name)
             whole[name] = spread(values, axes, array.shape)
         else:

@@ -14,7 +14,7 @@ from active_storage.errors import ActiveStorageError, InvalidArgument, Unsupport
 from active_storage.model.array_reduction import ArrayReduction
 from handler.arrays.decoding import Decoding, Unpacking
 from handler.arrays.times import Times
-from handler.containers.concat import ConcatenatedArray, in_file
+from handler.containers.concat import ConcatenatedArray, add_dimension, in_file
 from handler.containers.reader import ContainerReader
 from handler.containers.siblings import OpenVariable, Siblings
 from handler.containers.stored_array import ChunkObject, StoredArray
@@ -154,14 +154,15 @@ class Coordinates:
         """The name of the array itself: the end of its path."""
         return self._siblings.own_name
 
-    def count_dimensions(self, field: str, path: str) -> int:
-        """The number of dimensions of an array beside this one.
+    def has_fewer_dimensions(self, field: str, path: str) -> bool:
+        """Whether an array beside this one has fewer dimensions than it, as they are stored.
 
         Raises:
             InvalidArgument: There is no such array.
             ActiveStorageError: It cannot be read.
         """
-        return len(self._open(field, path)[1].shape)
+        own = len(self._array.shape) - self._is_stacked
+        return len(self._open(field, path)[1].shape) < own
 
     def open_alike(self, field: str, path: str) -> list[StoredArray]:
         """An array beside this one, in as many parts.
@@ -171,8 +172,13 @@ class Coordinates:
             ActiveStorageError: It cannot be read.
         """
         if isinstance(self._array, ConcatenatedArray):
-            return [self._open_part(field, path, number)[1] for number in range(len(self._array.parts))]
+            found = [self._open_part(field, path, number)[1] for number in range(len(self._array.parts))]
+            return [add_dimension(each, self._array.dimensions[0]) for each in found] if self._is_stacked else found
         return [self._open(field, path)[1]]
+
+    @property
+    def _is_stacked(self) -> bool:
+        return isinstance(self._array, ConcatenatedArray) and self._array.is_stacked
 
     def _read(self, field: str, name: str) -> Coordinate:
         found = self._open(field, name)

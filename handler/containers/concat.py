@@ -3,10 +3,12 @@
 The files must agree on everything but the size of that dimension: dimensions, data type, and the values of the other
 coordinates. Chunks, codecs, packing and fill values are each file's own, and so are the units of its times: the parts
 stay arrays of their own, which are decoded and reduced one by one. This file checks that they follow each other.
+
+A dimension that the variable does not have is a new one: each file is an index of it, as for members of an ensemble.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Any
@@ -38,6 +40,7 @@ class ConcatenatedArray:
         starts: For each part, its first index along the dimension.
         readers: The readers of the files.
         coordinate: The coordinate variable of the dimension, in the same parts; None if the files have none.
+        is_stacked: Whether the dimension is a new one, of which each file is one index. It is then the first.
     """
 
     axis: int
@@ -45,6 +48,7 @@ class ConcatenatedArray:
     starts: tuple[int, ...]
     readers: tuple[ContainerReader, ...] = field(repr=False)
     coordinate: "ConcatenatedArray | None" = field(default=None, repr=False)
+    is_stacked: bool = False
 
     @property
     def name(self) -> str:
@@ -74,6 +78,17 @@ class ConcatenatedArray:
         return [(start, start + part.shape[self.axis]) for start, part in zip(self.starts, self.parts, strict=True)]
 
 
+def add_dimension(array: StoredArray, name: str | None) -> StoredArray:
+    """An array of a file with a new first dimension of one index. Its chunks have the same numbers."""
+    return replace(
+        array,
+        shape=(1, *array.shape),
+        chunks=(1, *array.chunks),
+        permutation=(0, *(dimension + 1 for dimension in array.permutation)),
+        dimensions=(name, *array.dimensions),
+    )
+
+
 def in_file(error: ActiveStorageError, number: int | None) -> ActiveStorageError:
     """The error with the number of its file in front of its message; unchanged if the request names one container."""
     return error if number is None else error.located(f"store.urls[{number}]")
@@ -87,7 +102,8 @@ def open_concat(
     Args:
         readers: The files, in the order of the dimension.
         array: The path of the variable in each file.
-        dim: The name of the dimension along which they follow each other.
+        dim: The name of the dimension along which they follow each other. If the variable does not have it, it is a new
+            first dimension, of which each file is one index.
         open_variable: Opens a variable of a file.
         read_values: Gives the elements of a coordinate.
 
@@ -100,25 +116,26 @@ def open_concat(
         raise InvalidArgument("store.urls", "names no file")
     files = [_File(number, reader, open_variable, read_values) for number, reader in enumerate(readers)]
     parts = readers[0].map(lambda file: file.open(array), files)
+    is_stacked = dim not in parts[0].dimensions
+    if is_stacked:
+        parts = [add_dimension(part, dim) for part in parts]
     first = parts[0]
-    if first.dimensions.count(dim) != 1:
-        raise InvalidArgument("store.concat", f"{shown(dim)} is not the name of one dimension of {shown(array)}")
+    if first.dimensions.count(dim) > 1:
+        raise InvalidArgument("store.concat", f"{shown(dim)} is the name of two dimensions of {shown(array)}")
     axis = first.dimensions.index(dim)
     for number, part in enumerate(parts):
         _ensure_fits(number, part, first, axis)
     for other in dict.fromkeys(first.dimensions):
         if other not in (dim, None):
             _ensure_same_coordinate(files, array, str(other))
-    coordinate = _open_coordinate(files, array, dim, parts, axis)
-    return _join(files, parts, axis, coordinate)
+    coordinate = None if is_stacked else _open_coordinate(files, array, dim, parts, axis)
+    return replace(_join(files, parts, axis), coordinate=coordinate, is_stacked=is_stacked)
 
 
-def _join(
-    files: "Sequence[_File]", parts: Sequence[StoredArray], axis: int, coordinate: ConcatenatedArray | None = None
-) -> ConcatenatedArray:
+def _join(files: "Sequence[_File]", parts: Sequence[StoredArray], axis: int) -> ConcatenatedArray:
     sizes = [part.shape[axis] for part in parts]
     readers = tuple(file.reader for file in files)
-    return ConcatenatedArray(axis, tuple(parts), (0, *accumulate(sizes[:-1])), readers, coordinate)
+    return ConcatenatedArray(axis, tuple(parts), (0, *accumulate(sizes[:-1])), readers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from active_storage.errors import (
     StoreError,
     UndecodableData,
 )
+from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import ArrayReduction
+from active_storage.model.coordinates import ArrayWeights, Between
 from active_storage.model.ranges import ByteRange, Slice
 from handler.arrays.engine import ArrayAnswer, ArrayEngine, ArrayLimits, finish, join_section
 from handler.arrays.sections import ChunkFetchers, SectionPartial
@@ -323,6 +325,63 @@ def test_another_dimension_can_be_the_one(tmp_path: Path) -> None:
     for axis in (None, (2,), (0,)):
         got = values_of(files.ask("argmax", dim="lon", axis=axis, selection={2: Slice(None, None, -1)}))
         assert np.array_equal(got, np.argmax(whole[:, :, ::-1], None if axis is None else axis[0]))
+
+
+@pytest.fixture(scope="module", params=["NETCDF4", "NETCDF3_CLASSIC"])
+def ensemble(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Files of the same times and different chunks, which have a second variable, and areas that are the same."""
+    files = Files(tmp_path_factory.mktemp("ensemble"), request.param)
+    for seed in range(3):
+        files.count = 0
+        files.write(numbers(5, 4, 6, seed=seed), ((2, 2, 3), (1, 4, 6), (5, 1, 6))[seed])
+        path = files.folder / f"{seed}.nc"
+        with netCDF4.Dataset(path, "a") as root:
+            tas = root["tas"]
+            chunks = {"chunksizes": tas.chunking()} if request.param == "NETCDF4" else {}
+            root.createVariable("pr", "f4", tas.dimensions, **chunks)[:] = numbers(5, 4, 6, seed=10 + seed)
+            root.createVariable("area", "f8", ("lat", "lon"))[:] = numbers(4, 6, seed=20)
+        files.files[-1] = File(path.read_bytes(), seed)
+    return files
+
+
+@pytest.mark.parametrize("reducer", ["sum", "mean", "max", "std", "argmax", "select", "count"])
+@pytest.mark.parametrize("axis", [None, (0,), (1,), (0, 2), (-1,)])
+def test_files_can_be_stacked_along_a_new_dimension(ensemble: Files, reducer: str, axis: Any) -> None:
+    if reducer == "argmax" and axis and len(axis) > 1:
+        return
+    selection = {0: Slice(None, None, -1), 2: Slice(1, None, 2)}
+    whole = np.stack(ensemble.stored).astype(float)[::-1, :, 1::2]
+    answer = ensemble.ask(reducer, dim="member", axis=axis, selection=selection)
+    wanted: Any
+    if reducer == "select":
+        wanted = whole
+    elif reducer == "count":
+        wanted = np.sum(np.ones_like(whole), axis)
+    elif reducer == "argmax":
+        wanted = np.argmax(whole, None if axis is None else axis[0])
+    else:
+        wanted = getattr(np, reducer)(whole, axis=axis)
+    np.testing.assert_allclose(values_of(answer), wanted, rtol=1e-6)
+    if reducer == "select":
+        assert answer.dimensions == ("member", "time", "lat", "lon")
+
+
+def test_what_is_beside_stacked_arrays(ensemble: Files) -> None:
+    tas, pr = np.stack(ensemble.stored), np.stack([numbers(5, 4, 6, seed=10 + seed) for seed in range(3)])
+    area = numbers(4, 6, seed=20).astype(float)
+
+    def ask(reducer: str, **fields: Any) -> Array:
+        return values_of(ensemble.ask(reducer, dim="member", **fields))
+
+    np.testing.assert_allclose(
+        ask("max", axis=(1,), expression=parse_expression("tas * pr - area")), (tas * pr - area).max(1)
+    )
+    corr = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(tas, pr, strict=True)]
+    np.testing.assert_allclose(ask("corr", axis=(1, 2, 3), other="pr"), corr)
+    weighted = ask("mean", axis=("lat", "lon"), weights=ArrayWeights("area"))
+    np.testing.assert_allclose(weighted, np.average(tas, axis=(2, 3), weights=np.broadcast_to(area, tas.shape)))
+    fourth = ask("min", axis=("member",), where={"time": Between("2000-01-04", "2000-01-04")})
+    np.testing.assert_allclose(fourth, tas[:, 3:4].min(0))
 
 
 def test_one_file_has_the_bits_of_the_file_itself(tmp_path: Path) -> None:

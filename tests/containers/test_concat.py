@@ -241,9 +241,17 @@ def test_times_that_are_not_supported_are_named(files: Files, attributes: dict[s
     assert named in caught.value.message
 
 
-def test_a_dimension_that_is_not_there_is_an_error(files: Files) -> None:
-    with pytest.raises(InvalidArgument, match=r"store\.concat: 'depth' is not the name of one dimension of 'tas'"):
-        files.write().open(dim="depth")
+def test_a_dimension_that_is_not_there_is_a_new_one(files: Files) -> None:
+    found = files.write().write().open(dim="member")
+    assert (found.is_stacked, found.axis, found.coordinate) == (True, 0, None)
+    assert (found.shape, found.dimensions) == ((2, 3, 3), ("member", "time", "lat"))
+    assert all(part.chunks[0] == 1 and part.permutation == (0, 1, 2) for part in found.parts)
+
+
+def test_files_of_different_times_cannot_be_stacked(files: Files) -> None:
+    files.write().write((3, 4, 5))
+    with pytest.raises(InvalidArgument, match=r"^store\.urls\[1\]: .*other values of the coordinate 'time'"):
+        files.open(dim="member")
 
 
 def test_a_file_that_cannot_be_read_is_named(files: Files) -> None:

@@ -149,7 +149,7 @@ def test_a_file_that_is_not_there_is_named_by_its_index(app: flask.Flask) -> Non
         ({"type": "kerchunk"}, "store.urls: names NetCDF or HDF5 files"),
         ({"array": None}, "store.array: is required"),
         ({"array": "pr"}, "store.urls[0]: array: there is no variable 'pr'"),
-        ({"concat": "lon"}, "store.concat: 'lon' is not the name of one dimension of 'tas'"),
+        ({"concat": "member"}, "store.urls[1]: the file has the size 1 of the dimension 'time'"),
         ({"urls": [f"{STORE}/b/0.nc", "ftp://a/b/c"]}, "store.urls[1]: is not of the form"),
         ({"urls": [f"{STORE}/b/0.nc", f"{STORE}/b"]}, "store.urls[1]: has no key"),
         ({"urls": [f"{STORE}/b/0.nc", f"{STORE}/b/1.nc?X-Amz-Signature=canary"]}, "store.urls[1]: has a query"),
