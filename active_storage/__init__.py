@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from active_storage.client.arguments import between, nearest
     from active_storage.client.client import Client
-    from active_storage.client.datasets import open_dataset
+    from active_storage.client.datasets import open_dataset, open_mfdataset
     from active_storage.client.results import Plan, Result
 
-__all__ = ["Client", "Plan", "Result", "between", "nearest", "open_dataset"]
+__all__ = ["Client", "Plan", "Result", "between", "nearest", "open_dataset", "open_mfdataset"]
 
 _MODULES = {
     "Client": "active_storage.client.client",
@@ -22,6 +22,7 @@ _MODULES = {
     "between": "active_storage.client.arguments",
     "nearest": "active_storage.client.arguments",
     "open_dataset": "active_storage.client.datasets",
+    "open_mfdataset": "active_storage.client.datasets",
 }
 
 

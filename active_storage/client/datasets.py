@@ -1,14 +1,18 @@
-"""``open_dataset`` and the engine ``active_storage`` of xarray: datasets whose elements stay in the store.
+"""``open_dataset``, ``open_mfdataset`` and the engine ``active_storage`` of xarray: datasets that stay in the store.
 
 The service describes the group and gives its coordinates, in one request. xarray itself decodes what it says: names,
 data types, attributes and coordinates are those that xarray makes of the same data. Then the numbers that the service
 can decode become ``ServiceArray``; times and texts are selected as they are stored, and decoded here.
+
+Several files are described and decoded one by one. Then each ``ServiceArray`` is made one that asks for all files.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import numpy as np
 import xarray as xr
@@ -17,6 +21,7 @@ from xarray.backends.zarr import FillValueCoder
 from xarray.core import indexing
 
 import active_storage.client.accessor  # noqa: F401  # registers ``DataArray.active``
+from active_storage.client.arguments import ensure_known
 from active_storage.client.client import Client
 from active_storage.client.groups import Group, Variable
 from active_storage.client.questions import find_container
@@ -29,21 +34,96 @@ ContainerName = Literal["zarr", "netcdf", "hdf5", "kerchunk"]
 # In the order in which they are tried if the URL does not tell.
 _CONTAINERS: tuple[ContainerName, ...] = ("zarr", "netcdf", "kerchunk")
 
+# How many files are described at the same time.
+_DESCRIBED_AT_ONCE = 8
 
-def open_dataset(url: str, service: str | Sequence[str], **options: Any) -> xr.Dataset:
+
+class OpenArguments(TypedDict, total=False):
+    """What ``open_dataset`` and the engine take, beside the URL and the service.
+
+    Attributes:
+        drop_variables: Names of variables that are left out.
+        group: The path of the group.
+        container: The type of the container; None to find out.
+        interface_type: As for ``Client.reduce``.
+        mask_and_scale: As in xarray, and so are the others up to ``decode_timedelta``.
+        decode_times: As in xarray.
+        concat_characters: As in xarray.
+        decode_coords: As in xarray.
+        use_cftime: As in xarray.
+        decode_timedelta: As in xarray.
+        key: As for ``Client``, and so are all others.
+        secret: The secret key.
+        token: The token of a session.
+        anon: Whether to ask without keys.
+        profile: A profile in the shared files of AWS.
+        insecure: Whether the secret may be sent over http to another machine.
+        timeout: The longest silence of the service, in seconds.
+        retries: How often a request is repeated.
+    """
+
+    drop_variables: str | Iterable[str] | None
+    group: str
+    container: ContainerName | None
+    interface_type: Literal["s3", "http", "https"] | None
+    mask_and_scale: bool | None
+    decode_times: Any
+    concat_characters: bool | None
+    decode_coords: Any
+    use_cftime: bool | None
+    decode_timedelta: Any
+    key: str | None
+    secret: str | None
+    token: str | None
+    anon: bool
+    profile: str | None
+    insecure: bool
+    timeout: float
+    retries: int
+
+
+_DECODING = ("mask_and_scale", "decode_times", "concat_characters", "decode_coords", "use_cftime", "decode_timedelta")
+_OF_CLIENT = ("key", "secret", "token", "anon", "profile", "insecure", "timeout", "retries")
+
+
+def open_dataset(url: str, service: str | Sequence[str], **options: Unpack[OpenArguments]) -> xr.Dataset:
     """A dataset of xarray whose elements stay in the store, and whose reductions the service makes.
 
     Args:
         url: ``s3://bucket/key`` in the store of the service, or ``http(s)://store/bucket/key``: a Zarr store, a NetCDF
             or HDF5 file, or kerchunk references.
         service: The URL of the service, or several: the next one is asked if one is full or cannot be reached.
-        **options: As for ``ServiceBackend.open_dataset``.
+        **options: Those of ``OpenArguments``.
 
     Raises:
         ActiveStorageError: The dataset cannot be described.
         TypeError: There is no such option.
     """
-    return ServiceBackend().open_dataset(url, service=service, **options)
+    return _Opener(service, options).open(url)
+
+
+def open_mfdataset(
+    urls: Sequence[str], concat_dim: str, service: str | Sequence[str], **options: Unpack[OpenArguments]
+) -> xr.Dataset:
+    """Several NetCDF or HDF5 files as one dataset, as ``xarray.open_mfdataset(..., combine="nested")`` makes it.
+
+    A reduction is one request for all files. Variables and coordinates without the dimension, and all attributes, are
+    those of the first file.
+
+    Args:
+        urls: The files in the order of the dimension, each as for ``open_dataset``.
+        concat_dim: The dimension along which they follow each other; or the name of a new one, of which each file is
+            one index, such as the members of an ensemble.
+        service: As for ``open_dataset``.
+        **options: Those of ``OpenArguments``.
+
+    Raises:
+        InvalidArgument: There is no file, or the variables of one are not those of the first.
+        ValueError: The coordinates of another dimension differ.
+        ActiveStorageError: A file cannot be described; the message begins with its place in the list.
+        TypeError: There is no such option.
+    """
+    return _Opener(service, options).open_several(urls, concat_dim)
 
 
 class ServiceBackend(BackendEntrypoint):
@@ -52,70 +132,217 @@ class ServiceBackend(BackendEntrypoint):
     description = "Open Zarr, NetCDF and references in an object store, and reduce them next to it"
     open_dataset_parameters = ("filename_or_obj", "drop_variables", "service")
 
-    def open_dataset(  # noqa: PLR0913  # xarray's own parameters
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
-        drop_variables: str | Iterable[str] | None = None,
         service: str | Sequence[str] | None = None,
-        group: str = "",
-        container: ContainerName | None = None,
-        interface_type: Literal["s3", "http", "https"] | None = None,
-        mask_and_scale: bool | None = None,
-        decode_times: Any = None,
-        concat_characters: bool | None = None,
-        decode_coords: Any = None,
-        use_cftime: bool | None = None,
-        decode_timedelta: Any = None,
-        **client_options: Any,
+        **options: Unpack[OpenArguments],
     ) -> xr.Dataset:
         """The dataset of a group.
 
         Args:
             filename_or_obj: The URL of the container.
-            drop_variables: Names of variables that are left out.
             service: The URL of the service, or several.
-            group: The path of the group.
-            container: The type of the container; None to find out.
-            interface_type: As for ``Client.reduce``.
-            mask_and_scale: As in xarray, and so are the others up to ``decode_timedelta``.
-            decode_times: As in xarray.
-            concat_characters: As in xarray.
-            decode_coords: As in xarray.
-            use_cftime: As in xarray.
-            decode_timedelta: As in xarray.
-            **client_options: Those of ``Client``, such as ``key`` and ``secret``.
+            **options: Those of ``OpenArguments``.
 
         Raises:
             InvalidArgument: No service is given.
             ActiveStorageError: The dataset cannot be described.
+            TypeError: There is no such option.
         """
+        return _Opener(service, options).open(str(filename_or_obj))
+
+
+class _Opener:
+    """Opens datasets with the same options.
+
+    Args:
+        service: The URL of the service, or several.
+        options: The options.
+
+    Raises:
+        InvalidArgument: No service is given.
+        TypeError: There is no such option.
+    """
+
+    def __init__(self, service: str | Sequence[str] | None, options: OpenArguments) -> None:
+        ensure_known(options, OpenArguments)
         services = [service] if isinstance(service, str) else list(service or ())
         if not services:
             raise InvalidArgument("service", "is required: the URL of the service, or a list of them")
-        url = str(filename_or_obj)
-        clients = [Client(each, **client_options) for each in services]
-        kind, described = _describe(clients, url, group, container, interface_type)
-        named = {"mask_and_scale": mask_and_scale, "decode_times": decode_times, "decode_coords": decode_coords}
-        named |= {"concat_characters": concat_characters, "use_cftime": use_cftime}
-        named |= {"decode_timedelta": decode_timedelta}
-        decoding = {name: value for name, value in named.items() if value is not None}
-        remotes = _Remotes(clients, url, group.strip("/"), {"container": kind, "interface_type": interface_type})
-        dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
-        kept = [each for each in described.variables if each.name not in dropped]
-        remotes.warn_unsupported(set(described.unsupported) - dropped, described)
+        given: Mapping[str, Any] = dict(options)
+        self._clients = [
+            Client(each, **{name: given[name] for name in _OF_CLIENT if name in given}) for each in services
+        ]
+        self._decoding = {name: given[name] for name in _DECODING if given.get(name) is not None}
+        self._container, self._interface_type = options.get("container"), options.get("interface_type")
+        self._group = options.get("group", "").strip("/")
+        dropped = options.get("drop_variables") or ()
+        self._dropped = {dropped} if isinstance(dropped, str) else set(dropped)
+
+    def open(self, url: str) -> xr.Dataset:
+        """The dataset at a URL."""
+        return self._finish(self._decode(url, *self._describe(url)))
+
+    def open_several(self, urls: Sequence[str], dim: str) -> xr.Dataset:
+        """The datasets at several URLs as one."""
+        if isinstance(urls, str) or not urls:
+            raise InvalidArgument("urls", "should be a list of the URLs of files")
+        with ThreadPoolExecutor(min(len(urls), _DESCRIBED_AT_ONCE)) as threads:
+            described = list(threads.map(self._describe_file, range(len(urls)), urls))
+        kinds = {kind for kind, _ in described}
+        if not kinds <= {"netcdf", "hdf5"}:
+            raise InvalidArgument("urls", f"should be NetCDF or HDF5 files; these are {', '.join(sorted(kinds))}")
+        files = [self._decode(urls[0], *described[0])]
+        # What a warning says of the first file is true of the others.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LoadWarning)
+            files += [self._decode(url, *each) for url, each in zip(urls[1:], described[1:], strict=True)]
+        return self._finish(_join(files, urls, dim))
+
+    def _describe_file(self, number: int, url: str) -> tuple[ContainerName, Group]:
+        try:
+            return self._describe(url)
+        except ActiveStorageError as error:
+            raise error.located(f"urls[{number}]") from error.__cause__
+
+    def _describe(self, url: str) -> tuple[ContainerName, Group]:
+        """The type of the container, and what is in the group.
+
+        Raises:
+            ActiveStorageError: The group cannot be read.
+        """
+        kinds = _list_kinds(url) if self._container is None else (self._container,)
+        first_error: ActiveStorageError | None = None
+        for kind in kinds:
+            ask = partial(_describe_as, url, self._group, kind, self._interface_type)
+            try:
+                return kind, ask_in_turn(self._clients, ask)
+            except ActiveStorageError as error:
+                first_error = first_error or error
+                if not 400 <= error.status < 500:
+                    raise
+        assert first_error is not None  # noqa: S101  # there is a container to try
+        raise first_error
+
+    def _decode(self, url: str, kind: ContainerName, described: Group) -> xr.Dataset:
+        """The dataset of a group as xarray decodes it."""
+        arguments = {"container": kind, "interface_type": self._interface_type}
+        remotes = _Remotes(self._clients, url, self._group, arguments)
+        kept = [each for each in described.variables if each.name not in self._dropped]
+        remotes.warn_unsupported(set(described.unsupported) - self._dropped, described)
         raw = xr.Dataset({each.name: remotes.make_raw(each) for each in kept}, attrs=dict(described.attributes))
-        decoded = xr.decode_cf(raw, **decoding)
-        decode: Any = "none" if mask_and_scale is False else "xarray"
+        decoded = xr.decode_cf(raw, **self._decoding)
+        decode: Any = "none" if self._decoding.get("mask_and_scale") is False else "xarray"
         for variable in kept:
             remotes.replace(variable, decoded, decode)
+        return decoded
+
+    def _finish(self, dataset: xr.Dataset) -> xr.Dataset:
+        """The dataset, which closes the clients at its end."""
 
         def close() -> None:
-            for client in clients:
+            for client in self._clients:
                 client.close()
 
-        decoded.set_close(close)
-        return decoded
+        dataset.set_close(close)
+        return dataset
+
+
+def _join(files: Sequence[xr.Dataset], urls: Sequence[str], dim: str) -> xr.Dataset:
+    """Datasets as one: what is in memory is joined by xarray, and what is in the store stays there.
+
+    Args:
+        files: The datasets.
+        urls: Where they lie.
+        dim: The dimension along which they follow each other, or a new one.
+
+    Raises:
+        InvalidArgument: The variables of one are not those of the first.
+        ValueError: The coordinates of another dimension differ.
+    """
+    first = files[0]
+    for number, file in enumerate(files):
+        if differing := set(first.variables) ^ set(file.variables):
+            names = ", ".join(map(str, sorted(differing, key=str)))
+            raise InvalidArgument("urls", f"the file has other variables than the first file: {names}", number)
+    is_new = dim not in first.dims
+    made: dict[Hashable, xr.Variable] = {}
+    for name, variable in first.variables.items():
+        is_joined = dim in variable.dims or (is_new and name in first.data_vars)
+        if isinstance(variable._data, ServiceArray):  # noqa: SLF001  # ``data`` could load
+            made[name] = _join_remote(files, name, urls, dim) if is_joined else variable
+        elif is_joined and not variable._in_memory:  # noqa: SLF001  # xarray has no other way to say it
+            made[name] = _join_stored(files, name, dim)
+    joined = _join_loaded([file.drop_vars(made) for file in files], dim, is_new)
+    coordinates = {name: variable for name, variable in made.items() if name in first.coords}
+    return joined.assign_coords(coordinates).assign(
+        {name: variable for name, variable in made.items() if name not in coordinates}
+    )
+
+
+def _join_loaded(files: Sequence[xr.Dataset], dim: str, is_new: bool) -> xr.Dataset:
+    """What is in memory of each file, as one."""
+    if not is_new and dim not in files[0].dims:
+        # Only what is in the store has the dimension.
+        return xr.align(*files, join="exact")[0]
+    joined: xr.Dataset = xr.concat(
+        files,
+        dim,
+        data_vars="all" if is_new else "minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
+    )
+    return joined
+
+
+def _join_remote(files: Sequence[xr.Dataset], name: Hashable, urls: Sequence[str], dim: str) -> xr.Variable:
+    """A variable that the service reduces, over all files."""
+    variables = [_find_alike(files, number, name) for number in range(len(files))]
+    arrays: list[ServiceArray] = []
+    for number, each in enumerate(variables):
+        array = each._data  # noqa: SLF001  # ``data`` could load
+        if not isinstance(array, ServiceArray):
+            raise InvalidArgument("urls", f"{name!r} is decoded to other values than in the first file", number)
+        arrays.append(array)
+    remote = arrays[0].remote
+    dims, shape = _join_shapes(variables, dim)
+    joined = replace(remote, store=tuple(urls), shape=shape, arguments={**remote.arguments, "concat": dim})
+    dtype = np.result_type(*(each.dtype for each in arrays))
+    data = ServiceArray(joined, dtype, tuple(range(size) for size in shape))
+    return _ServiceVariable(dims, data, variables[0].attrs, variables[0].encoding)
+
+
+def _join_stored(files: Sequence[xr.Dataset], name: Hashable, dim: str) -> xr.Variable:
+    """A variable that is selected from each file when it is needed, such as bounds of times."""
+    variables = [_find_alike(files, number, name) for number in range(len(files))]
+    dims, shape = _join_shapes(variables, dim)
+    data = indexing.LazilyIndexedArray(_JoinedArray(variables, dims.index(dim), shape, dims != variables[0].dims))
+    return xr.Variable(dims, data, variables[0].attrs, variables[0].encoding)
+
+
+def _find_alike(files: Sequence[xr.Dataset], number: int, name: Hashable) -> xr.Variable:
+    """A variable of a file.
+
+    Raises:
+        InvalidArgument: It has other dimensions than in the first file.
+    """
+    found, first = files[number].variables[name], files[0].variables[name]
+    if found.dims != first.dims:
+        raise InvalidArgument("urls", f"{name!r} has other dimensions than in the first file", number)
+    return found
+
+
+def _join_shapes(variables: Sequence[xr.Variable], dim: str) -> tuple[tuple[Hashable, ...], tuple[int, ...]]:
+    """The dimensions and the shape of variables that are joined."""
+    first = variables[0]
+    if dim not in first.dims:
+        return (dim, *first.dims), (len(variables), *first.shape)
+    whole = sum(each.sizes[dim] for each in variables)
+    return first.dims, tuple(whole if name == dim else size for name, size in first.sizes.items())
 
 
 class _Remotes:
@@ -226,29 +453,30 @@ class _StoredArray(BackendArray):
         return np.asarray(self._array[key])
 
 
-def _describe(
-    clients: Sequence[Client],
-    url: str,
-    group: str,
-    container: ContainerName | None,
-    interface_type: Literal["s3", "http", "https"] | None,
-) -> tuple[str, Group]:
-    """The type of the container, and what is in the group.
+class _JoinedArray(BackendArray):
+    """The elements of a variable of several files, which are selected when they are needed, and kept.
 
-    Raises:
-        ActiveStorageError: The group cannot be read.
+    Args:
+        parts: The variable in each file.
+        axis: The dimension along which they are joined.
+        shape: The shape of all.
+        is_new: Whether this dimension is a new one.
     """
-    kinds = _list_kinds(url) if container is None else (container,)
-    first_error: ActiveStorageError | None = None
-    for kind in kinds:
-        try:
-            return kind, ask_in_turn(clients, partial(_describe_as, url, group, kind, interface_type))
-        except ActiveStorageError as error:
-            first_error = first_error or error
-            if not 400 <= error.status < 500:
-                raise
-    assert first_error is not None  # noqa: S101  # there is a container to try
-    raise first_error
+
+    def __init__(self, parts: Sequence[xr.Variable], axis: int, shape: tuple[int, ...], is_new: bool) -> None:
+        self.shape = shape
+        self.dtype = np.result_type(*(each.dtype for each in parts))
+        self._parts, self._axis, self._is_new = parts, axis, is_new
+        self._values: Array | None = None
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._select)
+
+    def _select(self, key: tuple[Any, ...]) -> Array:
+        if self._values is None:
+            join = np.stack if self._is_new else np.concatenate
+            self._values = join([each.values for each in self._parts], self._axis)
+        return np.asarray(self._values[key])
 
 
 def _describe_as(
