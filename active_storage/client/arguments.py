@@ -41,6 +41,9 @@ class Span:
 # What is selected by the values of a coordinate: a range, the nearest value, or the period of a text such as 2000-01.
 Place = slice | Near | Span | Bound
 
+# A coordinate, ``time.month``, ``{"time": "month"}``; or a dimension, and a number for each of its indices.
+Group = str | Mapping[str, Any] | tuple[str | int, Any]
+
 Weights = str | tuple[str | Sequence[str], Any] | Mapping[str, Any]
 
 
@@ -101,7 +104,7 @@ class QuestionArguments(MissingArguments, total=False):
     axis: int | np.integer[Any] | str | Sequence[int | str] | None
     selection: Sequence[Position] | Mapping[str, Position] | None
     where: Mapping[str, Place] | None
-    group: str | Mapping[str, str] | None
+    group: Group | None
     bins: Numbers | None
     weights: Weights | None
     other: str | None

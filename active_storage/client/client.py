@@ -42,7 +42,7 @@ from active_storage.client.items import (
 from active_storage.client.methods import Progress, Reducer
 from active_storage.client.objects import build_spec, make_empty_result, write_target
 from active_storage.client.objects import read_result as read_object_result
-from active_storage.client.questions import Store, build_members, build_store, given_parameters
+from active_storage.client.questions import Store, build_members, build_store, find_parameters
 from active_storage.client.results import Plan, Result, find_rule, read_plan, read_result
 from active_storage.errors import (
     ActiveStorageError,
@@ -321,7 +321,7 @@ class Client:
                 raise UnknownReducer(f"there is no reducer {reducer!r}{suggest_name(reducer, document.array_reducers)}")
             raise ServiceTooOld(f"{self._origin} does not know the reducer {reducer}")
         question = QuestionArguments(**arguments)  # type: ignore[typeddict-item]  # just checked
-        if unknown := given_parameters(question) - document.array_parameters:
+        if unknown := find_parameters(question) - document.array_parameters:
             raise ServiceTooOld(f"{self._origin} does not know {', '.join(sorted(unknown))}")
         return build_members(store, array, question, document.store)
 

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from active_storage.client.arguments import Bound, Near, Place, Position, QuestionArguments, Span, Weights
+from active_storage.client.arguments import Bound, Group, Near, Place, Position, QuestionArguments, Span, Weights
 from active_storage.errors import InvalidArgument, shown, shown_end
+from active_storage.grammar.arrays import GROUP_VALUES
 from active_storage.grammar.text import encode
 from active_storage.model.missing import MISSING_RULES
 
@@ -44,7 +45,7 @@ def build_members(store: Store, array: str, arguments: QuestionArguments, own_st
     Raises:
         InvalidArgument: An argument has a wrong value, or the end of the URL is not that of a container.
     """
-    given: dict[str, Any] = {name: arguments.get(name) for name in sorted(given_parameters(arguments))}
+    given: dict[str, Any] = {name: arguments.get(name) for name in sorted(_list_given(arguments))}
     selection, where = given.pop("selection", None), given.pop("where", None)
     missing = {name: given.pop(name) for name in MISSING_RULES if name in given}
     members = {name: _BUILD.get(name, as_plain)(value) for name, value in given.items()}
@@ -71,8 +72,14 @@ def find_container(url: str) -> str:
     raise InvalidArgument("container", f"is required, since {shown_end(path)} does not end in one of {ends}")
 
 
-def given_parameters(arguments: QuestionArguments) -> set[str]:
-    """The names of the parameters of the service that were given."""
+def find_parameters(arguments: QuestionArguments) -> set[str]:
+    """What a service must know of to answer, as it names its parameters."""
+    group = arguments.get("group")
+    has_values = "values" in group if isinstance(group, Mapping) else not isinstance(group, str | None)
+    return _list_given(arguments) | ({GROUP_VALUES} if has_values else set())
+
+
+def _list_given(arguments: QuestionArguments) -> set[str]:
     return {name for name, value in arguments.items() if value is not None} - _OF_STORE
 
 
@@ -165,14 +172,22 @@ def _build_bound(bound: Bound) -> int | float | str:
     return plain
 
 
-def _build_axis(axis: Any) -> list[Any]:
-    return [as_plain(axis)] if isinstance(axis, str | int | np.integer) else [as_plain(each) for each in axis]
+def _build_dims(dims: Any) -> list[Any]:
+    return [as_plain(dims)] if isinstance(dims, str | int | np.integer) else [as_plain(each) for each in dims]
 
 
-def _build_group(group: str | Mapping[str, str]) -> Any:
-    """``time.month`` is xarray's notation, and ``time:month`` that of a plain URL."""
+def _build_group(group: Group) -> Any:
+    """``time.month`` is xarray's notation, and ``time:month`` that of a plain URL. NaN is in no group."""
     if isinstance(group, Mapping):
-        return dict(group)
+        return {name: as_plain(value) for name, value in group.items()}
+    if not isinstance(group, str):
+        dims, given = group
+        values = np.asarray(given)
+        if values.dtype.kind not in "iuf":
+            raise InvalidArgument("group", "should have numbers, such as those of np.unique(..., return_inverse=True)")
+        plain = values.astype(object)
+        plain[np.isnan(values)] = None
+        return {"dims": _build_dims(dims), "values": plain.tolist()}
     name, separator, by = group.partition(":" if ":" in group else ".")
     return {name: by} if separator else group
 
@@ -184,7 +199,7 @@ def _build_weights(weights: Weights) -> dict[str, Any]:
     if isinstance(weights, Mapping):
         return {name: as_plain(value) for name, value in weights.items()}
     dims, values = weights
-    return {"dims": [dims] if isinstance(dims, str) else list(dims), "values": np.asarray(values).tolist()}
+    return {"dims": _build_dims(dims), "values": np.asarray(values).tolist()}
 
 
 def as_plain(value: Any) -> Any:
@@ -194,4 +209,4 @@ def as_plain(value: Any) -> Any:
     return [as_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-_BUILD: Mapping[str, Callable[[Any], Any]] = {"axis": _build_axis, "group": _build_group, "weights": _build_weights}
+_BUILD: Mapping[str, Callable[[Any], Any]] = {"axis": _build_dims, "group": _build_group, "weights": _build_weights}

@@ -44,6 +44,9 @@ from active_storage.model.missing import MISSING_RULES, Number
 from active_storage.model.quantiles import DEFAULT_METHOD
 from active_storage.model.ranges import Slice
 
+# What services name among their parameters if ``group`` can have values of the caller's, which no text has.
+GROUP_VALUES = "group.values"
+
 # What separates the parts of a segment, so that a name in it cannot have them.
 _SEPARATORS = frozenset(",;:=")
 
@@ -241,7 +244,7 @@ def parse_group(text: str) -> Group:
 
 def _format_group(reduction: ArrayReduction) -> str | None:
     group = reduction.group
-    return None if group is None else f"{group.coordinate}{f':{group.by}' if group.by else ''}"
+    return f"{group.coordinate}{f':{group.by}' if group.by else ''}" if isinstance(group, Group) else None
 
 
 def _parse_weights(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from active_storage.errors import InvalidArgument, UnknownReducer, shown
-from active_storage.model.coordinates import Group, Weights, Where, ensure_ascending
+from active_storage.model.coordinates import AnyGroup, NumberGroup, NumberWeights, Weights, Where, ensure_ascending
 from active_storage.model.edges import ensure_edges
 from active_storage.model.expression import Node
 from active_storage.model.missing import MISSING_RULES, Number
@@ -87,7 +87,7 @@ class ArrayReduction:
     absent_is_forbidden: bool = False
     concat: str | None = None
     where: Mapping[str, Where] = field(default_factory=dict)
-    group: Group | None = None
+    group: AnyGroup | None = None
     bins: tuple[float, ...] | None = None
     weights: Weights | None = None
     other: str | None = None
@@ -155,6 +155,11 @@ class ArrayReduction:
                 raise InvalidArgument("q", f"is {number!r}, and should be from 0 to 1", index)
         if self.method not in QUANTILE_METHODS:
             raise InvalidArgument("method", f"is {shown(self.method)}, not one of {', '.join(QUANTILE_METHODS)}")
+
+    @property
+    def given(self) -> tuple[NumberGroup | NumberWeights, ...]:
+        """The numbers for places of the array that the caller gives: of groups, and of weights."""
+        return tuple(each for each in (self.group, self.weights) if isinstance(each, NumberGroup | NumberWeights))
 
     @property
     def quantiles(self) -> tuple[float, ...]:

@@ -7,8 +7,10 @@ import itertools
 import math
 import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from active_storage.errors import InvalidArgument, shown
+from active_storage.model.missing import Number
 
 # The parts of a date by which times can be grouped.
 TIME_PARTS = ("year", "year-month", "month", "season", "day", "dayofyear", "hour")
@@ -102,6 +104,24 @@ class Group:
     def period(self) -> Period | None:
         """The length of the groups, if they are periods of the same length; else None."""
         return None if self.by is None else Period.parse(self.by)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberGroup:
+    """Groups of the caller's: a number for each index of a dimension. Those with the same number are a group.
+
+    Attributes:
+        dimension: The name or the number of the dimension.
+        values: The numbers, in the order of the dimension; NaN for an index that belongs to no group.
+    """
+
+    dimension: int | str
+    values: tuple[Number, ...]
+
+    by: ClassVar[None] = None
+
+
+AnyGroup = Group | NumberGroup
 
 
 @dataclass(frozen=True, slots=True)

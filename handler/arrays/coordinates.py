@@ -140,6 +140,15 @@ class Coordinates:
         along = axes.index(self._array.axis) if len(blocks) > 1 else 0  # type: ignore[union-attr]  # it has parts
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, along), axes
 
+    def hold_values(self, count: int) -> None:
+        """Count the memory of the values of a coordinate before they are read or made.
+
+        Raises:
+            EntityTooLarge: The request would take too much.
+            SlowDown: Other requests hold too much memory at the moment.
+        """
+        self._siblings.reader.memory.take(count * _COORDINATE_BYTES)
+
     def hold_labels(self, count: int) -> None:
         """Count the memory of labels before they are made.
 

@@ -26,7 +26,6 @@ from active_storage.errors import (
     UnsupportedArray,
 )
 from active_storage.model.array_reduction import ArrayReduction, ContainerType
-from active_storage.model.coordinates import NumberWeights
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
@@ -357,7 +356,7 @@ class ArrayEngine:
     def _find_coordinates(
         self, reduction: ArrayReduction, array: AnyArray, reader: ContainerReader
     ) -> Coordinates | None:
-        """What finds the coordinates that a reduction names; None if it names none."""
+        """What finds the coordinates of an array; None if a reduction needs none."""
         fields = {
             "where": reduction.where,
             "group": reduction.group,
@@ -365,9 +364,10 @@ class ArrayEngine:
             "other": reduction.other,
             "expr": reduction.expression,
         }
-        named = [field for field, value in fields.items() if value and not isinstance(value, NumberWeights)]
-        if not named and reduction.weights is None:
+        asked = {field: value for field, value in fields.items() if value}
+        if not asked:
             return None
+        named = [field for field, value in asked.items() if value not in reduction.given]
         if named and reduction.container == "table":
             raise InvalidArgument(named[0], "names another variable, and a table of chunks has one array")
         return Coordinates.beside(array, reader, reduction.array, OPENERS[reduction.container], self._read_stored)

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from active_storage.errors import InvalidArgument, shown
-from active_storage.model.coordinates import Group
-from handler.arrays.coordinates import Coordinate, Coordinates
+from active_storage.model.coordinates import AnyGroup, Group, NumberGroup
+from handler.arrays.coordinates import AnyArray, Coordinate, Coordinates
+from handler.arrays.dimensions import find_dimension
 from handler.arrays.times import Times
 from handler.containers.stored_array import Numbers
+
+# The name of the dimension of groups that the caller gives.
+_NAME = "group"
 
 # The most periods, which are listed even where they are empty. Those of other kinds are never more than the
 # coordinate has values.
@@ -40,8 +44,9 @@ class Groups:
     @classmethod
     def of(
         cls,
-        group: Group,
+        group: AnyGroup,
         bins: tuple[float, ...] | None,
+        array: AnyArray,
         coordinates: Coordinates,
         chosen: Sequence[range | Numbers],
     ) -> tuple[int, "Groups"]:
@@ -50,14 +55,19 @@ class Groups:
         Args:
             group: How it is grouped.
             bins: The edges of the bins of the coordinate; None for other groups.
+            array: The array.
             coordinates: Finds the coordinate.
             chosen: For each dimension, the selected indices in the caller's order.
 
         Raises:
-            InvalidArgument: There is no such coordinate, or it cannot be grouped like this.
+            InvalidArgument: There is no such coordinate, it cannot be grouped like this, or the caller's numbers do not
+                fit the array.
             ActiveStorageError: It cannot be read.
         """
-        coordinate = coordinates.find("group", group.coordinate)
+        if isinstance(group, NumberGroup):
+            coordinate = _make_coordinate(group, array, coordinates)
+        else:
+            coordinate = coordinates.find("group", group.coordinate)
         indices = np.asarray(chosen[coordinate.axis], np.int64)
         if bins is not None:
             return coordinate.axis, _group_by_bins(coordinate, indices, bins)
@@ -66,9 +76,23 @@ class Groups:
             return coordinate.axis, _group_by_values(coordinate, indices)
         if coordinate.times is None:
             raise InvalidArgument(
-                "group", f"{shown(group.coordinate)} is not a time, so that it has no groups by {group.by}"
+                "group", f"{shown(coordinate.name)} is not a time, so that it has no groups by {group.by}"
             )
         return coordinate.axis, _group_by_time(group, coordinate.times.take(indices), coordinates)
+
+
+def _make_coordinate(group: NumberGroup, array: AnyArray, coordinates: Coordinates) -> Coordinate:
+    """The coordinate of the caller's numbers. Neither its name nor that of its bins is a dimension of the array."""
+    axis = find_dimension("group", group.dimension, array)
+    if len(group.values) != array.shape[axis]:
+        raise InvalidArgument(
+            "group", f"has {len(group.values)} values, and its dimension has {array.shape[axis]} indices"
+        )
+    name = _NAME
+    while {name, _name_bins(name)} & {*array.dimensions}:
+        name += "_"
+    coordinates.hold_values(len(group.values))
+    return Coordinate(name, axis, np.array(group.values), None)
 
 
 def _group_by_time(group: Group, times: Times, coordinates: Coordinates) -> Groups:
@@ -105,4 +129,9 @@ def _group_by_bins(coordinate: Coordinate, indices: Numbers, edges: tuple[float,
     # Behind the last edge, and NaN, which is sorted there.
     numbers[numbers == len(edges) - 1] = -1
     labels = [list(pair) for pair in itertools.pairwise(edges)]
-    return Groups(f"{coordinate.name}_bins", numbers, labels)
+    return Groups(_name_bins(coordinate.name), numbers, labels)
+
+
+def _name_bins(coordinate: str) -> str:
+    """The name of the dimension of the bins of a coordinate."""
+    return f"{coordinate}_bins"

@@ -18,7 +18,6 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from active_storage.errors import ActiveStorageError, EntityTooLarge, InvalidRange, SlowDown, StoreError
-from active_storage.model.coordinates import NumberWeights
 from active_storage.model.etag import ETag
 from active_storage.model.ranges import ByteRange
 from handler.arrays.fetch import means_absent
@@ -43,8 +42,8 @@ _VERSION_BYTES = 256
 _ASKED_AT_ONCE = 1024
 _ASKERS = 32
 
-# The most weights in a request whose answer is kept: all of them are printed for the name of the answer.
-_MOST_WEIGHTS = 1 << 16
+# The most weights and numbers of groups in a request whose answer is kept: all are printed for the name of the answer.
+_MOST_NUMBERS = 1 << 16
 
 # The containers whose chunks lie in the objects that hold their metadata: the versions of those cover them.
 _OF_ONE_OBJECT = frozenset({"netcdf"})
@@ -198,8 +197,7 @@ def _name(plan: ArrayPlan) -> tuple[type, bytes] | None:
         return None
     if not all(each.facts is not None and each.facts.can_be_kept for each in plan.metadata):
         return None
-    weights = plan.reduction.weights
-    if isinstance(weights, NumberWeights) and len(weights.values) > _MOST_WEIGHTS:
+    if sum(len(each.values) for each in plan.reduction.given) > _MOST_NUMBERS:
         return None
     identities = [each.source.identity for each in plan.metadata]
     if None in identities:

@@ -107,11 +107,10 @@ class Selection:
         used = [] if coordinates is None else select_places(reduction.where, chosen, coordinates)
         grouped = groups = None
         if reduction.group is not None and coordinates is not None:
-            grouped, groups = Groups.of(reduction.group, reduction.bins, coordinates, chosen)
+            grouped, groups = Groups.of(reduction.group, reduction.bins, array, coordinates, chosen)
             if grouped not in reduced:
-                raise InvalidArgument(
-                    "axis", f"should contain the dimension of the group, {shown(reduction.group.coordinate)}"
-                )
+                name = array.dimensions[grouped] or str(grouped)
+                raise InvalidArgument("axis", f"should contain the dimension of the group, {shown(name)}")
             reduced = tuple(number for number in reduced if number != grouped)
         labels: dict[str, Sequence[Any]] = {}
         for each in used:

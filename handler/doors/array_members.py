@@ -4,6 +4,7 @@
 versions are known by name there, and refused.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -47,7 +48,16 @@ def _as_numbers(value: Any) -> Any:
     return [value] if type(value) in (int, float) else value
 
 
+def _ensure_group_value(value: Any) -> Any:
+    if value is None or (type(value) is float and math.isnan(value)):
+        return math.nan
+    if type(value) not in (int, float) or not is_finite(value):
+        raise PydanticCustomError("group_value", "should be a finite number, or null for no group")
+    return value
+
+
 _Dimension = Annotated[Any, AfterValidator(_ensure_dimension)]
+_GroupValue = Annotated[Any, AfterValidator(_ensure_group_value)]
 _Bound = Annotated[Any, AfterValidator(_ensure_bound)]
 
 
@@ -94,6 +104,13 @@ class WeightMembers(Strict):
     values: list[Any] | None = None
 
 
+class GroupValueMembers(Strict):
+    """The members of groups whose numbers are given."""
+
+    dims: Annotated[list[_Dimension], Field(max_length=MAX_DIMENSIONS)]
+    values: list[_GroupValue]
+
+
 class ArrayMembers(Strict):
     """The members of a request for a whole array. Store and selection are read by their own models.
 
@@ -102,7 +119,7 @@ class ArrayMembers(Strict):
 
     store: dict[str, Any]
     selection: list[Any] | dict[str, Any] | None = None
-    group: Text | dict[str, Text] | None = None
+    group: Text | dict[str, Any] | None = None
     bins: Annotated[list[Number], Field(max_length=MOST_EDGES)] | None = None
     weights: WeightMembers | None = None
     other: Text | None = None

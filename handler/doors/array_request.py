@@ -14,11 +14,13 @@ from active_storage.grammar.arrays import parse_array_path, parse_dimension, par
 from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.coordinates import (
+    AnyGroup,
     ArrayWeights,
     Between,
     CosineWeights,
     Group,
     Nearest,
+    NumberGroup,
     NumberWeights,
     Weights,
     Where,
@@ -28,6 +30,7 @@ from active_storage.model.ranges import Slice
 from handler.doors.array_members import (
     ArrayMembers,
     GroupMembers,
+    GroupValueMembers,
     PlaceMembers,
     PlanMembers,
     PositionMembers,
@@ -262,13 +265,29 @@ def _build_place(members: PlaceMembers, path: Path) -> Where | None:
     return None
 
 
-def _build_group(group: str | Mapping[str, str] | None) -> Group | None:
+def _build_group(group: str | Mapping[str, Any] | None) -> AnyGroup | None:
     if group is None or isinstance(group, str):
         return None if group is None else parse_group(group)
+    if isinstance(group.get("dims"), list) or isinstance(group.get("values"), list):
+        return _build_number_group(read_members(GroupValueMembers, group, ("group",)))
     if len(group) != 1:
-        raise InvalidArgument("group", "should name one coordinate")
+        raise InvalidArgument("group", "should name one coordinate, or have dims and values")
     ((coordinate, by),) = group.items()
+    if not isinstance(by, str):
+        raise InvalidArgument(name_member(("group", coordinate)), "should be a part of a date, or a period such as 30D")
     return Group(coordinate, by)
+
+
+def _build_number_group(members: GroupValueMembers) -> NumberGroup:
+    if len(members.dims) != 1:
+        raise InvalidArgument("group.dims", f"has {len(members.dims)} dimensions, and groups are along one")
+    values = np.array(members.values, None if members.values else float)
+    if values.dtype == object or any(
+        type(given) is int and given != value for given, value in zip(members.values, values.tolist(), strict=True)
+    ):
+        # Two groups would become one.
+        raise InvalidArgument("group.values", "has integers that are too large for one data type of all values")
+    return NumberGroup(_read_dimension("group.dims", members.dims[0]), tuple(values.tolist()))
 
 
 def _build_weights(members: WeightMembers) -> Weights:

@@ -3,7 +3,7 @@
 import json
 
 from active_storage.errors import NoSuchDoor
-from active_storage.grammar.arrays import ARRAY_PARAMETERS
+from active_storage.grammar.arrays import ARRAY_PARAMETERS, GROUP_VALUES
 from active_storage.grammar.parameters import PARAMETERS
 from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR
 from active_storage.model.array_reduction import CONTAINER_TYPES
@@ -35,7 +35,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         "object_door": OBJECT_DOOR,
         "containers": list(CONTAINER_TYPES),
         "container_reducers": list(ARRAY_REDUCERS),
-        "container_parameters": list(ARRAY_PARAMETERS),
+        "container_parameters": [*ARRAY_PARAMETERS, GROUP_VALUES],
     }
     body = json.dumps(document).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]

@@ -22,6 +22,7 @@ from active_storage.model.coordinates import (
     CosineWeights,
     Group,
     Nearest,
+    NumberGroup,
     NumberWeights,
 )
 from active_storage.model.ranges import Slice
@@ -212,7 +213,7 @@ def _examine_question(
     data: st.DataObject,
 ) -> None:
     fields, array = data.draw(questions(dataset))
-    form = data.draw(st.sampled_from(["plain", "group", "bins", "values", "weights", "expr", "cov"]))
+    form = data.draw(st.sampled_from(["plain", "group", "bins", "values", "given", "weights", "expr", "cov"]))
     dims: list[str] = data.draw(st.lists(st.sampled_from(["time", "lat", "lon"]), unique=True, min_size=1))
     reducer = data.draw(st.sampled_from(REDUCERS))
     other = dataset["w"].sel({dim: array[dim] for dim in array.dims}).astype("float64")
@@ -238,9 +239,13 @@ def _examine_question(
     elif form == "plain":
         wanted = _reduce(array, reducer, dims)
     else:
-        along = "time" if form == "group" else "lat"
+        along = data.draw(st.sampled_from(array.dims)) if form == "given" else "time" if form == "group" else "lat"
         dims = list(dict.fromkeys([*dims, along]))
-        wanted = _group(data, fields, form, array, reducer, dims)
+        if form == "given":
+            fields["group"], by = data.draw(_numbers(dataset[along], array[along]))
+            wanted = _reduce(array.groupby(by), reducer, dims)
+        else:
+            wanted = _group(data, fields, form, array, reducer, dims)
     reduction = ArrayReduction(reducer, container_type, "v", axis=tuple(dims), decode="xarray", **fields)
     answer = engine.reduce(reduction, container, Scope.after(60))
     assert values_of(answer).tobytes() == _join_sections(engine, reduction, container)
@@ -249,7 +254,7 @@ def _examine_question(
     wanted = wanted.transpose(*order)
     _check(values_of(answer), wanted, answer.result.counts)
     for name in order:
-        if name in PARTS or name == "zone":
+        if name in PARTS or name in ("zone", "group"):
             assert labels[name] == wanted[name].values.tolist()
 
 
@@ -267,6 +272,18 @@ def _weights(draw: st.DrawFn, dataset: xr.Dataset) -> tuple[Any, xr.DataArray]:
     numbers = NumberWeights(("lon", "time"), values.shape, tuple(values.ravel().astype(float).tolist()))
     coords = {"lon": dataset["lon"], "time": dataset["time"]}
     return numbers, xr.DataArray(values.astype(float), coords, ("lon", "time"))
+
+
+@st.composite
+def _numbers(draw: st.DrawFn, whole: xr.DataArray, selected: xr.DataArray) -> tuple[NumberGroup, xr.DataArray]:
+    """Groups of the caller's for a dimension, some of whose indices are in none; and what xarray groups by."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**20)))
+    numbers = rng.integers(0, 4, whole.size).astype(draw(st.sampled_from(["i1", "u8", "f4", "f8"])))
+    by = xr.DataArray(numbers, {whole.name: whole}, (whole.name,), name="group")
+    if numbers.dtype.kind == "f":
+        # xarray refuses to group by nothing but NaN.
+        by = by.where((rng.random(whole.size) < 0.7) | (whole == selected[0]))
+    return NumberGroup(str(whole.name), tuple(by.values.tolist())), by.sel({whole.name: selected})
 
 
 def _group(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from active_storage.errors import StoreError
 from active_storage.grammar.arrays import build_array_reduction
 from active_storage.model import array_reduction, coordinates, expression, ranges
 from active_storage.model.array_reduction import ArrayReduction
-from active_storage.model.coordinates import Between, Group, NumberWeights
+from active_storage.model.coordinates import Between, Group, NumberGroup, NumberWeights
 from active_storage.model.expression import Operation
 from active_storage.model.ranges import ByteRange, Slice
 from handler.arrays import kept_answers
@@ -395,9 +396,30 @@ def test_every_field_of_a_reduction_is_part_of_the_name_of_its_answer() -> None:
         for each in vars(module).values()
         if dataclasses.is_dataclass(each)
     ]
-    assert {ArrayReduction, NumberWeights, Group, Between, Slice, Operation} <= {*kinds}
+    assert {ArrayReduction, NumberWeights, Group, NumberGroup, Between, Slice, Operation} <= {*kinds}
     hidden = [(each, field.name) for each in kinds for field in dataclasses.fields(each) if not field.repr]
     assert hidden == []
+
+
+def test_an_answer_with_numbers_of_the_callers_is_kept_by_all_of_them(
+    service: Service, store: RefusingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*values: float, weights: tuple[float, ...] = (1.0,) * 6) -> tuple[Any, bool]:
+        """The result, and whether it was kept."""
+        read = store.bytes_read
+        group = NumberGroup(0, values)
+        answer = reduce(service, CASES["zarr"], axis=(0,), group=group, weights=NumberWeights((0,), (6,), weights))
+        # One byte of the metadata is read at the end.
+        return values_of(answer).tolist(), store.bytes_read - read < 10
+
+    first = ask(0, 0, 1, 1, math.nan, 1)
+    others = [ask(0, 0, 1, 1, 0, 1), ask(0, 0, 1, 1, 2, 1), ask(0, 0, 1, 1, math.nan, 1, weights=(2.0,) * 6)]
+    assert not any(is_kept for _, is_kept in (first, *others))
+    assert ask(0, 0, 1, 1, math.nan, 1) == (first[0], True)
+    assert all(result != first[0] for result, _ in others)
+    # All of them are printed for the name, so that there is a limit for groups and weights together.
+    monkeypatch.setattr(kept_answers, "_MOST_NUMBERS", 11)
+    assert ask(0, 0, 1, 1, math.nan, 1) == (first[0], False)
 
 
 def test_the_log_says_that_an_answer_was_kept(service: Service, store: RefusingStore) -> None:

@@ -42,7 +42,7 @@ from active_storage.errors import (
     UnknownReducer,
     WrongRegion,
 )
-from active_storage.grammar.arrays import ARRAY_PARAMETERS
+from active_storage.grammar.arrays import ARRAY_PARAMETERS, GROUP_VALUES
 from active_storage.grammar.parameters import PARAMETERS
 from active_storage.grammar.reductions import format_segment
 from active_storage.grammar.targets import DISCOVERY_PATH
@@ -58,7 +58,7 @@ DOCUMENT = {
     "s3_endpoint": "http://store.example.org",
     "available_reducers": list(REDUCERS),
     "container_reducers": list(ARRAY_REDUCERS),
-    "container_parameters": list(ARRAY_PARAMETERS),
+    "container_parameters": [*ARRAY_PARAMETERS, GROUP_VALUES],
 }
 
 HEADER = {
@@ -337,6 +337,11 @@ def test_a_service_that_is_too_old_is_told_before_it_is_asked(ask: Callable[...,
         client.kurtosis(URL, "tas")
     with pytest.raises(ServiceTooOld, match="does not know group"):
         client.sum(URL, "tas", group="time.month")
+    client = ask(Script(document=DOCUMENT | {"container_parameters": list(ARRAY_PARAMETERS)}))
+    numbers: Any
+    for numbers in (("time", [1, 2]), {"dims": ["time"], "values": [1, 2]}):
+        with pytest.raises(ServiceTooOld, match=r"does not know group\.values"):
+            client.sum(URL, "tas", group=numbers)
     with pytest.raises(UnknownReducer, match="did you mean 'sum'"):
         client.reduce("summ", URL, "tas")
 
@@ -499,6 +504,11 @@ def test_members_are_those_of_the_interface() -> None:
         ({"group": "time:30D"}, {"group": {"time": "30D"}}),
         ({"group": "region"}, {"group": "region"}),
         ({"group": {"a.b": "month"}}, {"group": {"a.b": "month"}}),
+        ({"group": ("time", [1, 0, 1])}, {"group": {"dims": ["time"], "values": [1, 0, 1]}}),
+        ({"group": (0, np.array([0.5, np.nan]))}, {"group": {"dims": [0], "values": [0.5, None]}}),
+        ({"group": (np.int64(-1), (2**63, 0))}, {"group": {"dims": [-1], "values": [2**63, 0]}}),
+        ({"group": (["a", "b"], [[1]])}, {"group": {"dims": ["a", "b"], "values": [[1]]}}),
+        ({"group": {"dims": ["t"], "values": np.arange(2)}}, {"group": {"dims": ["t"], "values": [0, 1]}}),
         ({"axis": ("lat", "lon")}, {"axis": ["lat", "lon"]}),
         ({"selection": [slice(0, 2), 3]}, {"selection": [[0, 2, None], [3, 4, None]]}),
         ({"where": {"t": NOON}}, {"selection": {"t": {"nearest": "2000-01-01T12:00:00"}}}),
@@ -516,6 +526,9 @@ def test_an_argument_becomes_a_member(argument: Any, member: dict[str, Any]) -> 
         ({"where": {"lat": slice(0, 10, 2)}}, "where"),
         ({"where": {"lat": [1, 2]}}, "where"),
         ({"selection": {"time": "2000"}}, "selection"),
+        ({"group": ("time", ["a", "b"])}, "group"),
+        ({"group": ("time", np.array(["2000-01"], "M8[D]"))}, "group"),
+        ({"group": ("time", [True, False])}, "group"),
     ],
 )
 def test_an_argument_of_a_wrong_form(argument: Any, field: str) -> None:

@@ -1,6 +1,7 @@
 """Selection by coordinates, groups and weights through the doors: by URL and by JSON, and by partial results."""
 
 import json
+import math
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +15,8 @@ from active_storage.errors import StoreError
 from handler.app import create_app
 from handler.stores.fake import FakeStore
 from tests.array_replies import join, numbers, split_items
-from tests.doors.array_stores import write_zarr
+from tests.doors.array_stores import VALUES as SMALL_VALUES
+from tests.doors.array_stores import make_store, write_zarr
 from tests.doors.test_arrays_json import STORE, make_table, post, read
 from tests.helpers import ask, make_settings
 
@@ -158,6 +160,86 @@ def test_the_header_of_partial_results_names_groups_and_weights(app: flask.Flask
     assert header["cells"] == [12]
 
 
+# The decade of each time, or none; the same numbers are those of the coordinate "decade".
+DECADES = [*[10] * 5, None, *[20.5] * 8, *[10] * 9, None]
+
+
+@pytest.mark.parametrize("is_cbor", [False, True])
+def test_groups_can_be_given_as_numbers(app: flask.Flask, store: FakeStore, is_cbor: bool) -> None:
+    decades = np.array(DECADES, float)
+    more = write_zarr(f"{ROOT}/decade", decades, dimensions=("time",), chunks=(7,))
+    store.sources.update(FakeStore(more).sources)
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, "axis": ["time"]}
+    values = decades.tolist() if is_cbor else DECADES
+    for members in ({}, {"selection": {"time": {"index": [None, 4, -2]}, "lat": {"from": 0}}}, {"bins": [0, 10, 30]}):
+        for name in ("time", 0, -3):
+            given = {"group": {"dims": [name], "values": values}}
+            got = read(post(app, "mean", body | members | given, is_cbor=is_cbor))
+            wanted = read(post(app, "mean", body | members | {"group": "decade"}))
+            label = "group_bins" if "bins" in members else "group"
+            assert got["dims"] == [label, "lat", "lon"]
+            assert got["labels"].pop(label) == wanted["labels"].pop(label.replace("group", "decade"))
+            assert [got[each] for each in ("bytes", "count", "labels")] == [
+                wanted[each] for each in ("bytes", "count", "labels")
+            ]
+            asked = body | members | given
+            plan = read(post(app, "plan", asked | {"reducer": "mean"}, is_cbor=is_cbor))
+            partials = post(app, "mean", asked | {"answer": "partials"}, is_cbor=is_cbor)
+            header, *sections, _ = split_items(partials.data)
+            assert (header["plan"], plan["sections"]) == (plan["digest"], len(sections))
+            assert join(header, sections).tobytes() == got["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"dims": ["time"], "values": [1, 2]}, "group: has 2 values, and its dimension has 24 indices"),
+        (
+            {"dims": ["tme"], "values": DECADES},
+            "group: no dimension is named 'tme'; the array has 'time', 'lat', 'lon'",
+        ),
+        ({"dims": ["lat"], "values": [1] * 5}, "axis: should contain the dimension of the group, 'lat'"),
+        ({"dims": ["time", "lat"], "values": DECADES}, "group.dims: has 2 dimensions, and groups are along one"),
+        ({"dims": [], "values": []}, "group.dims: has 0 dimensions, and groups are along one"),
+        ({"dims": [1.5], "values": DECADES}, "group.dims[0]: should be the name or the number of a dimension"),
+        ({"dims": ["time"], "values": [*DECADES[:23], "a"]}, "group.values[23]: should be a finite number, or null"),
+        ({"dims": ["time"], "values": [*DECADES[:23], True]}, "group.values[23]: should be a finite number, or null"),
+        ({"dims": ["time"], "values": [[1]] * 24}, "group.values[0]: should be a finite number, or null for no group"),
+        ({"dims": ["time"], "values": [*[1] * 23, 1e400]}, "group.values[23]: should be a finite number, or null"),
+        ({"dims": ["time"], "values": [*[1] * 23, -math.inf]}, "group.values[23]: should be a finite number, or null"),
+        ({"dims": ["time"], "values": [*[1] * 23, 10**400]}, "group.values[23]: should be a finite number, or null"),
+        ({"dims": ["time"], "values": [2**64] * 24}, "group.values: has integers that are too large for one data type"),
+        ({"dims": ["time"], "values": [2**53 + 1, *[None] * 23]}, "group.values: has integers that are too large"),
+        ({"dims": ["time"]}, "group.values: is required"),
+        ({"values": DECADES}, "group.dims: is required"),
+        ({"dims": ["time"], "values": DECADES, "by": "month"}, "group.by: is not a member of this request"),
+        ({"time": 30}, "group.time: should be a part of a date, or a period such as 30D"),
+        ({"time": "month", "lat": "month"}, "group: should name one coordinate, or have dims and values"),
+        ({}, "group: should name one coordinate, or have dims and values"),
+    ],
+)
+def test_numbers_of_groups_that_are_wrong_are_refused(app: flask.Flask, group: Any, message: str) -> None:
+    body = {"store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"}, "axis": ["time"], "group": group}
+    # JSON has no number for what is not finite.
+    reply = post(app, "mean", body, is_cbor=math.inf in map(abs, _numbers_in(group)))
+    assert reply.status_code == 400
+    assert message in json.loads(reply.text)["error"]["caused_by"][0]
+
+
+def _numbers_in(group: dict[str, Any]) -> list[float]:
+    return [each for each in group.get("values", []) if isinstance(each, float)]
+
+
+@pytest.mark.parametrize("values", [DECADES, [2**63, 5] * 12, [-(2**63), 2**53 + 1] * 12, [0.1, -0.0, 0.0, 1e-320] * 6])
+def test_labels_are_the_numbers_themselves(app: flask.Flask, values: list[Any]) -> None:
+    body = {
+        "store": {"type": "zarr", "url": f"{STORE}{ROOT}", "array": "tas"},
+        "group": {"dims": ["time"], "values": values},
+    }
+    wanted = sorted({each for each in values if each is not None})
+    assert read(post(app, "count", body))["labels"] == {"group": wanted}
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -196,10 +278,18 @@ def test_weights_of_other_reducers_are_refused(app: flask.Flask) -> None:
     assert "group: means nothing for select" in ask(app, f"/select/zarr;group=time:month{TAS}").text
 
 
-def test_a_table_has_no_coordinates(app: flask.Flask) -> None:
+def test_a_table_has_no_coordinates(app: flask.Flask, store: FakeStore) -> None:
+    store.sources.update(make_store().sources)
     body = {"store": make_table(), "group": {"time": "month"}}
     reply = post(app, "mean", body, is_cbor=True).text
     assert "group: names another variable, and a table of chunks has one array" in reply
+    # Numbers of the caller's are no variable.
+    given = {
+        "group": {"dims": ["time"], "values": [1, 0, 1, 0, None, 1]},
+        "weights": {"dims": ["lat"], "values": [1] * 4},
+    }
+    summed = read(post(app, "sum", {"store": make_table(), **given}, is_cbor=True))
+    assert numbers(summed).tolist() == [SMALL_VALUES[[1, 3]].sum(), SMALL_VALUES[[0, 2, 5]].sum()]
 
 
 def test_a_billion_groups_are_refused_before_they_are_listed(app: flask.Flask, store: FakeStore) -> None:

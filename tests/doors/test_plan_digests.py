@@ -37,7 +37,17 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"group": group}
         for group in ({"time": "month"}, {"time": "year-month"}, {"time": "season"}, {"time": "30D"}, {"time": "60D"})
     ]
-    + [{"group": "zone"}, {"group": "region"}],
+    + [{"group": "zone"}, {"group": "region"}]
+    + [
+        {"group": {"dims": [dim], "values": values}}
+        for dim, values in (
+            ("lat", [0, 1, 1, 0]),
+            ("lat", [0, 1, 0, 1]),
+            ("lat", [0, 1, 0, 2]),
+            ("lat", [0, 1, 0, None]),
+            ("lon", [0, 1, 0, 2]),
+        )
+    ],
     "bins": [{"group": "lat", "bins": bins} for bins in ([-90, 0, 90], [-90, 0, 91], [-90, 1, 90], [-90, 90])],
     "weights": [
         {"weights": weights}

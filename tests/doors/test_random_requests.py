@@ -73,6 +73,17 @@ VALUES: tuple[Any, ...] = (
     *([1] * 5, [[1] * 8] * 5, [[1], [2, 3]], [0.0] * 12, [10**400] * 5, [2**64] * 5, ["a"] * 5, [None] * 5, [True] * 5),
     *([{}] * 5, [], [[[]]], [1e308] * 5),
 )
+# Numbers of groups along lat, or along time.
+GROUPS: tuple[Any, ...] = (
+    *(
+        [3, 1, None, 1.5, 3],
+        [0, 0, 1, 2, 0],
+        [None, *[0, 1] * 5, 2**63],
+        [2**53 + 1, None, 0, 0, 0],
+        [-1, 2**64 - 1] * 2,
+    ),
+    *([0, 1, 1, 0, "1"], None, {}, 5),
+)
 
 
 def _make_store() -> FakeStore:
@@ -196,11 +207,11 @@ class Draw(random.Random):
             elif name == "selection":
                 bounds = [self.choice([None, 0, 5, -3, 10**18, 10**30]) for _ in range(3)]
                 members.setdefault("selection", {})[self.choice(["time", "0", "lat", "x"])] = {"index": bounds}
+            elif name in ("weights", "group") and self.random() < 0.4:
+                dims = self.choice([["lat"], ["lat"], ["lat", "lon"], ["time"], [0], [-2], ["x"], [5], [], "lat"])
+                members[name] = {"dims": dims, "values": self.choice([*VALUES, *GROUPS])}
             elif name == "weights":
                 members[name] = {"cos": text[4:]} if text.startswith("cos:") else {"array": text}
-                if self.random() < 0.4:
-                    dims = self.choice([["lat"], ["lat", "lon"], ["time"], [0], ["x"], [5], []])
-                    members[name] = {"dims": dims, "values": self.choice(VALUES)}
             elif name in ("valid_range", "missing_values", "missing_value", "valid_min", "valid_max"):
                 values = [self.value(item) for item in items]
                 is_list = name in ("valid_range", "missing_values")

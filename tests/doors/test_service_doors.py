@@ -24,6 +24,7 @@ def test_the_discovery_document_has_its_fields(make_app: Callable[..., flask.Fla
     assert document["supported_datatypes"] == list(DTYPES)
     assert {"zarr", "netcdf", "hdf5", "kerchunk"} <= set(document["containers"])
     assert document["container_parameters"][:2] == ["var", "axis"]
+    assert "group.values" in document["container_parameters"]
     assert {*REDUCERS, "quantile", "median"} <= set(document["container_reducers"])
 
 

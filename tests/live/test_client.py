@@ -195,6 +195,11 @@ def test_questions_by_coordinates(client: Client, dataset: xr.Dataset) -> None:
         monthly.values.filled(np.nan), expected.transpose("month", "lat", "lon").values, equal_nan=True
     )
     assert list(monthly.labels["month"]) == list(range(1, 13))
+    numbers = np.array([*[3, 1] * 11, np.nan, 1])
+    grouped = client.mean(url, "tas", axis="time", group=("time", numbers), decode="xarray")
+    expected = tas.groupby(xr.DataArray(numbers, dims="time", name="group")).mean()
+    assert grouped.labels == {"group": [1, 3]}
+    np.testing.assert_allclose(grouped.values.filled(np.nan), expected.transpose(*grouped.dims), rtol=1e-6)
     point = client.mean(url, "tas", axis="time", where={"lat": 51.5, "lon": nearest(-40, cyclic=True)}, decode="xarray")
     assert point.labels == {"lat": [45.0], "lon": [315.0]}
     assert point.values.item() == pytest.approx(float(tas.sel(lat=45, lon=315).mean()))
