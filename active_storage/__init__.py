@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from active_storage.client.arguments import between, nearest
     from active_storage.client.client import Client
     from active_storage.client.datasets import open_dataset, open_mfdataset
+    from active_storage.client.progress import ProgressBar
     from active_storage.client.results import Plan, Result
 
-__all__ = ["Client", "Plan", "Result", "between", "nearest", "open_dataset", "open_mfdataset"]
+__all__ = ["Client", "Plan", "ProgressBar", "Result", "between", "nearest", "open_dataset", "open_mfdataset"]
 
 _MODULES = {
     "Client": "active_storage.client.client",
+    "ProgressBar": "active_storage.client.progress",
     "Plan": "active_storage.client.results",
     "Result": "active_storage.client.results",
     "between": "active_storage.client.arguments",

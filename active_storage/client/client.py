@@ -9,7 +9,7 @@ takes the keys themselves, to sign for each of its objects.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal, Self, Unpack, overload
@@ -18,7 +18,7 @@ from urllib.parse import quote
 import cbor2
 
 from active_storage.client.arguments import ObjectArguments, QuestionArguments, ensure_known
-from active_storage.client.connection import Connections, Reply
+from active_storage.client.connection import Answer, Channel, Connections, InProcess, Reply
 from active_storage.client.credentials import Keys, ensure_secure
 from active_storage.client.discovery import Document, read_document
 from active_storage.client.failures import (
@@ -42,6 +42,7 @@ from active_storage.client.items import (
 from active_storage.client.methods import Progress, Reducer
 from active_storage.client.objects import build_spec, make_empty_result, write_target
 from active_storage.client.objects import read_result as read_object_result
+from active_storage.client.progress import Done, read_done, watching
 from active_storage.client.questions import Store, build_members, build_store, find_parameters
 from active_storage.client.results import Plan, Result, find_rule, read_plan, read_result
 from active_storage.errors import (
@@ -76,6 +77,7 @@ class Client:
         insecure: Whether the secret may be sent over http to another machine.
         timeout: The longest silence of the service, in seconds. A long reduction is not silent.
         retries: How often a request is repeated if the service is full, or cannot be reached.
+        answer: Answers in this process, in place of the service; the command line makes it for ``--local``.
 
     Raises:
         InsecureService: The secret would be sent over http to another machine.
@@ -122,15 +124,18 @@ class Client:
         insecure: bool = False,
         timeout: float = 60.0,
         retries: int = 3,
+        answer: Answer | None = None,
     ) -> None:
         try:
             self._origin = Origin.parse(url)
         except ValueError as error:
             raise InvalidArgument("url", str(error)) from None
         self._keys = Keys(key, secret, token, profile, anon)
-        if not anon and not insecure:
+        if not anon and not insecure and answer is None:
             ensure_secure(self._origin)
-        self._connections = Connections(self._origin, timeout, retries)
+        self._connections: Channel = (
+            Connections(self._origin, timeout, retries) if answer is None else InProcess(answer, self._origin)
+        )
         self._lock = threading.Lock()
         self._known: Document | None = None
 
@@ -190,6 +195,15 @@ class Client:
         if dtype is not None:
             raise InvalidArgument("dtype", "is given for a plain object; an array has its own")
         return self._reduce_array(reducer, self._build(reducer, store, name, arguments), progress)
+
+    def discover(self) -> Mapping[str, Any]:
+        """What the service says of itself: its store, and its reducers, parameters, data types and codecs.
+
+        Raises:
+            ServiceTooOld: The server is another program, or another version of the service.
+            ActiveStorageError: It does not answer.
+        """
+        return self._document().members
 
     def plan(
         self, store: Store, array: str = "", /, *, reducer: str | None = None, **arguments: Unpack[QuestionArguments]
@@ -330,16 +344,18 @@ class Client:
         while True:
             is_long = False
             try:
-                with self._post(reducer, {**members, "answer": "progress"}) as reply:
+                with watching() as tell, self._post(reducer, {**members, "answer": "progress"}) as reply:
                     result: Result | None = None
                     for item in read_items(reply):
                         if item["type"] == "result":
                             result = read_result(reducer, item)
-                        elif item["type"] == "header":
+                            continue
+                        tell(read_done(item))
+                        if item["type"] == "header":
                             is_long = item.get("of", 1) > 1 and not find_rule(reducer).is_quantile
                         elif progress is not None:
                             progress(item["sections"], item["of"])
-                return _ensure_result(result)
+                    return _ensure_result(result)
             except IncompleteReply:
                 if attempt == self._connections.retries:
                     raise
@@ -357,7 +373,19 @@ class Client:
         digest: str | None,
         progress: Progress | None,
     ) -> Iterator[SectionResult]:
-        begun, attempt, is_broken = None, 0, False
+        with watching() as tell:
+            yield from self._read_told_sections(reducer, members, sections, digest, progress, tell)
+
+    def _read_told_sections(  # noqa: PLR0913, PLR0917  # those of the method above, and one more
+        self,
+        reducer: str,
+        members: Item,
+        sections: tuple[int, int] | None,
+        digest: str | None,
+        progress: Progress | None,
+        tell: Callable[[Done], None],
+    ) -> Iterator[SectionResult]:
+        begun, attempt, is_broken, done = None, 0, False, Done()
         while sections is None or sections[0] < sections[1]:
             asked = {"answer": "partials", "sections": sections and list(sections), "plan": digest}
             try:
@@ -366,12 +394,15 @@ class Client:
                     header = read_header(next(items, {}))
                     first, stop = header.members["sections"]
                     begun, digest = first if begun is None else begun, header.plan
+                    of = done.chunks + read_done(header.members).of
                     for item in items:
                         if item["type"] != "section":
                             continue
                         found = read_section(item, header)
                         if found.section != first:
                             raise BadReply(f"section {found.section} came in the place of {first}")
+                        done = replace(done + read_done(item), of=of)
+                        tell(done)
                         first, attempt = first + 1, 0
                         sections = (first, stop)
                         yield found

@@ -8,10 +8,11 @@ connection broke before the reply, and if the service is full or its object has 
 import io
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import urllib3
 from urllib3.exceptions import (
@@ -48,18 +49,36 @@ ReadError = Callable[[int, Mapping[str, str], bytes], ActiveStorageError]
 MakeHeaders = Callable[[], Mapping[str, str]]
 
 
+class Response(Protocol):
+    """A response, of the library for HTTP or of this process."""
+
+    @property
+    def status(self) -> int:
+        """The status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
+
+    def read1(self, amount: int, /) -> bytes:
+        """What there is of the body, at most so many bytes; none at its end."""
+
+    def close(self) -> None:
+        """End it."""
+
+
 class Reply:
     """A reply whose body is read while it comes.
 
     Args:
-        response: The response of the library.
+        response: The response.
 
     Attributes:
         headers: The headers, by names in lower case.
         stream: The body, a binary file. Reading it raises ``IncompleteReply`` if the connection breaks.
     """
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         self.stream = io.BufferedReader(_Body(response), _READ_BYTES)
@@ -80,7 +99,7 @@ class Reply:
 class _Body(io.RawIOBase):
     """The body of a response, as Python reads files: what has come, without waiting for more."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, response: Response) -> None:
         self._response = response
 
     def readable(self) -> bool:
@@ -95,8 +114,8 @@ class _Body(io.RawIOBase):
         return len(data)
 
 
-class Connections:
-    """The connections to a service. Threads may share them.
+class Channel(ABC):
+    """What carries requests to one service, and repeats them. Threads may share it.
 
     Args:
         origin: The service.
@@ -116,20 +135,19 @@ class Connections:
         self._timeout = timeout
         self._sleep = sleep
         self.retries = retries
-        # A redirect or a proxy could send the secret elsewhere: neither is followed. The environment names authorities
-        # for TLS as it does for boto3.
-        authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-        self._pool = urllib3.connection_from_url(
-            str(origin),
-            maxsize=_KEPT_CONNECTIONS,
-            timeout=urllib3.Timeout(connect=min(timeout, _MOST_CONNECT_SECONDS), read=timeout),
-            retries=False,
-            **({"ca_certs": authorities} if authorities and origin.scheme == "https" else {}),
-        )
 
+    @abstractmethod
     def close(self) -> None:
         """Close the connections that wait."""
-        self._pool.close()
+
+    @abstractmethod
+    def _open(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        """The response to one attempt, whatever its status.
+
+        Raises:
+            _Broken: There is none, and the request can be repeated.
+            ServiceUnreachable: There is none.
+        """
 
     @contextmanager
     def ask(
@@ -187,8 +205,44 @@ class Connections:
     def _send(
         self, method: str, target: str, read_error: ReadError, headers: Mapping[str, str], body: bytes | None
     ) -> Reply:
+        response = self._open(method, target, headers, body)
+        reply = Reply(response)
+        if response.status == 200:
+            return reply
         try:
-            response = self._pool.urlopen(
+            content = reply.read()
+        except IncompleteReply:
+            content = b""
+        finally:
+            reply.close()
+        raise read_error(response.status, reply.headers, content)
+
+
+class Connections(Channel):
+    """The connections to a service."""
+
+    def __init__(
+        self, origin: Origin, timeout: float, retries: int, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        super().__init__(origin, timeout, retries, sleep)
+        # A redirect or a proxy could send the secret elsewhere: neither is followed. The environment names authorities
+        # for TLS as it does for boto3.
+        authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+        self._pool = urllib3.connection_from_url(
+            str(origin),
+            maxsize=_KEPT_CONNECTIONS,
+            timeout=urllib3.Timeout(connect=min(timeout, _MOST_CONNECT_SECONDS), read=timeout),
+            retries=False,
+            **({"ca_certs": authorities} if authorities and origin.scheme == "https" else {}),
+        )
+
+    def close(self) -> None:
+        """Close the connections that wait."""
+        self._pool.close()
+
+    def _open(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        try:
+            return self._pool.urlopen(
                 method, target, body=body, headers=headers, redirect=False, preload_content=False, decode_content=False
             )
         except (ConnectTimeoutError, NewConnectionError, ProtocolError) as error:
@@ -200,16 +254,53 @@ class Connections:
             raise ServiceUnreachable(f"{self._origin} has no certificate that can be trusted ({error})") from None
         except HTTPError as error:
             raise ServiceUnreachable(f"{self._origin} cannot be asked ({type(error).__name__})") from None
-        reply = Reply(response)
-        if response.status == 200:
-            return reply
-        try:
-            content = reply.read()
-        except IncompleteReply:
-            content = b""
-        finally:
-            reply.close()
-        raise read_error(response.status, reply.headers, content)
+
+
+# From method, target, headers and body of a request to status, headers and pieces of the reply, which are closed.
+Answer = Callable[[str, str, Mapping[str, str], bytes | None], tuple[int, Sequence[tuple[str, str]], Iterable[bytes]]]
+
+
+class InProcess(Channel):
+    """A service that answers in this process, without a connection.
+
+    Args:
+        answer: The service.
+        origin: What messages call it.
+    """
+
+    def __init__(self, answer: Answer, origin: Origin) -> None:
+        super().__init__(origin, timeout=1.0, retries=0)
+        self._answer = answer
+
+    def close(self) -> None:
+        """There are no connections."""
+
+    def _open(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        return _Pieces(*self._answer(method, target, headers, body))
+
+
+class _Pieces:
+    """A response that was made in this process."""
+
+    def __init__(self, status: int, headers: Sequence[tuple[str, str]], pieces: Iterable[bytes]) -> None:
+        self.status = status
+        self.headers = dict(headers)
+        self._made = pieces
+        self._pieces = iter(pieces)
+        self._left = memoryview(b"")
+
+    def read1(self, amount: int) -> bytes:
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._left = memoryview(piece)
+        taken, self._left = self._left[:amount], self._left[amount:]
+        return bytes(taken)
+
+    def close(self) -> None:
+        if close := getattr(self._made, "close", None):
+            close()
 
 
 class _Broken(Exception):

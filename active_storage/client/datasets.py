@@ -26,7 +26,8 @@ from active_storage.client.client import Client
 from active_storage.client.groups import Group, Variable
 from active_storage.client.questions import find_container
 from active_storage.client.results import Array
-from active_storage.client.service_array import LoadWarning, Remote, ServiceArray, ask_in_turn
+from active_storage.client.service_array import LoadWarning, Remote, ServiceArray
+from active_storage.client.turns import ask_in_turn
 from active_storage.errors import ActiveStorageError, InvalidArgument
 
 ContainerName = Literal["zarr", "netcdf", "hdf5", "kerchunk"]

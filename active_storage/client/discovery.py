@@ -1,7 +1,9 @@
 """The discovery document of a service: where its store is, and what it supports."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from active_storage.grammar.targets import OBJECT_DOOR
 from active_storage.model.origins import Origin
@@ -18,12 +20,14 @@ class Document:
         reducers: The reducers of single objects.
         array_reducers: The reducers of whole arrays.
         array_parameters: The parameters of whole arrays.
+        members: All that it says, by the names in its document.
     """
 
     store: str
     reducers: frozenset[str]
     array_reducers: frozenset[str] = frozenset()
     array_parameters: frozenset[str] = frozenset()
+    members: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def doors(self) -> frozenset[str]:
@@ -42,6 +46,7 @@ def read_document(body: bytes) -> Document | None:
             frozenset(document["available_reducers"]),
             frozenset(document.get("container_reducers", ())),
             frozenset(document.get("container_parameters", ())),
+            document,
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

@@ -12,18 +12,16 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy import ma
 
 from active_storage.client.client import Client
-from active_storage.client.failures import ServiceUnreachable
 from active_storage.client.questions import Store
 from active_storage.client.results import Array, Plan, Result
-from active_storage.errors import SlowDown
+from active_storage.client.turns import ask_in_turn
 
 Dtype = np.dtype[Any]
 
@@ -36,8 +34,6 @@ _WEIGHTED = {"count": "sum_of_weights", "mean": "mean", "std": "std", "sum": "su
 # A request with more weights than these takes longer than what it saves.
 _MOST_WEIGHTS = 100_000
 
-_Answer = TypeVar("_Answer")
-
 Form = Literal["values", "isnull", "notnull", "filled"]
 
 
@@ -47,23 +43,6 @@ class LoadWarning(UserWarning):
 
 class NotPushedDownError(Exception):
     """The service cannot do what is asked for. The elements have to be loaded."""
-
-
-def ask_in_turn(clients: Sequence[Client], ask: Callable[[Client], _Answer]) -> _Answer:
-    """The answer of the first service that is not full and can be reached.
-
-    Args:
-        clients: The clients of the services, at least one.
-        ask: Asks one of them.
-
-    Raises:
-        ActiveStorageError: There is no answer.
-    """
-    *others, last = clients
-    for client in others:
-        with suppress(ServiceUnreachable, SlowDown):
-            return ask(client)
-    return ask(last)
 
 
 @dataclass(frozen=True, slots=True)

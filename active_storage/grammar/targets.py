@@ -7,6 +7,9 @@ from active_storage.errors import InvalidArgument, NoSuchDoor
 
 OBJECT_DOOR = "obj"
 
+# The first segments of the paths of the JSON interfaces.
+JSON_PREFIXES = ("v1", "v2", "arrays")
+
 _FORMS = f"ask for /reducer/dtype/bucket/key or /{OBJECT_DOOR}/bucket/key"
 
 # The path of the document that tells a client how to sign and send requests.

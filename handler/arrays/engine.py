@@ -137,8 +137,23 @@ class GroupAnswer:
     bytes_read: int
 
 
-# Is called with a plan and the number of its sections that are done.
-Tell = Callable[[ArrayPlan, int], None]
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How much of a reduction is done. In several passes over the data it is the share of the whole work.
+
+    Attributes:
+        sections: The number of sections.
+        chunks: The number of chunks.
+        bytes_read: The bytes of chunks that were read, in all passes.
+    """
+
+    sections: int = 0
+    chunks: int = 0
+    bytes_read: int = 0
+
+
+# Is called with a plan, and with what finds how much of it is done now: between two calls too.
+Tell = Callable[[ArrayPlan, Callable[[], Progress]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +199,7 @@ class ArrayEngine:
             reduction: The reduction.
             container: Where the array lies.
             scope: The deadline.
-            tell: Called with the plan and the number of sections that are done, at first with 0.
+            tell: Called with the plan after each section, and before the first.
 
         Raises:
             ArrayChanged: It changed again.
@@ -486,7 +501,7 @@ class _Reading:
         fetchers: The threads that help.
         gate: Counts memory.
         scope: The deadline of the request.
-        tell: Called with the plan and the number of sections that are done, at first with 0; None for nobody.
+        tell: Called with the plan after each section, and before the first; None for nobody.
         see: Told of each answer about an object of chunks.
 
     Attributes:
@@ -513,8 +528,10 @@ class _Reading:
         self._strength = min(
             (read_version(each.facts)[1] for each in plan.metadata if each.facts), default=Strength.STRONG
         )
-        # The share of the work that is done.
-        self._done = 0.0
+        # The share of the work that was done before this section, and before this pass; and that of this pass.
+        self._done = self._begin = self._share = 0.0
+        self._pass_chunks = 0
+        self._earlier_bytes = 0
         self.tell_done()
 
     @property
@@ -556,14 +573,15 @@ class _Reading:
             UnsupportedArray: It is read again, and the store tells nothing by which to compare versions.
             ActiveStorageError: A section cannot be read.
         """
-        self._earlier_requests = self.requests
+        self._earlier_requests, self._earlier_bytes = self.requests, self.bytes_read
+        self._begin, self._share = self._done, (1 - self._done) / passes_left if passes_left else 0.0
+        self._pass_chunks = self._plan.count_chunks(sections)
         self._reducer = SectionReducer(self._plan, self._fetchers, self._gate, self._scope, taker, self._see)
         self.passes += passes_left > 0
-        begin, share = self._done, (1 - self._done) / passes_left if passes_left else 0.0
         for number, section in enumerate(self._reducer.reduce(sections, account), start=1):
             self._note(section)
             yield section
-            self._done = begin + share * number / len(sections)
+            self._done = self._begin + self._share * number / len(sections)
             self.tell_done()
 
     def _note(self, section: SectionPartial) -> None:
@@ -580,17 +598,27 @@ class _Reading:
         elif known != version:
             raise ObjectChanged
 
+    def find_progress(self) -> Progress:
+        """How much is done now. Other threads may ask."""
+        reducer, sections = self._reducer, int(self._done * self._plan.sections + _NEARLY)
+        if reducer is None:
+            return Progress(sections)
+        chunks = self._begin + self._share * reducer.chunks_done / max(1, self._pass_chunks)
+        return Progress(sections, int(chunks * self._plan.chunks + _NEARLY), self._earlier_bytes + reducer.bytes_read)
+
     def tell_done(self) -> None:
-        """Tell how many sections are done."""
+        """Tell how much is done."""
         if self._tell is not None:
-            # Rounding must not lose the last section.
-            self._tell(self._plan, int(self._done * self._plan.sections + 1e-6))
+            self._tell(self._plan, self.find_progress)
 
 
 # The memory of an answer that is kept, in addition to its data, counts and units, and that of a label: at most what
 # Python's objects take.
 _KEPT_BYTES = 4096
 _LABEL_BYTES = 128
+
+# Rounding must not lose the last section.
+_NEARLY = 1e-6
 
 # The reducers whose result has the units of the elements.
 _KEEP_UNITS = frozenset(

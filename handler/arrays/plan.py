@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -344,6 +344,10 @@ class ArrayPlan:
     def section(self, number: int) -> Sequence[Stretch]:
         """The touched chunks of a section."""
         return self._sections[number]
+
+    def count_chunks(self, sections: Iterable[int]) -> int:
+        """The number of touched chunks of some sections."""
+        return sum(len(stretch.touched) for section in sections for stretch in self._sections[section])
 
     @cached_property
     def _sections(self) -> list[list[Stretch]]:

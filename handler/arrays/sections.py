@@ -238,6 +238,7 @@ class SectionReducer:
     Attributes:
         versions: The versions of the objects that were read.
         chunks_done: The number of chunks that were reduced so far.
+        bytes_read: The number of their bytes.
         requests: The number of requests for them.
     """
 
@@ -252,6 +253,7 @@ class SectionReducer:
     ) -> None:
         self.versions = Versions(see)
         self.chunks_done = 0
+        self.bytes_read = 0
         self.requests = 0
         self._plan = plan
         self._fetchers = fetchers
@@ -314,6 +316,7 @@ class SectionReducer:
                 is_mine = future is None or future.cancel()
                 result = self._work(unit) if is_mine or future is None else future.result()
                 self.chunks_done += sum(len(batch) for batch in unit.batches)
+                self.bytes_read += result.bytes_read
                 self.requests += sum(len(each.runs) for each in unit.chunks)
                 yield unit, result
         finally:

@@ -2,7 +2,7 @@
 
     header   the plan and the form of the result; the first item, and once more if the array changed before the result
     section  the partial result of a section, for ``partials``
-    progress how many sections are done: after each section for ``progress``, and if nothing else was sent for 5 s
+    progress how much is done: after each section for ``progress``, and if nothing else was sent for a second
     result   the whole result, for ``progress``
     error    why there are no more items; the last item, instead of ``end``
     end      the last item
@@ -19,7 +19,7 @@ from typing import Any
 
 from active_storage.algebra import ARITHMETIC_VERSION
 from active_storage.errors import ActiveStorageError, CallerGone, InternalError
-from handler.arrays.engine import ArrayAnswer, find_units
+from handler.arrays.engine import ArrayAnswer, Progress, find_units
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import SectionPartial
 from handler.doors.cbor_results import encode, list_members, list_numbers
@@ -30,8 +30,8 @@ from handler.observe.record import Record, locate
 
 CONTENT_TYPE = "application/cbor-seq"
 
-# Proxies close connections on which nothing comes; nginx after 60 s.
-_MOST_QUIET_SECONDS = 5.0
+# People watch the progress. Proxies close connections on which nothing comes; nginx after 60 s.
+_MOST_QUIET_SECONDS = 1.0
 
 # Items that wait to be sent. A client that reads slowly slows down the work.
 _MOST_WAITING = 2
@@ -56,6 +56,7 @@ def list_header(plan: ArrayPlan, sections: range) -> dict[str, Any]:
         "sections": [sections.start, sections.stop],
         "of": plan.sections,
         "chunks": plan.chunks,
+        "of_chunks": plan.count_chunks(sections),
         "reducer": plan.reduction.reducer,
         "dtype": plan.result_dtype,
         "cells": list(plan.selection.cells),
@@ -98,9 +99,10 @@ def list_section(partial: SectionPartial) -> dict[str, Any]:
     }
 
 
-def list_progress(done: int, of: int) -> dict[str, Any]:
-    """How many sections are done, and how many there are."""
-    return {"type": "progress", "sections": done, "of": of}
+def list_progress(progress: Progress, of: int, of_chunks: int) -> dict[str, Any]:
+    """How much is done, and how many sections and chunks there are."""
+    done = {"sections": progress.sections, "of": of, "chunks": progress.chunks, "of_chunks": of_chunks}
+    return {"type": "progress", **done, "bytes_read": progress.bytes_read}
 
 
 def list_answer(answer: ArrayAnswer) -> dict[str, Any]:
@@ -155,7 +157,7 @@ class Items:
         self._gate = gate
         self._made: queue.Queue[_Made] = queue.Queue(_MOST_WAITING)
         self._current = _Made(None)
-        self._done = (0, 0)
+        self._list_progress: Callable[[], dict[str, Any]] = lambda: list_progress(Progress(), 0, 0)
         self._is_sent = False
         self._thread = threading.Thread(target=self._run, name="items", daemon=True)
 
@@ -172,9 +174,9 @@ class Items:
             self.close()
             raise self._current.item
 
-    def tell(self, done: int, of: int) -> None:
-        """Note how many sections are done, for the next item about progress."""
-        self._done = (done, of)
+    def tell(self, list_now: Callable[[], dict[str, Any]]) -> None:
+        """Note what makes the next item about progress."""
+        self._list_progress = list_now
 
     def __iter__(self) -> Iterator[bytes]:
         while (item := self._current.item) is not None:
@@ -207,7 +209,7 @@ class Items:
         try:
             return self._made.get(timeout=_MOST_QUIET_SECONDS)
         except queue.Empty:
-            return _Made(encode(list_progress(*self._done)))
+            return _Made(encode(self._list_progress()))
 
     def _put(self, members: dict[str, Any]) -> None:
         """Hand over an item.

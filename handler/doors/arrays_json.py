@@ -8,14 +8,16 @@ A request may take up to ``ARRAY_DEADLINE``, and each section of it up to ``DEAD
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
 from active_storage.errors import EntityTooLarge, NoSuchDoor
 from active_storage.model.reducers import ARRAY_REDUCERS
-from handler.arrays.engine import ArrayAnswer
+from handler.arrays.engine import ArrayAnswer, Progress
 from handler.arrays.plan import ArrayPlan
 from handler.doors.array_items import CONTENT_TYPE as SEQUENCE_TYPE
 from handler.doors.array_items import Items, Put, list_answer, list_header, list_progress, list_section
@@ -174,24 +176,28 @@ def _stream(
         plan, partials = service.arrays.reduce_sections(asked.reduction, container, scope, asked.sections, asked.plan)
         sections = plan.ensure_sections(asked.sections)
         put(list_header(plan, sections))
-        bytes_read = 0
-        for partial in partials:
-            bytes_read += partial.bytes_read
+        done, of_chunks = Progress(), plan.count_chunks(sections)
+        for section in partials:
+            chunks, bytes_read = plan.count_chunks([section.number]), done.bytes_read + section.bytes_read
+            done = Progress(done.sections + 1, done.chunks + chunks, bytes_read)
             scope.record.add(bytes_read=bytes_read)
-            items.tell(partial.number + 1 - sections.start, len(sections))
-            put(list_section(partial))
+            items.tell(partial(list_progress, done, len(sections), of_chunks))
+            put({**list_section(section), "chunks": chunks})
             # The time of a client that reads slowly is not that of the next section.
             scope.renew(settings.deadline)
 
     def make_result(put: Put) -> None:
         told: str | None = None
 
-        def tell(plan: ArrayPlan, done: int) -> None:
+        def tell(plan: ArrayPlan, find_progress: Callable[[], Progress]) -> None:
             nonlocal told
-            items.tell(done, plan.sections)
+
+            def list_now() -> dict[str, Any]:
+                return list_progress(find_progress(), plan.sections, plan.chunks)
+
+            items.tell(list_now)
             # A reduction that starts over tells of its plan again, which can be another one.
-            is_known = plan.digest == told
-            put(list_progress(done, plan.sections) if is_known else list_header(plan, range(plan.sections)))
+            put(list_now() if plan.digest == told else list_header(plan, range(plan.sections)))
             told = plan.digest
             scope.renew(settings.deadline)
 

@@ -5,8 +5,9 @@ import json
 from active_storage.errors import NoSuchDoor
 from active_storage.grammar.arrays import ARRAY_PARAMETERS, GROUP_VALUES
 from active_storage.grammar.parameters import PARAMETERS
-from active_storage.grammar.targets import DISCOVERY_PATH, OBJECT_DOOR
+from active_storage.grammar.targets import DISCOVERY_PATH, JSON_PREFIXES, OBJECT_DOOR
 from active_storage.model.array_reduction import CONTAINER_TYPES
+from active_storage.model.codecs import CODECS
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from handler.doors.door import Reply, Request
@@ -32,7 +33,9 @@ def reply_to(request: Request, service: Service) -> Reply:
         "available_reducers": list(REDUCERS),
         "supported_datatypes": list(DTYPES),
         "supported_parameters": list(PARAMETERS),
+        "supported_codecs": list(CODECS),
         "object_door": OBJECT_DOOR,
+        "json_doors": list(JSON_PREFIXES),
         "containers": list(CONTAINER_TYPES),
         "container_reducers": list(ARRAY_REDUCERS),
         "container_parameters": [*ARRAY_PARAMETERS, GROUP_VALUES],

@@ -13,7 +13,7 @@ from typing import TypeVar
 from active_storage.errors import ActiveStorageError, InternalError, InvalidArgument, MethodNotAllowed, shown
 from active_storage.grammar.arrays import ARRAY_NAMES
 from active_storage.grammar.parameters import PARAMETERS
-from active_storage.grammar.targets import OBJECT_DOOR
+from active_storage.grammar.targets import JSON_PREFIXES, OBJECT_DOOR
 from handler.doors import arrays_json, discovery, health, json_v1, json_v2, proxy, stored, webhook
 from handler.doors.door import Door, Reply, Request
 from handler.doors.service import Service
@@ -31,7 +31,9 @@ DOORS: Mapping[str, Door] = MappingProxyType(
 )
 
 # By the first segment after any number of slashes: clients join "https://host/" with "/v2/sum/".
-JSON_DOORS: Mapping[str, Door] = MappingProxyType({"v1": json_v1, "v2": json_v2, "arrays": arrays_json})
+JSON_DOORS: Mapping[str, Door] = MappingProxyType(
+    dict(zip(JSON_PREFIXES, (json_v1, json_v2, arrays_json), strict=True))
+)
 
 # The fields of a request that are logged when one is wrong. These names are ours. Other fields can have names that the
 # caller chose, which may be secrets. The log helps where a client does not show the error to its user.

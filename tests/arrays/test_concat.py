@@ -1,6 +1,6 @@
 """One variable over many files against numpy and xarray: files of NetCDF that follow each other are one array."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import ArrayReduction
 from active_storage.model.coordinates import ArrayWeights, Between
 from active_storage.model.ranges import ByteRange, Slice
-from handler.arrays.engine import ArrayAnswer, ArrayEngine, ArrayLimits, finish, join_section
+from handler.arrays.engine import ArrayAnswer, ArrayEngine, ArrayLimits, Progress, finish, join_section
 from handler.arrays.sections import ChunkFetchers, SectionPartial
 from handler.arrays.selection import Selection
 from handler.containers.reader import ReadLimits
@@ -480,8 +480,8 @@ def test_a_file_that_changes_is_never_a_number(many: Files) -> None:
 
 
 def test_a_file_that_has_changed_at_the_end_is_never_a_number(many: Files) -> None:
-    def tell(_: object, done: int) -> None:
-        many.files[5].number += done
+    def tell(_: object, find_progress: Callable[[], Progress]) -> None:
+        many.files[5].number += find_progress().sections
 
     with pytest.raises(ArrayChanged, match=r"store\.urls\[5\]: .*, twice"):
         make_engine().reduce(make_reduction("sum"), many, Scope.after(60), tell)

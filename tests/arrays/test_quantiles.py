@@ -337,7 +337,10 @@ def test_progress_goes_on_over_passes_and_ends_with_the_last_section(monkeypatch
     told: list[tuple[int, int]] = []
     reduction = ArrayReduction("quantile", "zarr", q=(0.5,))
     make_small().reduce(
-        reduction, MemoryContainer({}), Scope.after(60), lambda plan, done: told.append((done, plan.sections))
+        reduction,
+        MemoryContainer({}),
+        Scope.after(60),
+        lambda plan, done: told.append((done().sections, plan.sections)),
     )
     done = [each for each, _ in told]
     (sections,) = {each for _, each in told}

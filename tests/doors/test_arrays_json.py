@@ -22,7 +22,7 @@ from active_storage.model.ranges import ByteRange
 from active_storage.model.reducers import REDUCERS
 from handler.app import Application, create_app
 from handler.arrays import plan as plans
-from handler.arrays.engine import ArrayAnswer, ArrayEngine, Tell
+from handler.arrays.engine import ArrayAnswer, ArrayEngine, Progress, Tell
 from handler.containers.reader import Container
 from handler.doors import array_items
 from handler.doors.containers import make_located_container
@@ -336,7 +336,9 @@ def test_progress_is_a_result_with_items_on_the_way(app: flask.Flask, many_secti
     header, *on_the_way, result, end = read_items(post(app, "mean", request(axis="time", answer="progress")))
     assert (header["type"], header["of"], header["sections"], header["chunks"]) == ("header", 6, [0, 6], 6)
     assert (header["dims"], header["cells"], header["dtype"], header["reducer"]) == (["lat"], [4], "float32", "mean")
-    assert on_the_way == [{"type": "progress", "sections": done, "of": 6} for done in range(1, 7)]
+    done = [(item["sections"], item["of"], item["chunks"], item["of_chunks"]) for item in on_the_way]
+    assert done == [(number, 6, number, 6) for number in range(1, 7)]
+    assert [item["bytes_read"] for item in on_the_way] == [24 * number for number in range(1, 7)]
     assert result.pop("type") == "result"
     # The answer was kept: nothing is read again.
     kept = read(post(app, "mean", request(axis="time")))
@@ -450,7 +452,7 @@ class Stuck(FakeArrays):
         self, reduction: ArrayReduction, container: Container, scope: Scope, tell: Tell
     ) -> ArrayAnswer:
         try:
-            tell(self.plan_of_array, 0)
+            tell(self.plan_of_array, Progress)
             while not self.goes_on.wait(0.01):
                 scope.check()
             return self.answer
@@ -467,7 +469,7 @@ def stuck(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[f
     class Ended(Exception):
         pass
 
-    def tell(plan: Any, _: int) -> None:
+    def tell(plan: Any, _: object) -> None:
         found.append(plan)
         raise Ended
 
@@ -490,7 +492,8 @@ def test_a_reply_is_never_quiet_for_long(stuck: tuple[flask.Flask, Stuck]) -> No
     response = app.test_client().open("/", method="POST", environ_overrides=environ, buffered=False)
     pieces = response.iter_encoded()
     assert cbor2.loads(next(pieces))["type"] == "header"
-    assert [cbor2.loads(next(pieces)) for _ in range(3)] == [{"type": "progress", "sections": 0, "of": 1}] * 3
+    quiet = {"type": "progress", "sections": 0, "of": 1, "chunks": 0, "of_chunks": 6, "bytes_read": 0}
+    assert [cbor2.loads(next(pieces)) for _ in range(3)] == [quiet] * 3
     arrays.goes_on.set()
     rest = [cbor2.loads(piece) for piece in pieces]
     assert [item["type"] for item in rest if item["type"] != "progress"] == ["result", "end"]
@@ -577,7 +580,7 @@ def test_a_request_has_its_own_deadline(store: FakeStore) -> None:
             while not scope.is_over:
                 seconds.append(clock())
                 clock.advance(6)
-                tell(None, 0)  # type: ignore[arg-type]  # the plan is not looked at
+                tell(None, Progress)  # type: ignore[arg-type]  # the plan is not looked at
             return self.answer
 
     service = Service.of(make_settings(s3_endpoint=STORE, deadline="7s", array_deadline="1m"), store, clock)

@@ -6,6 +6,7 @@ import flask
 import pytest
 
 from active_storage.errors import StoreUnreachable
+from active_storage.grammar.targets import JSON_PREFIXES
 from active_storage.model.dtypes import DTYPES
 from active_storage.model.reducers import REDUCERS
 from handler.app import create_app
@@ -22,6 +23,8 @@ def test_the_discovery_document_has_its_fields(make_app: Callable[..., flask.Fla
     assert document["s3_endpoint"] == "https://s3.example.org"
     assert document["available_reducers"] == list(REDUCERS)
     assert document["supported_datatypes"] == list(DTYPES)
+    assert {"zlib", "shuffle", "blosc"} <= set(document["supported_codecs"])
+    assert document["json_doors"] == list(JSON_PREFIXES)
     assert {"zarr", "netcdf", "hdf5", "kerchunk"} <= set(document["containers"])
     assert document["container_parameters"][:2] == ["var", "axis"]
     assert "group.values" in document["container_parameters"]

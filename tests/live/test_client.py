@@ -11,6 +11,7 @@ import xarray as xr
 from numpy import ma  # noqa: TID251  # it is what the client returns
 
 from active_storage import Client, between, nearest
+from active_storage.client.connection import Connections
 from active_storage.client.failures import NoCredentials
 from active_storage.errors import InvalidArgument, StoreError
 from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
@@ -279,6 +280,7 @@ def test_threads_share_a_client(client: Client, dataset: xr.Dataset) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(ask, range(_CASES)))
     # Each thread's connection is used again for its next request.
+    assert isinstance(client._connections, Connections)
     assert client._connections._pool.num_connections <= 8
     for number, (largest, count) in enumerate(found):
         assert largest == np.nanmax(dataset.tas.values[number % 24])
