@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from active_storage.errors import (
     EntityTooLarge,
@@ -23,6 +23,7 @@ from handler.containers.metadata_cache import MetadataCache
 from handler.containers.side_by_side import map_side_by_side
 from handler.containers.stored_array import ChunkObject
 from handler.scope import Scope
+from handler.stores.listings import Folder
 from handler.stores.source import UNKNOWN_BYTES, ObjectFacts, Source
 
 _Kept = TypeVar("_Kept")
@@ -44,6 +45,14 @@ class Container(Protocol):
         Raises:
             ActiveStorageError: The origin is not allowed, or the URL is malformed.
         """
+
+
+@runtime_checkable
+class HasFolders(Protocol):
+    """A container whose store may list what lies below a key."""
+
+    def folder(self, key: str) -> Folder | None:
+        """What lies below a key, "" for the root; None if the server lists nothing."""
 
 
 # The memory for each byte of metadata: for the byte itself, and for the objects that it becomes.
@@ -194,6 +203,24 @@ class ContainerReader:
     def open_url(self, url: str) -> "ObjectReader":
         """The reader of an object that references name."""
         return ObjectReader(self, url.partition("?")[0], self.container.open_url(url))
+
+    def list_folders(self, key: str) -> list[str] | None:
+        """The names of the folders below a key, which the store lists now; None if the server lists nothing.
+
+        A listing has no version, so that it is never kept.
+
+        Args:
+            key: The key; "" for the root.
+
+        Raises:
+            EntityTooLarge: There are too many, or a limit is reached.
+            StoreProtocolError: The store's listing cannot be believed.
+            ActiveStorageError: The store refuses, or does not answer.
+        """
+        folder = self.container.folder(key) if isinstance(self.container, HasFolders) else None
+        if folder is None:
+            return None
+        return folder.list_folders(lambda: self.count_request(None), self.count_bytes)
 
     def count_request(self, size: int | None) -> None:
         """Count a request before it is made.

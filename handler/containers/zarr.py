@@ -6,12 +6,16 @@
    array's own documents come first since they are smaller, they need no more requests, and a writer that does not
    consolidate again changes only them.
 
+The arrays of a group are listed by consolidated metadata, its own or that of a parent. Without it, an S3 store lists
+the folders below the group, and the documents of each are read, side by side.
+
 A store that denies listing answers 403 for a document that is absent. Such an answer passes for an absent document as
 long as another one describes the array; it is the error if none does. It never passes for absent attributes, which can
 change what the numbers mean.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from active_storage.errors import ActiveStorageError, InvalidArgument, StoreError, UndecodableData, shown
@@ -31,6 +35,11 @@ _MAX_PARENTS = 8
 _MAX_NAMES = 20
 
 _HINT = "S3 answers so for a missing key, too, if listing the bucket is not allowed"
+
+_NO_LIST = "has no consolidated metadata that lists its arrays; zarr.consolidate_metadata writes it"
+
+# Names that no node has (Zarr version 3, "Node names"), and that cannot be asked for.
+_NO_NAMES = frozenset({"", ".", ".."})
 
 
 def open_zarr(reader: ContainerReader, array: str) -> StoredArray:
@@ -63,15 +72,20 @@ def is_zarr_group(reader: ContainerReader) -> bool:
 
 
 def list_zarr(reader: ContainerReader, group: str) -> Listing:
-    """The arrays of a group of a Zarr store, from consolidated metadata: in one request for version 3, in two for 2.
+    """The arrays of a group of a Zarr store.
+
+    Consolidated metadata takes one request for version 3, and two for version 2. Without it, the store lists the group,
+    and each array takes one request for version 3, and two for version 2.
 
     Args:
         reader: Reads the objects below the root of the store.
         group: The path of the group; "" for the root.
 
     Raises:
-        InvalidArgument: The path leads to an array, or there is no consolidated metadata.
-        StoreError: There is no such group (404 NoSuchKey), or its metadata cannot be read.
+        InvalidArgument: The path leads to an array; or there is no consolidated metadata, and the server lists nothing.
+        StoreError: There is no such group (404 NoSuchKey), its metadata cannot be read, or listing is not allowed.
+        StoreProtocolError: The store's listing cannot be believed.
+        EntityTooLarge: The listing or the metadata is too long.
         UndecodableData: The metadata contradicts the specification or itself.
         ActiveStorageError: The metadata cannot be read.
     """
@@ -109,13 +123,16 @@ class _Opening:
         raise StoreError(404, "NoSuchKey", f"there is no Zarr array {self._shown}: neither zarr.json nor .zarray")
 
     def list_group(self) -> Listing:
-        """The arrays of the group at the path, by the consolidated metadata of the group or of one around it.
+        """The arrays of the group at the path.
 
         Raises:
-            ActiveStorageError: There is no group, or no consolidated metadata that names its arrays.
+            ActiveStorageError: There is no group, or nothing that lists its arrays.
         """
+        own: dict[str, Any] | None = None
         for parent, path in [(self._path, ""), *_list_parents(self._path)]:
             group = self._read(_join(parent, "zarr.json"))
+            if not path:
+                own = group
             if group is not None and not path and group.get("node_type") == "array":
                 raise InvalidArgument("store.array", f"{self._shown} is an array, not a group")
             if group is not None and group.get("consolidated_metadata") is not None:
@@ -128,13 +145,58 @@ class _Opening:
             documents = {} if group is None else _read_member(group, "metadata")
             if group is not None and (not path or f"{path}/.zgroup" in documents):
                 return self._list_v2_group(_list_below(documents, path) if path else documents)
-        if not self.is_group():
+        if not self._is_group_by(own):
             raise StoreError(404, "NoSuchKey", f"there is no Zarr group {self._shown}: neither zarr.json nor .zgroup")
-        raise InvalidArgument(
-            "store.url",
-            f"the group {self._shown} has no consolidated metadata that lists its arrays; "
-            "zarr.consolidate_metadata writes it",
-        )
+        return self._list_in_store(own)
+
+    def _list_in_store(self, group: Mapping[str, Any] | None) -> Listing:
+        """The arrays of a group whose folders the store lists.
+
+        Args:
+            group: The document of a group of version 3; None for version 2.
+        """
+        names = self._list_folders()
+        read_child = self._read_child_v2 if group is None else self._read_child_v3
+        children = dict(zip(names, self._reader.map(read_child, names), strict=True))
+        arrays = {name: child for name, child in children.items() if child is not None}
+        if group is None:
+            attributes = self._read(_join(self._path, ".zattrs"), is_required_if_denied=True) or {}
+        else:
+            attributes = _read_member(group, "attributes")
+        return Listing.of(attributes, arrays, lambda name: arrays[name]())
+
+    def _list_folders(self) -> list[str]:
+        """The names of the folders below the path, which can be arrays, groups, or neither."""
+        try:
+            names = self._reader.list_folders(self._path)
+        except StoreError as error:
+            error.located(f"the listing of Zarr group {self._shown}")
+            if error.code == "AccessDenied":
+                error.explained(f"s3:ListBucket is not allowed, and the group {_NO_LIST}")
+            raise
+        if names is None:
+            raise InvalidArgument(
+                "store.url",
+                f"the group {self._shown} {_NO_LIST}; an S3 store can list them, if interface_type is s3",
+            )
+        return [name for name in names if name not in _NO_NAMES]
+
+    def _read_child_v3(self, name: str) -> Callable[[], StoredArray] | None:
+        """What opens the array of a name in this group; None if there is no array of it."""
+        child = _Opening(self._reader, _join(self._path, name))
+        document = child._read(_join(child._path, "zarr.json"), is_required_if_denied=True)
+        if document is None or document.get("node_type") != "array":
+            return None
+        return partial(child.open_v3, document, {})
+
+    def _read_child_v2(self, name: str) -> Callable[[], StoredArray] | None:
+        """The same for version 2."""
+        child = _Opening(self._reader, _join(self._path, name))
+        array = child._read(_join(child._path, ".zarray"), is_required_if_denied=True)
+        if array is None:
+            return None
+        attributes = child._read(_join(child._path, ".zattrs"), is_required_if_denied=True)
+        return partial(child.open_v2, array, attributes or {})
 
     def _list_v3_group(self, group: Mapping[str, Any], nodes: Mapping[str, Any]) -> Listing:
         names = [name for name in nodes if "/" not in name and _read_member(nodes, name).get("node_type") == "array"]
@@ -160,7 +222,10 @@ class _Opening:
         Raises:
             ActiveStorageError: The documents that say so cannot be read.
         """
-        document = self._read(_join(self._path, "zarr.json"))
+        return self._is_group_by(self._read(_join(self._path, "zarr.json")))
+
+    def _is_group_by(self, document: Mapping[str, Any] | None) -> bool:
+        """Whether there is a group at the path, of which this is the ``zarr.json``; None if it has none."""
         if document is not None:
             return document.get("node_type") == "group"
         if self._read(_join(self._path, ".zgroup")) is not None:

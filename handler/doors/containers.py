@@ -15,7 +15,7 @@ The transport compares each origin with the allow-list, before it connects.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, unquote
 
 from active_storage.errors import InvalidArgument, shown
@@ -27,6 +27,7 @@ from handler.doors.json_location import URL_SAFE, ObjectLocation
 from handler.doors.service import Service
 from handler.doors.urls import split_url
 from handler.scope import Scope
+from handler.stores.listings import Folder
 from handler.stores.signatures import is_signed
 from handler.stores.signers import Signer
 from handler.stores.source import Source
@@ -42,7 +43,7 @@ _S3_SCHEME = "s3://"
 _DOT_SEGMENTS = frozenset({"", ".", ".."})
 
 # Opens the object at a target of one origin.
-_Opener = Callable[[str], Source]
+_Opener = Callable[[str], StoreSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,16 @@ class StoreContainer:
         openers: Opens an object in the caller's name, by origin.
         open_s3: Opens an object of the service's own store: references of the form ``s3://bucket/key`` mean it.
         open_elsewhere: Opens an object at any origin, in nobody's name.
+        open_listing: Opens a listing by its target; None if the server lists nothing.
     """
 
     root: str
-    open_root: Callable[[], Source] = field(repr=False)
+    open_root: Callable[[], StoreSource] = field(repr=False)
     open_below: _Opener | None = field(repr=False)
     openers: Mapping[Origin, _Opener] = field(repr=False)
     open_s3: _Opener = field(repr=False)
-    open_elsewhere: Callable[[Origin, str], Source] = field(repr=False)
+    open_elsewhere: Callable[[Origin, str], StoreSource] = field(repr=False)
+    open_listing: _Opener | None = field(default=None, repr=False)
 
     def open_key(self, key: str) -> Source:
         """The object with this key below the root; "" is the root itself.
@@ -78,6 +81,18 @@ class StoreContainer:
         if self.open_below is None:
             raise InvalidArgument("Authorization", "the signature covers one object, and the array has several")
         return self.open_below(f"{self.root}/{_encode(key)}")
+
+    def folder(self, key: str) -> Folder | None:
+        """What lies below a key, "" for the root, as an S3 store lists it; None if the server is another one."""
+        open_listing = self.open_listing
+        if open_listing is None:
+            return None
+        _, bucket, path = f"{self.root}/{_encode(key)}".split("/", 2)
+        return Folder(
+            f"/{bucket}",
+            f"{unquote(path).removesuffix('/')}/",
+            lambda target, limit_bytes: open_listing(target).read_document(limit_bytes),
+        )
 
     @property
     def name(self) -> str:
@@ -143,7 +158,7 @@ def make_call_container(request: StoreRequest, service: Service, scope: Scope) -
         scope: The request's.
     """
 
-    def open_alike(target: str) -> Source:
+    def open_alike(target: str) -> StoreSource:
         return StoreSource(service.transport, replace(request, target=target), scope)
 
     open_s3: _Opener = partial(_open_own_store, service, scope)
@@ -202,6 +217,7 @@ def _make_located(
         openers=openers,
         open_s3=openers.get(service.settings.store, partial(_open_own_store, service, scope)),
         open_elsewhere=open_elsewhere,
+        open_listing=open_own if location.is_s3 else None,
     )
 
 
@@ -236,7 +252,7 @@ def _make_rootless(openers: Mapping[Origin, _Opener], service: Service, scope: S
 def _make_openers(origin: Origin, signer: Signer | None, service: Service, scope: Scope) -> dict[Origin, _Opener]:
     """What opens objects in the caller's name: at one origin, and at the other name of the service's own store."""
 
-    def open_signed(origin: Origin, target: str) -> Source:
+    def open_signed(origin: Origin, target: str) -> StoreSource:
         return StoreSource(service.transport, StoreRequest.unsigned(origin, target), scope, signer)
 
     own_store = {service.settings.store, service.settings.public_store}
@@ -244,18 +260,18 @@ def _make_openers(origin: Origin, signer: Signer | None, service: Service, scope
     return {each: partial(open_signed, each) for each in origins}
 
 
-def _refuse_root() -> Source:
+def _refuse_root() -> NoReturn:
     raise InvalidArgument("store", "has no root")
 
 
-def _open_own_store(service: Service, scope: Scope, target: str) -> Source:
+def _open_own_store(service: Service, scope: Scope, target: str) -> StoreSource:
     """An object of the service's own store, asked for in nobody's name."""
     settings = service.settings
     request = StoreRequest(settings.store, target, own_headers(settings.public_store.authority))
     return StoreSource(service.transport, request, scope)
 
 
-def _open_elsewhere(service: Service, scope: Scope, origin: Origin, target: str) -> Source:
+def _open_elsewhere(service: Service, scope: Scope, origin: Origin, target: str) -> StoreSource:
     return StoreSource(service.transport, StoreRequest.unsigned(origin, target), scope)
 
 

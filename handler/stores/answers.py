@@ -6,7 +6,6 @@ is an error, because the response could hold the bytes of something else.
 
 import re
 from collections.abc import Mapping
-from xml.etree import ElementTree as ET
 
 from active_storage.errors import (
     ActiveStorageError,
@@ -23,6 +22,7 @@ from active_storage.model.ranges import ByteRange
 from handler.stores.hiding import Secrets
 from handler.stores.identity import VERSIONS, read_encodings
 from handler.stores.source import ObjectFacts
+from handler.stores.xml_text import XmlFault, XmlLimits, read_texts
 
 _CONTENT_RANGE_RE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})", re.ASCII)
 _UNSATISFIED_RANGE_RE = re.compile(r"bytes \*/([0-9]{1,19})", re.ASCII)
@@ -55,8 +55,11 @@ _REGION_RE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 _MAX_MESSAGE_CHARACTERS = 300
 
-# The part of one text in an error document that is read. Entities can make a text long.
+# The part of one text in an error document that is read.
 _MAX_TEXT_CHARACTERS = 4096
+
+# An error document has some ten elements. Their texts lie below the root.
+_LIMITS = XmlLimits(depth=2, elements=1000)
 
 
 def read_facts(
@@ -215,12 +218,7 @@ def _read_content_range(headers: Mapping[str, str], byte_range: ByteRange | None
 def _read_document(body: bytes) -> dict[str, str]:
     """The texts of an error document, each on one line, by the names of their elements."""
     try:
-        # Expat limits the growth of entities (since 2.4.1), and the caller limits the size of the body.
-        document = ET.fromstring(body)  # noqa: S314
-    except (ET.ParseError, LookupError, ValueError):
-        # LookupError and ValueError: the encoding is unknown, or one that expat does not support.
+        texts = read_texts(body, _LIMITS)
+    except XmlFault:
         return {}
-    return {
-        element.tag.rpartition("}")[2]: " ".join((element.text or "")[:_MAX_TEXT_CHARACTERS].split())
-        for element in document
-    }
+    return {names[1]: " ".join(text[:_MAX_TEXT_CHARACTERS].split()) for names, text in texts if len(names) == 2}

@@ -4,8 +4,10 @@ A test of a failure subclasses them in a few lines.
 """
 
 from collections.abc import Mapping
+from urllib.parse import quote_plus, unquote
+from xml.sax.saxutils import escape
 
-from active_storage.errors import NotModified, PreconditionFailed, StoreError, StoreTimeout
+from active_storage.errors import EntityTooLarge, NotModified, PreconditionFailed, StoreError, StoreTimeout
 from active_storage.model.etag import ETag, parse_etags
 from active_storage.model.origins import Origin
 from active_storage.model.ranges import ByteRange
@@ -86,11 +88,12 @@ class FakeStore(Transport):
     def __init__(self, objects: Mapping[str, bytes]) -> None:
         self.sources = {path: FakeSource(data, etag=f'"{len(data)}-fake"') for path, data in objects.items()}
         self.requests: list[StoreRequest] = []
+        self._listed_bytes = 0
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes of all objects were read so far."""
-        return sum(source.bytes_read for source in self.sources.values())
+        """How many bytes of all objects and listings were read so far."""
+        return self._listed_bytes + sum(source.bytes_read for source in self.sources.values())
 
     def open(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> Stream:
         return self._find(request, scope).open(byte_range)
@@ -98,13 +101,33 @@ class FakeStore(Transport):
     def head(self, request: StoreRequest, byte_range: ByteRange | None, scope: Scope) -> ObjectFacts:
         return self._find(request, scope).head(byte_range)
 
+    def read_document(self, request: StoreRequest, scope: Scope, limit_bytes: int) -> bytes:
+        """A page of ListObjectsV2 with a delimiter, encoded as S3 does."""
+        self._note(request, scope)
+        asked = {name: unquote(value) for name, value, _ in request.query.pairs}
+        bucket, prefix, most = request.target.partition("?")[0], asked["prefix"], int(asked["max-keys"])
+        keys = sorted(unquote(path.removeprefix(bucket)) for path in self.sources if path.startswith(bucket))
+        if not keys:
+            raise StoreError(404, "NoSuchBucket", "The specified bucket does not exist")
+        ends = {key: key.find("/", len(prefix)) + 1 for key in keys if key.startswith(prefix)}
+        grouped = {key[:end] if end else key: end > 0 for key, end in ends.items()}
+        rest = {name: is_folder for name, is_folder in grouped.items() if name > asked.get("continuation-token", "")}
+        document = _write_page(list(rest.items())[:most], len(rest) > most)
+        if len(document) > limit_bytes:
+            raise EntityTooLarge(f"the store's document has more than {limit_bytes} bytes")
+        self._listed_bytes += len(document)
+        return document
+
     def ensure_answers(self, origin: Origin, scope: Scope) -> None:
         pass
 
-    def _find(self, request: StoreRequest, scope: Scope) -> FakeSource:
+    def _note(self, request: StoreRequest, scope: Scope) -> None:
         self.requests.append(request)
         if scope.is_over:
             raise StoreTimeout("the time for this request was over before the store was asked")
+
+    def _find(self, request: StoreRequest, scope: Scope) -> FakeSource:
+        self._note(request, scope)
         source = self.sources.get(request.target.partition("?")[0])
         if source is None:
             raise StoreError(404, "NoSuchKey", "The specified key does not exist.")
@@ -119,3 +142,19 @@ class FakeStore(Transport):
         ):
             raise PreconditionFailed("the object has another ETag")
         return source
+
+
+def _write_page(names: list[tuple[str, bool]], is_truncated: bool) -> bytes:
+    """A page of a listing of keys and common prefixes, with whether each is a common prefix."""
+    entries = "".join(
+        f"<CommonPrefixes><Prefix>{quote_plus(name, safe='/*')}</Prefix></CommonPrefixes>"
+        if is_folder
+        else f"<Contents><Key>{quote_plus(name, safe='/*')}</Key><Size>1</Size></Contents>"
+        for name, is_folder in names
+    )
+    token = f"<NextContinuationToken>{escape(names[-1][0])}</NextContinuationToken>" if is_truncated else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<EncodingType>url</EncodingType><IsTruncated>{str(is_truncated).lower()}</IsTruncated>{token}{entries}"
+        "</ListBucketResult>"
+    ).encode()

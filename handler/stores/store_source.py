@@ -80,6 +80,15 @@ class StoreSource(Source):
     def head(self, byte_range: ByteRange | None) -> ObjectFacts:
         return self._ask(lambda: self._transport.head(self._sign("HEAD"), byte_range, self._scope))
 
+    def read_document(self, limit_bytes: int) -> bytes:
+        """The whole of a document that is not an object, such as a page of a listing.
+
+        Raises:
+            EntityTooLarge: It has more than ``limit_bytes``.
+            ActiveStorageError: The store does not send it.
+        """
+        return self._ask(lambda: self._transport.read_document(self._sign("GET"), self._scope, limit_bytes))
+
     def _sign(self, method: str) -> StoreRequest:
         request = self._request
         if self._signer is None:

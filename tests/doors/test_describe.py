@@ -72,7 +72,6 @@ def store() -> FakeStore:
         **write_group(3, "/bucket/three.zarr"),
         **write_group(3, "/bucket/nested.zarr", group="outer/inner"),
         **write_group(2, "/bucket/nested2.zarr", group="outer/inner"),
-        **write_group(3, "/bucket/loose.zarr", is_consolidated=False),
         "/bucket/four.nc": write_netcdf("h5netcdf"),
         "/bucket/classic.nc": write_netcdf("scipy"),
     }
@@ -226,7 +225,6 @@ def test_arrays_that_are_not_supported_are_named(app: flask.Flask, store: FakeSt
 
 REFUSED = [
     ({"type": "zarr", "url": f"{STORE}/bucket/absent.zarr"}, 400, "there is no Zarr group"),
-    ({"type": "zarr", "url": f"{STORE}/bucket/loose.zarr"}, 400, "has no consolidated metadata"),
     ({"type": "zarr", "url": f"{STORE}/bucket/three.zarr", "array": "tas"}, 400, "is an array, not a group"),
     ({"type": "netcdf", "url": f"{STORE}/bucket/four.nc", "array": "tas"}, 400, "there is no group 'tas'"),
     ({"type": "netcdf", "url": f"{STORE}/bucket/classic.nc", "array": "g"}, 400, "netCDF-3 has none"),
