@@ -18,7 +18,7 @@ UPGRADE ?= --upgrade
 EXAMPLES ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test coverage test-long test-arrays test-minio check format bench bench-arrays bench-kernels bench-peers faults \
+.PHONY: help install demo serve store test coverage examples examples-page test-long test-arrays test-minio check format bench bench-arrays bench-kernels bench-peers faults \
   docs dist lambda-zip lambda-cold lock clean
 
 help: ## Print this help
@@ -67,6 +67,12 @@ test: $(LAYERS)/test ## Run the tests, a process a core; TESTS="tests/doors -k w
 
 coverage: $(LAYERS)/test ## The same, with the branches that they cover, which must not become fewer
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage $(TESTS)
+
+examples: $(LAYERS)/test ## Run the programs in docs/examples and the notebook, and compare them with plain xarray
+	$(BIN)/python -m deploy.local.examples
+
+examples-page: $(LAYERS)/test ## The same, and write docs/examples.md, the first lines of the README, the notebook and the pictures
+	$(BIN)/python -m deploy.local.examples --write
 
 test-long: $(LAYERS)/test ## The tests of drawn cases, with four times as many of them
 	$(PYTEST) -m hypothesis --hypothesis-profile long $(TESTS)

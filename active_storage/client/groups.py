@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from active_storage.client.failures import BadReply
-from active_storage.client.results import Array, read_numbers
+from active_storage.client.results import Array, read_numbers, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,16 @@ class Group:
     unsupported: Mapping[str, str]
     requests: int
     bytes_read: int
+
+    def _repr_html_(self) -> str:
+        arrays = {
+            each.name: "("
+            + ", ".join(f"{dim or '?'}: {size}" for dim, size in zip(each.dims, each.shape, strict=True))
+            + f") {each.dtype}, chunks of {each.chunks}"
+            for each in self.variables
+        }
+        unsupported = {name: f"cannot be read: {reason}" for name, reason in self.unsupported.items()}
+        return write_table("Group", {**arrays, **unsupported})
 
 
 def read_group(members: Mapping[str, Any]) -> Group:

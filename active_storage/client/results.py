@@ -93,7 +93,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         facts = dict(each.split(": ", 1) for each in self._describe())
-        return _write_table(f"Result {self._head()}", facts) + f"<pre>{html.escape(self._print())}</pre>"
+        return write_table(f"Result {self._head()}", facts) + f"<pre>{html.escape(self._print())}</pre>"
 
     def _print(self) -> str:
         with np.printoptions(threshold=100):
@@ -154,7 +154,7 @@ class Plan:
         return "\n".join(["<Plan", *lines, ">"])
 
     def _repr_html_(self) -> str:
-        return _write_table("Plan", self._describe())
+        return write_table("Plan", self._describe())
 
     def _describe(self) -> dict[str, str]:
         named = zip(self.dims, self.shape, strict=True)
@@ -258,7 +258,8 @@ def format_bytes(number: float) -> str:
     return f"{number:,.0f} {unit}" if unit == "bytes" else f"{number:,.1f} {unit}"
 
 
-def _write_table(title: str, facts: Mapping[str, str]) -> str:
+def write_table(title: str, facts: Mapping[str, str]) -> str:
+    """A table of HTML, as notebooks show it."""
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in facts.items()
     )

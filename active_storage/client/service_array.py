@@ -20,7 +20,7 @@ from numpy import ma
 
 from active_storage.client.client import Client
 from active_storage.client.questions import Store
-from active_storage.client.results import Array, Plan, Result
+from active_storage.client.results import Array, Plan, Result, format_bytes, write_table
 from active_storage.client.turns import ask_in_turn
 
 Dtype = np.dtype[Any]
@@ -173,6 +173,17 @@ class ServiceArray(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"<ServiceArray {self.remote.path} {self.shape} {self.dtype}>"
+
+    def _repr_html_(self) -> str:
+        store = self.remote.store
+        place = str(store) if isinstance(store, str) else f"{len(store)} files, the first is {next(iter(store))}"
+        facts = {
+            "array": f"{self.shape} {self.dtype}",
+            "path": self.remote.path,
+            "in": place,
+            "size": f"{format_bytes(self.nbytes)}, none of them loaded",
+        }
+        return write_table("In the store", facts)
 
     def _repr_inline_(self, _max_width: int) -> str:
         return f"in the store, {self.dtype}"

@@ -22,6 +22,7 @@ from botocore.client import Config
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from deploy.local.arrays import compare_arrays, format_arrays, format_to_try, write_arrays
+from deploy.local.climate import write_climate
 from deploy.local.processes import ending_in_order, is_free, wait_while_listening
 from deploy.local.samples import BUCKET, SAMPLES, Sample, write_samples
 from deploy.local.service import service
@@ -166,6 +167,7 @@ def _compare() -> int:
 def _serve() -> int:
     ports = _preferred_port(STORE_PORT), _preferred_port(SERVICE_PORT)
     with _everything(*ports) as (store, endpoint, log):
+        write_climate(store)
         public = store.readers_endpoint
         print(
             _TO_TRY.format(

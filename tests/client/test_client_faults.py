@@ -27,6 +27,7 @@ from active_storage.client.failures import (
     ServiceTooOld,
     ServiceUnreachable,
 )
+from active_storage.client.groups import Group, Variable
 from active_storage.client.items import SectionResult
 from active_storage.client.objects import build_spec
 from active_storage.client.questions import build_members, find_container
@@ -589,6 +590,13 @@ def test_a_plan_is_shown(ask: Callable[..., Any]) -> None:
             assert part in shown
     with pytest.raises(BadReply, match="has no chunks"):
         ask(Script((200, {}, cbor2.dumps({name: value for name, value in PLAN.items() if name != "chunks"})))).plan(URL)
+
+
+def test_a_group_is_shown() -> None:
+    group = Group({}, (Variable("tas", ("time", None), (4, 2), "int16", (2, 2), {}),), {"name": "<texts>"}, 1, 100)
+    shown = group._repr_html_()
+    assert "<th>tas</th><td>(time: 4, ?: 2) int16, chunks of (2, 2)</td>" in shown
+    assert "<th>name</th><td>cannot be read: &lt;texts&gt;</td>" in shown
 
 
 def test_a_method_is_documented() -> None:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from deploy.local.processes import LOOPBACK, free_ports
+from deploy.local.climate import write_climate
+from deploy.local.processes import LOOPBACK, Program, free_ports, http_status, running
 from deploy.local.store import Store
 from tests.minio_lambda import Target
 
@@ -24,7 +25,8 @@ QUESTIONS_PAGE = ROOT / "docs" / "questions.md"
 # The page of whole arrays joins partial results of two services.
 SECOND_SERVICE = "localhost:8001"
 
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+# The tutorial is run as a whole by a test of its own.
+PAGES = (ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "tutorial.md"}))
 
 
 def listings(page: Path, language: str) -> list[str]:
@@ -38,6 +40,16 @@ def programs(page: Path, language: str) -> list[tuple[str, str | None]]:
     found = re.finditer(listing, page.read_text(), re.MULTILINE | re.DOTALL)
     return [(match[1], match[2]) for match in found]
 
+
+READMES = (ROOT / "README.md", ROOT / "handler" / "README.md")
+# The other commands of the READMEs are make's, which CI runs, and pip's, which bin/test-dist runs.
+SERVING = [
+    line
+    for page in READMES
+    for script in listings(page, "sh")
+    for line in script.splitlines()
+    if line.endswith(" serve")
+]
 
 PROGRAMS = [
     pytest.param(program, shown, id=f"{page.name}-{number}")
@@ -53,6 +65,7 @@ ARRAY_SCRIPTS = programs(ARRAYS_PAGE, "sh")
 def test_the_documentation_has_programs() -> None:
     assert len(PROGRAMS) >= 12
     assert len(SCRIPTS) == 1
+    assert len(SERVING) == 2
     assert len(ARRAY_SCRIPTS) == 2
     assert len(QUESTION_SCRIPTS) >= 12
     assert all(shown for _, shown in (*ARRAY_SCRIPTS, *QUESTION_SCRIPTS))
@@ -86,6 +99,8 @@ def test_a_program_of_the_documentation_runs_and_prints_what_the_page_shows(
     store = lambda_store if "reducing(" in program or "lambdaArn" in program else live_store
     if SECOND_SERVICE in program:
         program = program.replace(SECOND_SERVICE, urlsplit(start_service()).netloc)
+    if "climate/" in program:
+        write_climate(store)
     command = [sys.executable, "-c", placed(program, store, endpoint)]
     answer = subprocess.run(command, check=True, env=environment, timeout=60, stdout=subprocess.PIPE, text=True)
     assert shown in (None, answer.stdout)
@@ -127,6 +142,20 @@ def test_a_shell_script_of_the_documentation_runs(
     answer = subprocess.run(command, check=True, env=environment, timeout=60, capture_output=True, text=True)
     # Ten numbers from -1, in steps of 0.25.
     assert answer.stdout.split() == ["1.25"]
+
+
+@pytest.mark.parametrize("line", SERVING)
+def test_the_commands_of_the_readmes_start_the_service(line: str, environment: dict[str, str], tmp_path: Path) -> None:
+    address = f"{LOOPBACK}:{free_ports(1)[0]}"
+    program = Program(
+        name="the service",
+        command=["sh", "-euc", line],
+        env={**environment, "ACTIVE_STORAGE_BIND": address},
+        ready=lambda: http_status(f"http://{address}/healthz") == 200,
+        cwd=tmp_path,
+    )
+    with running(program):
+        pass
 
 
 def placed(program: str, store: Store, endpoint: str) -> str:

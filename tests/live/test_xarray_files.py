@@ -158,6 +158,8 @@ def test_the_accessor_groups_over_all_files(open_remote: Open, folder: Path, ask
     assert asked == ["mean"]
     check_alike(months, open_local(folder, SERIES, "time").packed.groupby("time.month").mean())
     assert remote.tas.active.plan("mean", "time").shape == (36, 4, 6)
+    assert f"3 files, the first is s3://{BUCKET}/2000.nc" in remote.tas.variable.data._repr_html_()
+    assert "3.4 KiB, none of them loaded" in remote._repr_html_()
 
 
 def test_files_are_described_once_each(open_remote: Open, asked: list[str]) -> None:
