@@ -33,6 +33,10 @@ class Partial(Generic[State]):
     counts: Any
     state: State
 
+    def copy(self) -> "Partial[State]":
+        """The same in new memory."""
+        return Partial(np.copy(self.counts)[()], type(self.state)(*(np.copy(array)[()] for array in self.state)))
+
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
@@ -133,7 +137,7 @@ class Algebra(ABC, Generic[State]):
 
 def join_partials(algebra: Algebra[State], first: Partial[State], second: Partial[State]) -> Partial[State]:
     """The joined partial, in new memory. Both have the same cells, and the data of ``first`` comes first."""
-    joined = Partial(np.copy(first.counts)[()], type(first.state)(*(np.copy(array)[()] for array in first.state)))
+    joined = first.copy()
     algebra.join_quietly(joined, (), second)
     return joined
 

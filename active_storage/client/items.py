@@ -122,6 +122,85 @@ def read_section(item: Item, header: Header) -> SectionResult:
         raise BadReply(f"a section has no {error.args[0]}") from None
 
 
+@dataclass(frozen=True, slots=True)
+class JoinedSections:
+    """The joined partial results of the first sections of a plan. It can be pickled, and is not changed.
+
+    Attributes:
+        header: What they are of.
+        partial: The joined partial result.
+        sections: The number of sections that are joined: those from 0 to this one, which is the next.
+        missing_chunks: The number of absent chunks.
+        bytes_read: The bytes that were read from the store.
+    """
+
+    header: Header
+    partial: Partial[Any] = field(repr=False)
+    sections: int = 0
+    missing_chunks: int = 0
+    bytes_read: int = 0
+
+    @classmethod
+    def start(cls, header: Header) -> "JoinedSections":
+        """Nothing yet of the plan of a header."""
+        algebra = make_algebra(_read_spec(header.members["partial"]))
+        return cls(header, algebra.start(tuple(header.members["cells"])))
+
+    def join(self, sections: Iterable[SectionResult]) -> "JoinedSections":
+        """These and the next ones, in order.
+
+        Raises:
+            InvalidArgument: A section is absent or is given twice, or sections are of another plan or reducer.
+        """
+        algebra = make_algebra(_read_spec(self.header.members["partial"]))
+        whole = self.partial.copy()
+        number, missing_chunks, bytes_read = self.sections, self.missing_chunks, self.bytes_read
+        for section in sections:
+            self._ensure_next(section, number)
+            for piece in section.pieces:
+                cells = tuple(slice(*each) if isinstance(each, list) else each for each in piece["cells"])
+                state = type(whole.state)(**{name: read_numbers(array)[()] for name, array in piece["state"].items()})
+                algebra.join_quietly(whole, cells, Partial(read_numbers(piece["count"])[()], state))
+            number += 1
+            missing_chunks += section.missing_chunks
+            bytes_read += section.bytes_read
+        return JoinedSections(self.header, whole, number, missing_chunks, bytes_read)
+
+    def finish(self) -> Result:
+        """The result.
+
+        Raises:
+            InvalidArgument: A section is absent.
+        """
+        members = self.header.members
+        if self.sections != self.header.sections:
+            raise self._is_wrong(f"section {self.sections} is absent")
+        algebra = make_algebra(_read_spec(members["partial"]))
+        reduced = finish_packed(algebra, self.partial, members["reducer"], _read_packing(members["packing"]))
+        dims = _name_dimensions(members)
+        return Result(
+            *arrange(members["reducer"], reduced.values, reduced.counts, dims),
+            dims=dims,
+            labels=members["labels"],
+            units=members.get("units"),
+            bytes_read=self.bytes_read,
+            missing_chunks=self.missing_chunks,
+        )
+
+    def _ensure_next(self, section: SectionResult, number: int) -> None:
+        given = section.header
+        if given.members != self.header.members and _identity(given) != _identity(self.header):
+            raise InvalidArgument("sections", "are of several plans or reducers")
+        if section.section != number:
+            is_twice = section.section < number
+            raise self._is_wrong(
+                f"section {section.section} is there twice" if is_twice else f"section {number} is absent"
+            )
+
+    def _is_wrong(self, problem: str) -> InvalidArgument:
+        return InvalidArgument("sections", f"{problem}; the plan has {self.header.sections}")
+
+
 def join_sections(sections: Iterable[SectionResult]) -> Result:
     """The result of all sections of a plan, in any order.
 
@@ -131,26 +210,7 @@ def join_sections(sections: Iterable[SectionResult]) -> Result:
     ordered = sorted(sections, key=lambda each: each.section)
     if not ordered:
         raise InvalidArgument("sections", "is empty, and a result is joined of at least one section")
-    header = ordered[0].header
-    _ensure_complete(ordered, header)
-    members = header.members
-    algebra = make_algebra(_read_spec(members["partial"]))
-    whole = algebra.start(tuple(members["cells"]))
-    for section in ordered:
-        for piece in section.pieces:
-            cells = tuple(slice(*each) if isinstance(each, list) else each for each in piece["cells"])
-            state = type(whole.state)(**{name: read_numbers(array)[()] for name, array in piece["state"].items()})
-            algebra.join_quietly(whole, cells, Partial(read_numbers(piece["count"])[()], state))
-    reduced = finish_packed(algebra, whole, members["reducer"], _read_packing(members["packing"]))
-    dims = _name_dimensions(members)
-    return Result(
-        *arrange(members["reducer"], reduced.values, reduced.counts, dims),
-        dims=dims,
-        labels=members["labels"],
-        units=members.get("units"),
-        bytes_read=sum(each.bytes_read for each in ordered),
-        missing_chunks=sum(each.missing_chunks for each in ordered),
-    )
+    return JoinedSections.start(ordered[0].header).join(ordered).finish()
 
 
 def _decode(decoder: cbor2.CBORDecoder) -> Item:
@@ -167,18 +227,6 @@ def _decode(decoder: cbor2.CBORDecoder) -> Item:
     if not isinstance(item, dict) or "type" not in item:
         raise BadReply("an item of the reply has no type")
     return item
-
-
-def _ensure_complete(ordered: list[SectionResult], header: Header) -> None:
-    for each in ordered:
-        if each.header.members != header.members and _identity(each.header) != _identity(header):
-            raise InvalidArgument("sections", "are of several plans or reducers")
-    numbers = [each.section for each in ordered]
-    if numbers != list(range(header.sections)):
-        twice = {number for number in numbers if numbers.count(number) > 1}
-        absent = sorted(set(range(header.sections)) - set(numbers))
-        problem = f"section {min(twice)} is there twice" if twice else f"section {absent[0]} is absent"
-        raise InvalidArgument("sections", f"{problem}; the plan has {header.sections}")
 
 
 def _identity(header: Header) -> tuple[Any, ...]:

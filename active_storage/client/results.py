@@ -117,6 +117,25 @@ class Result:
         return [f"{name}: {value}" for name, value in facts.items() if value is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class ResultForm:
+    """What a result will look like.
+
+    Attributes:
+        dtype: The data type of its values.
+        shape: Its shape.
+        dims: The names of its dimensions; None for one without a name.
+        labels: The values of coordinates and the names of groups, by the name of the dimension.
+        units: The units of the values; None if they are unknown, or others than those of the data.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    dims: tuple[str | None, ...]
+    labels: Mapping[str, Sequence[Any]]
+    units: str | None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What a reduction of an array will take.
@@ -134,6 +153,7 @@ class Plan:
         requests: The number of requests for chunks.
         memory_bytes: The least memory that the reducer takes; None if none was named.
         etags: The ETags of the objects that hold the metadata.
+        result: What the result will look like; None if no reducer was named, and from an older service.
     """
 
     digest: str
@@ -148,6 +168,7 @@ class Plan:
     requests: int
     memory_bytes: int | None
     etags: tuple[str, ...]
+    result: ResultForm | None = None
 
     def __repr__(self) -> str:
         lines = [f"  {name}: {value}" for name, value in self._describe().items()]
@@ -179,12 +200,24 @@ def read_plan(members: Mapping[str, Any]) -> Plan:
     Raises:
         BadReply: A member is absent.
     """
+    members = {"result": None, **members}
     try:
-        values: dict[str, Any] = {each.name: members[each.name] for each in fields(Plan)}
+        values = _read_fields(Plan, members)
+        if values["result"] is not None:
+            values["result"] = ResultForm(**_read_fields(ResultForm, values["result"]))
     except KeyError as error:
         raise BadReply(f"the plan has no {error.args[0]}") from None
-    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Plan(**{**values, **lists})
+    return Plan(**values)
+
+
+def _read_fields(kind: type[Plan | ResultForm], members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members by the names of the fields, with tuples for lists.
+
+    Raises:
+        KeyError: A member is absent.
+    """
+    values = {each.name: members[each.name] for each in fields(kind)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def read_result(reducer: str, members: Mapping[str, Any]) -> Result:
@@ -231,17 +264,28 @@ def arrange(reducer: str, values: Array, counts: Array, dims: Iterable[str | Non
     rule = find_rule(reducer)
     if rule.keeps_elements:
         return values[()], counts.sum()
-    cells = values.shape
-    # Several quantiles are a dimension before those of the cells.
-    if rule.leading or tuple(dims)[:1] == ("quantile",):
-        cells = cells[1:]
-    elif rule.has_bins:
-        cells = cells[:-1]
-    counts = counts.reshape(cells)
+    counts = counts.reshape(find_cells(reducer, values.shape, dims))
     is_empty = counts == 0
     if not find_rule(reducer).has_empty_value and is_empty.any():
         return np.ma.array(values, mask=np.broadcast_to(is_empty, values.shape)), counts[()]
     return values[()], counts[()]
+
+
+def find_cells(reducer: str, shape: tuple[int, ...], dims: Iterable[str | None]) -> tuple[int, ...]:
+    """The shape of the cells of a result, of which each has a count.
+
+    Args:
+        reducer: The reducer.
+        shape: The shape of the values.
+        dims: The names of the dimensions of the values.
+    """
+    rule = find_rule(reducer)
+    if rule.keeps_elements:
+        return ()
+    # Several quantiles are a dimension before those of the cells.
+    if rule.leading or tuple(dims)[:1] == ("quantile",):
+        return shape[1:]
+    return shape[:-1] if rule.has_bins else shape
 
 
 def find_rule(reducer: str) -> ReducerRule:

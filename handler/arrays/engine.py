@@ -86,6 +86,25 @@ class ArrayAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultForm:
+    """What a result will look like.
+
+    Attributes:
+        dtype: The data type of its values, a name in ``DTYPES``.
+        shape: Its shape.
+        dimensions: The names of its dimensions; None for one without a name.
+        labels: The values of coordinates and the names of groups, by the name of the dimension.
+        units: The units of the values; None if they are unknown, or the result has others.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    dimensions: tuple[str | None, ...]
+    labels: Mapping[str, Sequence[Any]]
+    units: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanSummary:
     """What a reduction will take.
 
@@ -103,6 +122,7 @@ class PlanSummary:
         memory_bytes: The least memory that the reduction takes, beside that of the metadata: the result, the partial
             result of a section, and one unit of work. Of a quantile: that of the result and of what is sorted.
         etags: The ETags of the objects that hold the metadata.
+        result: What the result will look like.
     """
 
     digest: str
@@ -117,6 +137,7 @@ class PlanSummary:
     requests: int
     memory_bytes: int
     etags: list[str]
+    result: ResultForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +242,12 @@ class ArrayEngine:
         """
         with self._gate.account() as account:
             reader, plan = self._open(reduction, container, scope, account)
-        shape = (*plan.leading, *plan.selection.cells, *plan.spec.trailing)
+        form = _describe_result(plan)
         return ArrayAnswer(
-            Result(plan.result_dtype, shape, None, None, None),
-            _name_dimensions(plan),
-            plan.labels,
-            find_units(plan),
+            Result(form.dtype, form.shape, None, None, None),
+            form.dimensions,
+            form.labels,
+            form.units,
             None,
             reader.requests,
             reader.bytes_read,
@@ -286,6 +307,7 @@ class ArrayEngine:
             requests=requests,
             memory_bytes=plan.result_bytes + work_bytes,
             etags=[str(each.facts.etag) for each in plan.metadata if each.facts and each.facts.etag],
+            result=_describe_result(plan),
         )
 
     def _locate_all(self, plan: ArrayPlan, scope: Scope) -> tuple[int | None, int]:
@@ -653,6 +675,11 @@ def _ask_again(source: Source, facts: ObjectFacts) -> None:
     except StoreProtocolError:
         # Simple web servers ignore ranges, which whole objects do not need.
         source.finish(source.open(None, facts))
+
+
+def _describe_result(plan: ArrayPlan) -> ResultForm:
+    shape = (*plan.leading, *plan.selection.cells, *plan.spec.trailing)
+    return ResultForm(plan.result_dtype, shape, _name_dimensions(plan), plan.labels, find_units(plan))
 
 
 def _name_dimensions(plan: ArrayPlan) -> tuple[str | None, ...]:

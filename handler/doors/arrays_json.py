@@ -146,8 +146,9 @@ def _write_plan(asked: ArrayRequest, container: StoreContainer, service: Service
     scope.renew(service.settings.array_deadline)
     members = asdict(service.arrays.plan(asked.reduction, container, scope))
     members["dims"] = members.pop("dimensions")
+    members["result"]["dims"] = members["result"].pop("dimensions")
     if not asked.names_reducer:
-        members["memory_bytes"] = None
+        members |= {"memory_bytes": None, "result": None}
     return _write(encode(members))
 
 

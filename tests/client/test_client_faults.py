@@ -31,6 +31,7 @@ from active_storage.client.groups import Group, Variable
 from active_storage.client.items import SectionResult
 from active_storage.client.objects import build_spec
 from active_storage.client.questions import build_members, find_container
+from active_storage.client.results import ResultForm
 from active_storage.errors import (
     ActiveStorageError,
     ArrayChanged,
@@ -588,6 +589,10 @@ def test_a_plan_is_shown(ask: Callable[..., Any]) -> None:
     for shown in (repr(plan), plan._repr_html_()):
         for part in ("time: 4, dim_1: 2", "1.5 KiB", "unknown before it is read", "digest"):
             assert part in shown
+    assert plan.result is None
+    form = {"dtype": "float64", "shape": [2], "dims": [None], "labels": {}, "units": "K"}
+    named = ask(Script((200, {}, cbor2.dumps({**PLAN, "result": form})))).plan(URL, "tas", reducer="mean")
+    assert named.result == ResultForm("float64", (2,), (None,), {}, "K")
     with pytest.raises(BadReply, match="has no chunks"):
         ask(Script((200, {}, cbor2.dumps({name: value for name, value in PLAN.items() if name != "chunks"})))).plan(URL)
 

@@ -316,7 +316,7 @@ def test_a_plan_says_what_a_reduction_takes(app: flask.Flask, many_sections: Non
     plan = read(post(app, "plan", request(axis="time", reducer="mean")))
     assert plan.keys() == {
         *("digest", "sections", "chunks", "shape", "dims", "dtype", "chunk_shape"),
-        *("stored_bytes", "decoded_bytes", "requests", "memory_bytes", "etags"),
+        *("stored_bytes", "decoded_bytes", "requests", "memory_bytes", "etags", "result"),
     }
     assert (plan["sections"], plan["chunks"], plan["requests"]) == (6, 6, 6)
     assert (plan["shape"], plan["dims"], plan["dtype"], plan["chunk_shape"]) == (
@@ -327,8 +327,9 @@ def test_a_plan_says_what_a_reduction_takes(app: flask.Flask, many_sections: Non
     )
     assert plan["decoded_bytes"] == 144
     assert plan["memory_bytes"] > 0
+    assert plan["result"] == {"dtype": "float32", "shape": [4], "dims": ["lat"], "labels": {}, "units": "K"}
     other = read(post(app, "plan", request(axis="time")))
-    assert (other["digest"], other["memory_bytes"]) == (plan["digest"], None)
+    assert (other["digest"], other["memory_bytes"], other["result"]) == (plan["digest"], None, None)
     assert read(post(app, "plan", request()))["digest"] != plan["digest"]
 
 
