@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from active_storage.client.arguments import between, nearest
     from active_storage.client.client import Client
+    from active_storage.client.dask_arrays import DaskClient
     from active_storage.client.datasets import open_dataset, open_mfdataset
     from active_storage.client.progress import ProgressBar
     from active_storage.client.results import Plan, Result
 
-__all__ = ["Client", "Plan", "ProgressBar", "Result", "between", "nearest", "open_dataset", "open_mfdataset"]
+__all__ = [
+    "Client",
+    "DaskClient",
+    "Plan",
+    "ProgressBar",
+    "Result",
+    "between",
+    "nearest",
+    "open_dataset",
+    "open_mfdataset",
+]
 
 _MODULES = {
     "Client": "active_storage.client.client",
+    "DaskClient": "active_storage.client.dask_arrays",
     "ProgressBar": "active_storage.client.progress",
     "Plan": "active_storage.client.results",
     "Result": "active_storage.client.results",
@@ -29,7 +41,7 @@ _MODULES = {
 
 
 # The extra that installs a package, for those that are not installed with the client.
-_OPTIONAL = {"xarray": "xarray"}
+_OPTIONAL = {"dask": "dask", "xarray": "xarray"}
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +50,7 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(_MODULES[name]), name)
     except ModuleNotFoundError as error:
-        if error.name not in _OPTIONAL:
+        package = (error.name or "").partition(".")[0]
+        if package not in _OPTIONAL:
             raise
-        raise ImportError(f"{name} needs {error.name}: install s3-active-storage[{_OPTIONAL[error.name]}]") from error
+        raise ImportError(f"{name} needs {package}: install s3-active-storage[{_OPTIONAL[package]}]") from error

@@ -82,17 +82,18 @@ def test_xarray_finds_the_engine_by_the_entry_point_of_the_client() -> None:
     assert EntryPoint(name, value, "xarray.backends").load() is ServiceBackend
 
 
-def test_a_client_without_xarray_says_what_to_install() -> None:
-    program = """if True:
+@pytest.mark.parametrize(("name", "package"), [("open_dataset", "xarray"), ("DaskClient", "dask")])
+def test_a_client_without_a_package_says_what_to_install(name: str, package: str) -> None:
+    program = f"""if True:
         import sys
-        sys.modules["xarray"] = None
+        sys.modules["{package}"] = None
         try:
-            from active_storage import open_dataset
+            from active_storage import {name}
         except ImportError as error:
             print(error)
     """
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert ran.stdout == "open_dataset needs xarray: install s3-active-storage[xarray]\n"
+    assert ran.stdout == f"{name} needs {package}: install s3-active-storage[{package}]\n"
 
 
 def test_both_have_the_same_licence() -> None:
