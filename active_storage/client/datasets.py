@@ -8,7 +8,7 @@ Several files are described and decoded one by one. Then each ``ServiceArray`` i
 """
 
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -184,7 +184,9 @@ class _Opener:
 
     def open(self, url: str) -> xr.Dataset:
         """The dataset at a URL."""
-        return self._finish(self._decode(url, *self._describe(url)))
+        described = self._describe(url)
+        self._warn_unsupported(described[1])
+        return self._finish(self._decode(url, *described))
 
     def open_several(self, urls: Sequence[str], dim: str) -> xr.Dataset:
         """The datasets at several URLs as one."""
@@ -195,12 +197,30 @@ class _Opener:
         kinds = {kind for kind, _ in described}
         if not kinds <= {"netcdf", "hdf5"}:
             raise InvalidArgument("urls", f"should be NetCDF or HDF5 files; these are {', '.join(sorted(kinds))}")
-        files = [self._decode(urls[0], *described[0])]
-        # What a warning says of the first file is true of the others.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", LoadWarning)
-            files += [self._decode(url, *each) for url, each in zip(urls[1:], described[1:], strict=True)]
-        return self._finish(_join(files, urls, dim))
+        groups = [group for _, group in described]
+        _ensure_alike(groups, self._dropped)
+        self._warn_unsupported(groups[0])
+        first = self._decode(urls[0], *described[0])
+        # xarray looks at both ends of times. Those that are no coordinates wait until they are needed.
+        stored = {name for name, each in first.variables.items() if not each._in_memory} - _find_remote(first)  # noqa: SLF001  # xarray has no other way to say it
+        others = [self._decode(url, *each, stored) for url, each in zip(urls[1:], described[1:], strict=True)]
+
+        def load(name: Hashable) -> list[Array]:
+            files = zip(urls, described, strict=True)
+            return [self._decode(url, *each).variables[name].values for url, each in files]
+
+        joined = _join([first, *others], urls, dim)
+        for name in stored:
+            variable = _join_stored(first, name, groups, dim, partial(load, name))
+            joined = joined.assign_coords({name: variable}) if name in first.coords else joined.assign({name: variable})
+        return self._finish(joined)
+
+    def _warn_unsupported(self, described: Group) -> None:
+        """Say which variables are left out, and why."""
+        names = set(described.unsupported) - self._dropped
+        if names:
+            reasons = "; ".join(f"{name}: {described.unsupported[name]}" for name in sorted(names))
+            warnings.warn(f"variables that cannot be read are left out: {reasons}", LoadWarning, stacklevel=4)
 
     def _describe_file(self, number: int, url: str) -> tuple[ContainerName, Group]:
         try:
@@ -227,12 +247,14 @@ class _Opener:
         assert first_error is not None  # noqa: S101  # there is a container to try
         raise first_error
 
-    def _decode(self, url: str, kind: ContainerName, described: Group) -> xr.Dataset:
-        """The dataset of a group as xarray decodes it."""
+    def _decode(
+        self, url: str, kind: ContainerName, described: Group, without: Collection[Hashable] = ()
+    ) -> xr.Dataset:
+        """The dataset of a group as xarray decodes it, without some variables."""
         arguments = {"container": kind, "interface_type": self._interface_type}
         remotes = _Remotes(self._clients, url, self._group, arguments)
-        kept = [each for each in described.variables if each.name not in self._dropped]
-        remotes.warn_unsupported(set(described.unsupported) - self._dropped, described)
+        dropped = self._dropped.union(map(str, without))
+        kept = [each for each in described.variables if each.name not in dropped]
         raw = xr.Dataset({each.name: remotes.make_raw(each) for each in kept}, attrs=dict(described.attributes))
         decoded = xr.decode_cf(raw, **self._decoding)
         decode: Any = "none" if self._decoding.get("mask_and_scale") is False else "xarray"
@@ -251,8 +273,31 @@ class _Opener:
         return dataset
 
 
+def _ensure_alike(groups: Sequence[Group], dropped: Collection[str]) -> None:
+    """Pass if files have the same variables, with the same dimensions.
+
+    Raises:
+        InvalidArgument: One has others than the first.
+    """
+    first = {each.name: each.dims for each in groups[0].variables if each.name not in dropped}
+    for number, group in enumerate(groups):
+        dims = {each.name: each.dims for each in group.variables if each.name not in dropped}
+        if differing := first.keys() ^ dims.keys():
+            names = ", ".join(sorted(differing))
+            raise InvalidArgument("urls", f"the file has other variables than the first file: {names}", number)
+        if names := ", ".join(name for name in first if first[name] != dims[name]):
+            raise InvalidArgument("urls", f"the file has other dimensions than the first file, of {names}", number)
+
+
+def _find_remote(dataset: xr.Dataset) -> set[Hashable]:
+    """The names of the variables that the service reduces."""
+    return {name for name, each in dataset.variables.items() if isinstance(each._data, ServiceArray)}  # noqa: SLF001  # ``data`` could load
+
+
 def _join(files: Sequence[xr.Dataset], urls: Sequence[str], dim: str) -> xr.Dataset:
-    """Datasets as one: what is in memory is joined by xarray, and what is in the store stays there.
+    """Datasets as one: what is in memory is joined by xarray, and what the service reduces stays in the store.
+
+    What is neither of them is left out.
 
     Args:
         files: The datasets.
@@ -260,26 +305,21 @@ def _join(files: Sequence[xr.Dataset], urls: Sequence[str], dim: str) -> xr.Data
         dim: The dimension along which they follow each other, or a new one.
 
     Raises:
-        InvalidArgument: The variables of one are not those of the first.
+        InvalidArgument: A variable of one is decoded to other values than in the first.
         ValueError: The coordinates of another dimension differ.
     """
-    first = files[0]
-    for number, file in enumerate(files):
-        if differing := set(first.variables) ^ set(file.variables):
-            names = ", ".join(map(str, sorted(differing, key=str)))
-            raise InvalidArgument("urls", f"the file has other variables than the first file: {names}", number)
-    is_new = dim not in first.dims
-    made: dict[Hashable, xr.Variable] = {}
-    for name, variable in first.variables.items():
-        is_joined = dim in variable.dims or (is_new and name in first.data_vars)
-        if isinstance(variable._data, ServiceArray):  # noqa: SLF001  # ``data`` could load
-            made[name] = _join_remote(files, name, urls, dim) if is_joined else variable
-        elif is_joined and not variable._in_memory:  # noqa: SLF001  # xarray has no other way to say it
-            made[name] = _join_stored(files, name, dim)
-    joined = _join_loaded([file.drop_vars(made) for file in files], dim, is_new)
-    coordinates = {name: variable for name, variable in made.items() if name in first.coords}
-    return joined.assign_coords(coordinates).assign(
-        {name: variable for name, variable in made.items() if name not in coordinates}
+    first, is_new = files[0], dim not in files[0].dims
+    remote = _find_remote(first)
+    loaded = [
+        file.drop_vars([name for name, each in file.variables.items() if name in remote or not each._in_memory])  # noqa: SLF001  # xarray has no other way to say it
+        for file in files
+    ]
+    return _join_loaded(loaded, dim, is_new).assign(
+        {
+            name: _join_remote(files, name, urls, dim) if is_new or dim in first[name].dims else first.variables[name]
+            for name in first.variables
+            if name in remote
+        }
     )
 
 
@@ -302,7 +342,7 @@ def _join_loaded(files: Sequence[xr.Dataset], dim: str, is_new: bool) -> xr.Data
 
 def _join_remote(files: Sequence[xr.Dataset], name: Hashable, urls: Sequence[str], dim: str) -> xr.Variable:
     """A variable that the service reduces, over all files."""
-    variables = [_find_alike(files, number, name) for number in range(len(files))]
+    variables = [file.variables[name] for file in files]
     arrays: list[ServiceArray] = []
     for number, each in enumerate(variables):
         array = each._data  # noqa: SLF001  # ``data`` could load
@@ -310,40 +350,43 @@ def _join_remote(files: Sequence[xr.Dataset], name: Hashable, urls: Sequence[str
             raise InvalidArgument("urls", f"{name!r} is decoded to other values than in the first file", number)
         arrays.append(array)
     remote = arrays[0].remote
-    dims, shape = _join_shapes(variables, dim)
+    dims, shape = _join_shapes(variables[0].dims, [each.shape for each in variables], dim)
     joined = replace(remote, store=tuple(urls), shape=shape, arguments={**remote.arguments, "concat": dim})
     dtype = np.result_type(*(each.dtype for each in arrays))
     data = ServiceArray(joined, dtype, tuple(range(size) for size in shape))
     return _ServiceVariable(dims, data, variables[0].attrs, variables[0].encoding)
 
 
-def _join_stored(files: Sequence[xr.Dataset], name: Hashable, dim: str) -> xr.Variable:
-    """A variable that is selected from each file when it is needed, such as bounds of times."""
-    variables = [_find_alike(files, number, name) for number in range(len(files))]
-    dims, shape = _join_shapes(variables, dim)
-    data = indexing.LazilyIndexedArray(_JoinedArray(variables, dims.index(dim), shape, dims != variables[0].dims))
-    return xr.Variable(dims, data, variables[0].attrs, variables[0].encoding)
+def _join_stored(
+    first: xr.Dataset, name: Hashable, groups: Sequence[Group], dim: str, load: Callable[[], list[Array]]
+) -> xr.Variable:
+    """A variable that is selected from each file when it is needed, such as bounds of times.
 
-
-def _find_alike(files: Sequence[xr.Dataset], number: int, name: Hashable) -> xr.Variable:
-    """A variable of a file.
-
-    Raises:
-        InvalidArgument: It has other dimensions than in the first file.
+    Args:
+        first: The first file.
+        name: The name of the variable.
+        groups: The files as they are described.
+        dim: The dimension along which they are joined.
+        load: Gives the elements in each file.
     """
-    found, first = files[number].variables[name], files[0].variables[name]
-    if found.dims != first.dims:
-        raise InvalidArgument("urls", f"{name!r} has other dimensions than in the first file", number)
-    return found
+    variable = first.variables[name]
+    is_new = dim not in first.dims
+    if dim not in variable.dims and not (is_new and name in first.data_vars):
+        return variable
+    shapes = [each.shape for group in groups for each in group.variables if each.name == name]
+    dims, shape = _join_shapes(variable.dims, shapes, dim)
+    data = indexing.LazilyIndexedArray(_JoinedArray(load, dims.index(dim), shape, variable.dtype, is_new))
+    return xr.Variable(dims, data, variable.attrs, variable.encoding)
 
 
-def _join_shapes(variables: Sequence[xr.Variable], dim: str) -> tuple[tuple[Hashable, ...], tuple[int, ...]]:
-    """The dimensions and the shape of variables that are joined."""
-    first = variables[0]
-    if dim not in first.dims:
-        return (dim, *first.dims), (len(variables), *first.shape)
-    whole = sum(each.sizes[dim] for each in variables)
-    return first.dims, tuple(whole if name == dim else size for name, size in first.sizes.items())
+def _join_shapes(
+    dims: tuple[Hashable, ...], shapes: Sequence[tuple[int, ...]], dim: str
+) -> tuple[tuple[Hashable, ...], tuple[int, ...]]:
+    """The dimensions and the shape of arrays that are joined."""
+    if dim not in dims:
+        return (dim, *dims), (len(shapes), *shapes[0])
+    axis = dims.index(dim)
+    return dims, (*shapes[0][:axis], sum(each[axis] for each in shapes), *shapes[0][axis + 1 :])
 
 
 class _Remotes:
@@ -395,12 +438,6 @@ class _Remotes:
         if is_number and decoded.shape == variable.shape:
             data = self._make(variable, decoded.dtype, decode)
             dataset[variable.name] = _ServiceVariable(decoded.dims, data, decoded.attrs, decoded.encoding)
-
-    def warn_unsupported(self, names: set[str], described: Group) -> None:
-        """Say which variables are left out, and why."""
-        if names:
-            reasons = "; ".join(f"{name}: {described.unsupported[name]}" for name in sorted(names))
-            warnings.warn(f"variables that cannot be read are left out: {reasons}", LoadWarning, stacklevel=4)
 
     def _make(self, variable: Variable, dtype: np.dtype[Any], decode: Literal["none", "xarray"]) -> ServiceArray:
         path = f"{self._group}/{variable.name}" if self._group else variable.name
@@ -458,16 +495,19 @@ class _JoinedArray(BackendArray):
     """The elements of a variable of several files, which are selected when they are needed, and kept.
 
     Args:
-        parts: The variable in each file.
+        load: Gives the elements in each file.
         axis: The dimension along which they are joined.
         shape: The shape of all.
-        is_new: Whether this dimension is a new one.
+        dtype: The data type in the first file.
+        is_new: Whether the dimension is a new one.
     """
 
-    def __init__(self, parts: Sequence[xr.Variable], axis: int, shape: tuple[int, ...], is_new: bool) -> None:
+    def __init__(
+        self, load: Callable[[], list[Array]], axis: int, shape: tuple[int, ...], dtype: np.dtype[Any], is_new: bool
+    ) -> None:
         self.shape = shape
-        self.dtype = np.result_type(*(each.dtype for each in parts))
-        self._parts, self._axis, self._is_new = parts, axis, is_new
+        self.dtype = dtype
+        self._load, self._axis, self._is_new = load, axis, is_new
         self._values: Array | None = None
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -476,7 +516,7 @@ class _JoinedArray(BackendArray):
     def _select(self, key: tuple[Any, ...]) -> Array:
         if self._values is None:
             join = np.stack if self._is_new else np.concatenate
-            self._values = join([each.values for each in self._parts], self._axis)
+            self._values = join(self._load(), self._axis)
         return np.asarray(self._values[key])
 
 
