@@ -106,7 +106,7 @@ def open_dataset(url: str, service: str | Sequence[str], **options: Unpack[OpenA
 def open_mfdataset(
     urls: Sequence[str], concat_dim: str, service: str | Sequence[str], **options: Unpack[OpenArguments]
 ) -> xr.Dataset:
-    """Several NetCDF or HDF5 files as one dataset, as ``xarray.open_mfdataset(..., combine="nested")`` makes it.
+    """Several files or stores as one dataset, as ``xarray.open_mfdataset(..., combine="nested")`` makes it.
 
     A reduction is one request for all files. Variables and coordinates without the dimension, and all attributes, are
     those of the first file.
@@ -195,8 +195,8 @@ class _Opener:
         with ThreadPoolExecutor(min(len(urls), _DESCRIBED_AT_ONCE)) as threads:
             described = list(threads.map(self._describe_file, range(len(urls)), urls))
         kinds = {kind for kind, _ in described}
-        if not kinds <= {"netcdf", "hdf5"}:
-            raise InvalidArgument("urls", f"should be NetCDF or HDF5 files; these are {', '.join(sorted(kinds))}")
+        if len(kinds) > 1:
+            raise InvalidArgument("urls", f"should be containers of one type; these are {', '.join(sorted(kinds))}")
         groups = [group for _, group in described]
         _ensure_alike(groups, self._dropped)
         self._warn_unsupported(groups[0])

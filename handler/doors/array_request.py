@@ -182,15 +182,10 @@ def _locate(store: StoreMembers) -> tuple[ObjectLocation, ...]:
         return tuple(_locate_files(store))
     if store.url is None:
         raise InvalidArgument("store.url", "is required")
-    location = _locate_object("store.url", store, store.url)
-    if CONTAINER_TYPES[store.type] == "zarr" and "?" in location.targets[0]:
-        raise InvalidArgument("store.url", "has a query, which is about one object, and zarr has many")
-    return (location,)
+    return (_locate_object("store.url", store, store.url),)
 
 
 def _locate_files(store: StoreMembers) -> Iterator[ObjectLocation]:
-    if CONTAINER_TYPES[store.type] != "netcdf":
-        raise InvalidArgument("store.urls", f"names NetCDF or HDF5 files, and the type is {store.type}")
     if store.url is not None:
         raise InvalidArgument("store.url", "cannot be given together with urls")
     if store.concat is None:
@@ -203,9 +198,12 @@ def _locate_files(store: StoreMembers) -> Iterator[ObjectLocation]:
 
 def _locate_object(field: str, store: StoreMembers, url: str) -> ObjectLocation:
     try:
-        return locate_object(store.interface_type, url)
+        location = locate_object(store.interface_type, url)
     except InvalidArgument as error:
         raise InvalidArgument(field if error.field == "url" else f"store.{error.field}", error.reason) from None
+    if CONTAINER_TYPES[store.type] == "zarr" and "?" in location.targets[0]:
+        raise InvalidArgument(field, "has a query, which is about one object, and zarr has many")
+    return location
 
 
 def _locate_table(table: Mapping[str, Any]) -> tuple[ObjectLocation, ...]:

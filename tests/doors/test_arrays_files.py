@@ -1,6 +1,8 @@
 """POST /arrays/v1/ with ``store.urls``: one variable over many files, and every refusal."""
 
+import base64
 import io
+import json
 from typing import Any
 
 import flask
@@ -123,6 +125,49 @@ def test_each_file_is_asked_for_in_the_callers_name(app: flask.Flask, store: Fak
     assert all(each.headers["authorization"].startswith("Basic ") for each in store.requests)
 
 
+def write_zarr(first: int, stop: int) -> dict[str, bytes]:
+    """A Zarr store with some rows of ``tas`` and their times, as in a file."""
+    arrays: dict[str, tuple[Any, Any, list[str]]] = {
+        "tas": (VALUES[first:stop], (2, 3), ["time", "lat"]),
+        "time": (np.arange(first, stop), (stop - first,), ["time"]),
+    }
+    objects: dict[str, bytes] = {}
+    for name, (values, chunks, dims) in arrays.items():
+        array = {"zarr_format": 2, "shape": values.shape, "chunks": chunks, "dtype": values.dtype.str, "order": "C"}
+        array |= {"compressor": None, "filters": None, "fill_value": 0}
+        objects[f"{name}/.zarray"] = json.dumps(array).encode()
+        objects[f"{name}/.zattrs"] = json.dumps({"_ARRAY_DIMENSIONS": dims}).encode()
+        for number in range(-(-len(values) // chunks[0])):
+            chunk = np.zeros(chunks, values.dtype)
+            rows = values[number * chunks[0] : (number + 1) * chunks[0]]
+            chunk[: len(rows)] = rows
+            objects[f"{name}/{number}" + ".0" * (values.ndim - 1)] = chunk.tobytes()
+    return objects
+
+
+def test_stores_and_references_are_one_array_as_well(app: flask.Flask, store: FakeStore) -> None:
+    kept: dict[str, bytes] = {}
+    for number, (first, stop) in enumerate([(0, 4), (4, 5), (5, 10)]):
+        objects = write_zarr(first, stop)
+        kept |= {f"/b/{number}.zarr/{key}": data for key, data in objects.items()}
+        texts = {key: "base64:" + base64.b64encode(data).decode() for key, data in objects.items()}
+        kept[f"/b/{number}.json"] = json.dumps({"version": 1, "refs": texts}).encode()
+    store.sources |= Store(kept).sources
+    for kind, end in (("zarr", "zarr"), ("kerchunk", "json")):
+        files = name_files(*(f"{number}.{end}" for number in range(3)), type=kind)
+        selection = {"time": {"from": 3, "to": 6}}
+        reply = read(post(app, "select", {"store": files, "selection": selection}))
+        assert np.array_equal(numbers(reply), VALUES[3:7])
+        assert reply["labels"]["time"] == [3, 4, 5, 6]
+        reply = read(post(app, "sum", {"store": files, "axis": "time"}))
+        assert np.array_equal(numbers(reply), VALUES.sum(0))
+        response = post(app, "sum", {"store": {**files, "urls": files["urls"][::2] + files["urls"][1:2]}})
+        assert (
+            "store.urls[2]: the file has values of the coordinate 'time' that do not go on"
+            in read_error(response)[1][0]
+        )
+
+
 @pytest.mark.parametrize("answer", ["result", "progress", "partials"])
 def test_an_origin_that_is_not_allowed_is_named_by_its_index(app: flask.Flask, answer: str) -> None:
     response = post(app, "max", {"store": name_files("0.nc", f"{FORBIDDEN}/b/1.nc"), "answer": answer})
@@ -145,8 +190,8 @@ def test_a_file_that_is_not_there_is_named_by_its_index(app: flask.Flask) -> Non
         ({"urls": [1]}, "store.urls[0]: "),
         ({"urls": f"{STORE}/b/0.nc"}, "store.urls: "),
         ({"url": f"{STORE}/b/0.nc"}, "store.url: cannot be given together with urls"),
-        ({"type": "zarr"}, "store.urls: names NetCDF or HDF5 files, and the type is zarr"),
-        ({"type": "kerchunk"}, "store.urls: names NetCDF or HDF5 files"),
+        ({"type": "zarr"}, "store.urls[0]: "),
+        ({"type": "zarr", "urls": [f"{STORE}/b/0.zarr", f"{STORE}/b/1.zarr?a=b"]}, "store.urls[1]: has a query"),
         ({"array": None}, "store.array: is required"),
         ({"array": "pr"}, "store.urls[0]: array: there is no variable 'pr'"),
         ({"concat": "member"}, "store.urls[1]: the file has the size 1 of the dimension 'time'"),

@@ -67,8 +67,13 @@ def folder(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(make_year(2003, 4).transpose("lat", ...), folder / "turned.nc")
     client = live_store.client()
     client.create_bucket(Bucket=BUCKET)
-    for path in folder.iterdir():
-        client.put_object(Bucket=BUCKET, Key=path.name, Body=path.read_bytes())
+    for number, year in enumerate((2000, 2001)):
+        packing = {"dtype": "i2", "scale_factor": 0.01, "_FillValue": -32768}
+        encoding: Any = {"packed": packing, "time": {"units": f"days since {year}-01-01"}}
+        make_year(year, number).to_zarr(folder / f"{year}.zarr", zarr_format=2, encoding=encoding, consolidated=True)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
     return folder
 
 
@@ -94,9 +99,9 @@ def open_remote(live_store: Store, endpoint: str, folder: Path) -> Iterator[Open
 
 def open_local(folder: Path, names: Any, dim: str, **options: Any) -> xr.Dataset:
     new: Any = {"data_vars": "all" if dim == "member" else "minimal", "coords": "minimal"}
-    given: Any = {**new, "compat": "override", "join": "exact", "combine_attrs": "override", **options}
+    given: Any = {**new, "compat": "override", "join": "exact", "combine_attrs": "override", "engine": "h5netcdf"}
     paths = [folder / name for name in names]
-    return xr.open_mfdataset(paths, combine="nested", concat_dim=dim, engine="h5netcdf", **given).load()
+    return xr.open_mfdataset(paths, combine="nested", concat_dim=dim, **{**given, **options}).load()
 
 
 @pytest.fixture
@@ -196,10 +201,16 @@ def test_what_does_not_fit_is_named(open_remote: Open) -> None:
         open_remote(SERIES, "time", concat="time")
 
 
-def test_only_files_can_be_joined(live_store: Store, endpoint: str) -> None:
-    keys: Any = {"key": live_store.access_key, "secret": live_store.secret_key}
-    with pytest.raises(InvalidArgument, match=r"urls: should be NetCDF or HDF5 files; these are zarr"):
-        active_storage.open_mfdataset(["s3://sample-data/arrays/tas.zarr"] * 2, "time", service=endpoint, **keys)
+def test_stores_of_zarr_are_joined(open_remote: Open, folder: Path, asked: list[str]) -> None:
+    names = ("2000.zarr", "2001.zarr")
+    remote, local = open_remote(names, "time"), open_local(folder, names, "time", engine="zarr")
+    asked.clear()
+    found = remote.packed.sel(time=slice("2000-11", "2001-02")).mean("time")
+    assert asked == ["mean"]
+    check_alike(found, local.packed.sel(time=slice("2000-11", "2001-02")).mean("time"))
+    xr.testing.assert_identical(load(remote), local)
+    with pytest.raises(InvalidArgument, match="of one type; these are netcdf, zarr"):
+        open_remote(["2000.zarr", "2001.nc"], "time")
 
 
 def test_what_is_left_out_is_said_once(open_remote: Open, live_store: Store, tmp_path: Path) -> None:
