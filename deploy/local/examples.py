@@ -145,6 +145,8 @@ def _run_notebook() -> str:
     """The notebook with the outputs of its cells, as the text of its file."""
     start = time.perf_counter()
     document = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
+    # What Jupyter keeps of a kernel goes away with the current folder.
+    os.environ |= {"IPYTHONDIR": str(Path.cwd()), "JUPYTER_RUNTIME_DIR": str(Path.cwd())}
     # By sockets in the current folder, and not by ports that others can open.
     manager = AsyncKernelManager(transport="ipc")
     NotebookClient(document, km=manager, timeout=_NOTEBOOK_SECONDS, record_timing=False).execute()
