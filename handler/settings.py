@@ -233,6 +233,8 @@ def find_unknown() -> list[str]:
     This is not an error: Kubernetes sets such names in every container, for the services in its namespace.
     """
     known = {f"{ENV_PREFIX}{name}".upper() for name in Settings.model_fields}
+    # The service that the command line asks, which is set in the same shell.
+    known.add(f"{ENV_PREFIX}SERVICE")
     names = {name.upper() for name in (*os.environ, *dotenv_values(_ENV_FILE)) if name.upper().startswith(ENV_PREFIX)}
     lines = []
     for name in sorted(names - known):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from uv import find_uv_bin
 
+from active_storage.cli.parts import GROUP, LOCAL, SERVICE_COMMANDS
 from active_storage.client.datasets import ServiceBackend
 from active_storage.model.reducers import REDUCERS
 from tests.algebra import by_hand
@@ -55,7 +56,6 @@ def test_only_the_service_requires_the_other() -> None:
     assert client["optional-dependencies"].keys() == {"xarray", "dask", "cli"}
     assert all(each.startswith("xarray") for each in client["optional-dependencies"]["xarray"])
     assert not any(requirement.startswith(client["name"]) for requirement in client["dependencies"])
-    assert "scripts" not in client
 
 
 def test_naming_the_client_loads_neither_botocore_nor_the_service() -> None:
@@ -80,6 +80,27 @@ def test_xarray_finds_the_engine_by_the_entry_point_of_the_client() -> None:
     ((name, value),) = entries.items()
     assert name == "active_storage"
     assert EntryPoint(name, value, "xarray.backends").load() is ServiceBackend
+
+
+def test_the_command_is_the_clients_and_the_service_brings_parts_of_it() -> None:
+    client, service = read_project("active_storage"), read_project("handler")
+    assert client["scripts"] == {"active-storage": "active_storage.cli.command:main"}
+    assert "scripts" not in service
+    parts = service["entry-points"][GROUP]
+    assert parts.keys() == {*SERVICE_COMMANDS, LOCAL}
+    for name, value in parts.items():
+        assert callable(EntryPoint(name, value, GROUP).load())
+
+
+def test_the_command_loads_neither_typer_nor_the_service_before_they_are_needed() -> None:
+    program = """if True:
+        import sys
+        from active_storage.cli.command import main
+        assert not {"typer", "numpy", "handler"} & sys.modules.keys()
+        import active_storage.cli.app
+        assert not {"handler", "matplotlib", "plotext", "xarray", "botocore"} & sys.modules.keys()
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(("name", "package"), [("open_dataset", "xarray"), ("DaskClient", "dask")])

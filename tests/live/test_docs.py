@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from active_storage.cli.outcomes import EXIT_CODES
 from deploy.local.climate import write_climate
 from deploy.local.processes import LOOPBACK, Program, free_ports, http_status, running
 from deploy.local.store import Store
+from tests.cli.installed import write_entry_points
 from tests.minio_lambda import Target
 
 pytestmark = pytest.mark.live
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.live
 ROOT = Path(__file__).parents[2]
 LAMBDA_PAGE = ROOT / "docs" / "object-lambda.md"
 ARRAYS_PAGE = ROOT / "docs" / "whole-arrays.md"
+COMMAND_PAGE = ROOT / "docs" / "command-line.md"
 QUESTIONS_PAGE = ROOT / "docs" / "questions.md"
 # The page of whole arrays joins partial results of two services.
 SECOND_SERVICE = "localhost:8001"
@@ -61,14 +64,18 @@ ARRAY_SCRIPTS = programs(ARRAYS_PAGE, "sh")
 # The first one makes the link that the others use.
 (LINK_SCRIPT, _), *QUESTION_SCRIPTS = programs(QUESTIONS_PAGE, "sh")
 
+# The first one sets the variables that the others use.
+(COMMAND_SETUP, _), *COMMAND_SCRIPTS = programs(COMMAND_PAGE, "sh")
+
 
 def test_the_documentation_has_programs() -> None:
+    assert len(COMMAND_SCRIPTS) >= 7
     assert len(PROGRAMS) >= 12
     assert len(SCRIPTS) == 1
     assert len(SERVING) == 2
     assert len(ARRAY_SCRIPTS) == 2
     assert len(QUESTION_SCRIPTS) >= 12
-    assert all(shown for _, shown in (*ARRAY_SCRIPTS, *QUESTION_SCRIPTS))
+    assert all(shown for _, shown in (*ARRAY_SCRIPTS, *COMMAND_SCRIPTS, *QUESTION_SCRIPTS))
     # The last one is a function.
     assert [bool(shown) for _, shown in programs(ARRAYS_PAGE, "python")].count(False) == 1
 
@@ -130,6 +137,27 @@ def test_a_script_for_whole_arrays_prints_what_the_page_shows(
         command, check=True, env=environment, timeout=60, stdout=subprocess.PIPE, text=True, cwd=tmp_path
     )
     assert answer.stdout == shown
+
+
+@pytest.mark.parametrize(("script", "shown"), COMMAND_SCRIPTS)
+def test_a_script_of_the_command_line_prints_what_the_page_shows(
+    script: str, shown: str, live_store: Store, endpoint: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    # As if this tree were installed.
+    program = tmp_path / "bin" / "active-storage"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m active_storage.cli "$@"\n')
+    program.chmod(0o755)
+    paths = {"PATH": program.parent, "PYTHONPATH": write_entry_points(tmp_path / "installed")}
+    env = environment | {name: f"{path}{os.pathsep}{environment[name]}" for name, path in paths.items()}
+    command = ["sh", "-euc", placed(COMMAND_SETUP + script, live_store, endpoint)]
+    answer = subprocess.run(command, check=True, env=env, timeout=60, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert answer.stdout == shown
+
+
+def test_the_page_of_the_command_line_has_its_exit_codes() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", COMMAND_PAGE.read_text(), re.MULTILINE)
+    assert {int(code): meaning.replace("\\", "") for code, meaning in rows} == EXIT_CODES
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
