@@ -7,9 +7,9 @@ value of a header, or another secret.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 from active_storage.model.etag import ETag
 
@@ -73,6 +73,10 @@ class ActiveStorageError(Exception):
         super().__init__(message)
         self.message = message
 
+    def __reduce__(self) -> tuple[Callable[..., Exception], tuple[Any, ...]]:
+        # Processes that share work hand errors over. Python would call the class with the message alone.
+        return _restore, (type(self), self.args, self.__dict__)
+
     def located(self, where: str) -> Self:
         """The same error, whose message begins with where it happened, such as the array and the object."""
         return self._with_message(f"{where}: {self.message}")
@@ -90,6 +94,13 @@ class ActiveStorageError(Exception):
     def logged_code(self) -> str:
         """The code that may be logged."""
         return self.code
+
+
+def _restore(kind: type[ActiveStorageError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ActiveStorageError:
+    """An error as it was pickled."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class InternalError(ActiveStorageError):

@@ -28,7 +28,16 @@ from active_storage.client.failures import (
 )
 from active_storage.client.items import JoinedSections, SectionResult
 from active_storage.client.services import Access, Services, find_client, rank
-from active_storage.errors import ActiveStorageError, InvalidArgument, PlanOutdated, SlowDown
+from active_storage.errors import (
+    ActiveStorageError,
+    InvalidArgument,
+    ObjectChanged,
+    PlanOutdated,
+    SlowDown,
+    StoreError,
+    UndecodableData,
+    WrongRegion,
+)
 from active_storage.grammar.targets import DISCOVERY_PATH
 from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.app import create_app
@@ -411,6 +420,25 @@ def test_no_section_is_joined_twice_or_left_out(client: Client, sections: list[S
         first.finish()
     with pytest.raises(InvalidArgument, match="several plans or reducers"):
         first.join(client.partials("mean", URL, "tas", axis="time", sections=(3, 4)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidArgument("axis", "is wrong", 2),
+        SlowDown("full", 7),
+        StoreError(404, "NoSuchKey", "not there"),
+        UndecodableData("zstd", "is damaged"),
+        ObjectChanged(),
+        WrongRegion("PermanentRedirect", "eu-west-2"),
+        ServiceUnreachable("nobody answers"),
+    ],
+)
+def test_errors_come_from_other_processes_as_they_are(error: ActiveStorageError) -> None:
+    error.add_note("request id: 1")
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own
+    assert type(again) is type(error)
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
 
 
 # Graphs

@@ -21,6 +21,7 @@ from zarr.codecs import GzipCodec
 
 from active_storage import Client
 from active_storage.client.dask_arrays import DaskClient
+from active_storage.errors import StoreError
 from deploy.local.processes import LOOPBACK
 from deploy.local.service import service
 from deploy.local.store import Store
@@ -126,6 +127,14 @@ def test_workers_give_the_bits_of_one_request(
     results = [lazy.reduce(reducer, URL, **arguments).values for reducer, arguments in questions]
     for (reducer, arguments), found in zip(questions, workers.gather(workers.compute(results)), strict=True):
         assert found.tobytes() == np.asarray(client.reduce(reducer, URL, **arguments)).tobytes()
+
+
+def test_an_error_of_a_worker_has_its_class_and_no_secret(client: Client, workers: Workers, endpoint: str) -> None:
+    lazy = DaskClient(client, [endpoint], key="canary-of-the-key", secret="canary-of-the-secret")
+    with pytest.raises(StoreError) as caught:
+        workers.compute(lazy.reduce("max", URL).values).result()
+    assert caught.value.code in {"InvalidAccessKeyId", "AccessDenied"}
+    assert "canary" not in f"{caught.value!r} {caught.value.__notes__}"
 
 
 def test_a_service_dies_and_others_come_in_the_middle(
