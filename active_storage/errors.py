@@ -8,7 +8,6 @@ value of a header, or another secret.
 
 import re
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Self
 
 from active_storage.model.etag import ETag
@@ -334,10 +333,10 @@ class NotModified(ActiveStorageError):
     status = 304
     code = "NotModified"
 
-    def __init__(self, etag: ETag | None, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(self, etag: ETag | None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__("the result is the same as the one that the caller has")
         self.etag = etag
-        self.headers = headers
+        self.headers = dict(headers or {})
 
 
 class CallerGone(ActiveStorageError):

@@ -28,6 +28,7 @@ from active_storage.client.failures import (
     read_json_error,
     read_xml_error,
     suggest_name,
+    suggest_names,
 )
 from active_storage.client.groups import Group, read_group
 from active_storage.client.items import (
@@ -42,7 +43,7 @@ from active_storage.client.items import (
 from active_storage.client.methods import Progress, Reducer
 from active_storage.client.objects import build_spec, make_empty_result, write_target
 from active_storage.client.objects import read_result as read_object_result
-from active_storage.client.progress import Done, read_done, watching
+from active_storage.client.progress import Done, read_done, read_progress, watching
 from active_storage.client.questions import Store, build_members, build_store, find_parameters
 from active_storage.client.results import Plan, Result, find_rule, read_plan, read_result
 from active_storage.errors import (
@@ -190,7 +191,10 @@ class Client:
             if dtype is None:
                 raise InvalidArgument("dtype", "is required for a plain object; an array has a URL, s3://bucket/key")
             ensure_known(arguments, ObjectArguments)
-            spec = build_spec(reducer, dtype, arguments)  # type: ignore[arg-type]  # just checked
+            try:
+                spec = build_spec(reducer, dtype, arguments)  # type: ignore[arg-type]  # just checked
+            except ActiveStorageError as error:
+                raise suggest_names(error) from None
             return self._reduce_object(spec, store, name)
         if dtype is not None:
             raise InvalidArgument("dtype", "is given for a plain object; an array has its own")
@@ -352,9 +356,9 @@ class Client:
                             continue
                         tell(read_done(item))
                         if item["type"] == "header":
-                            is_long = item.get("of", 1) > 1 and not find_rule(reducer).is_quantile
-                        elif progress is not None:
-                            progress(item["sections"], item["of"])
+                            is_long = item.get("of") not in (None, 1) and not find_rule(reducer).is_quantile
+                        elif item["type"] == "progress" and progress is not None:
+                            progress(*read_progress(item))
                     return _ensure_result(result)
             except IncompleteReply:
                 if attempt == self._connections.retries:
@@ -392,7 +396,7 @@ class Client:
                 with self._post(reducer, {**members, **asked}) as reply:
                     items = read_items(reply)
                     header = read_header(next(items, {}))
-                    first, stop = header.members["sections"]
+                    first, stop = header.first, header.stop
                     begun, digest = first if begun is None else begun, header.plan
                     of = done.chunks + read_done(header.members).of
                     for item in items:
@@ -439,6 +443,9 @@ class Client:
         Raises:
             ServiceTooOld: The server is another program, or another version of the service.
         """
+        if self._known is not None:
+            # Without the lock, which another thread could have held when this process was forked.
+            return self._known
         with self._lock:
             if self._known is None:
                 with self._connections.ask("GET", DISCOVERY_PATH, self._read_discovery_error, dict) as reply:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import urllib3
 from urllib3.exceptions import (
+    ClosedPoolError,
     ConnectTimeoutError,
     HTTPError,
     NewConnectionError,
@@ -108,6 +109,8 @@ class _Body(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self._response.read1(len(buffer))
+        except ReadTimeoutError:
+            raise IncompleteReply("the service sent nothing more within the reply before the timeout") from None
         except (HTTPError, OSError) as error:
             raise IncompleteReply(f"the connection broke within the reply ({type(error).__name__})") from None
         buffer[: len(data)] = data
@@ -164,6 +167,7 @@ class Channel(ABC):
 
         Raises:
             ServiceUnreachable: There is no reply.
+            InvalidArgument: The connections were closed.
             ActiveStorageError: The service refuses the request.
         """
         reply = self._try(method, target, read_error, make_headers, body)
@@ -225,16 +229,9 @@ class Connections(Channel):
         self, origin: Origin, timeout: float, retries: int, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         super().__init__(origin, timeout, retries, sleep)
-        # A redirect or a proxy could send the secret elsewhere: neither is followed. The environment names authorities
-        # for TLS as it does for boto3.
-        authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
-        self._pool = urllib3.connection_from_url(
-            str(origin),
-            maxsize=_KEPT_CONNECTIONS,
-            timeout=urllib3.Timeout(connect=min(timeout, _MOST_CONNECT_SECONDS), read=timeout),
-            retries=False,
-            **({"ca_certs": authorities} if authorities and origin.scheme == "https" else {}),
-        )
+        # The environment names authorities for TLS as it does for boto3.
+        self._authorities = os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE")
+        self._pool, self._process = self._open_pool(), os.getpid()
 
     def close(self) -> None:
         """Close the connections that wait."""
@@ -242,7 +239,7 @@ class Connections(Channel):
 
     def _open(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         try:
-            return self._pool.urlopen(
+            return self._find_pool().urlopen(
                 method, target, body=body, headers=headers, redirect=False, preload_content=False, decode_content=False
             )
         except (ConnectTimeoutError, NewConnectionError, ProtocolError) as error:
@@ -250,10 +247,28 @@ class Connections(Channel):
         except ReadTimeoutError:
             # It may still work on the request: repeating would double its work.
             raise ServiceUnreachable(f"{self._origin} sent nothing for {self._timeout:g} s") from None
+        except ClosedPoolError:
+            raise InvalidArgument("client", "is closed; make another one") from None
         except SSLError as error:
             raise ServiceUnreachable(f"{self._origin} has no certificate that can be trusted ({error})") from None
         except HTTPError as error:
             raise ServiceUnreachable(f"{self._origin} cannot be asked ({type(error).__name__})") from None
+
+    def _open_pool(self) -> urllib3.HTTPConnectionPool:
+        # A redirect or a proxy could send the secret elsewhere: neither is followed.
+        return urllib3.connection_from_url(
+            str(self._origin),
+            maxsize=_KEPT_CONNECTIONS,
+            timeout=urllib3.Timeout(connect=min(self._timeout, _MOST_CONNECT_SECONDS), read=self._timeout),
+            retries=False,
+            **({"ca_certs": self._authorities} if self._authorities and self._origin.scheme == "https" else {}),
+        )
+
+    def _find_pool(self) -> urllib3.HTTPConnectionPool:
+        """The connections of this process. A process that was forked has those of its parent, which are not its own."""
+        if self._process != os.getpid():
+            self._pool, self._process = self._open_pool(), os.getpid()
+        return self._pool
 
 
 # From method, target, headers and body of a request to status, headers and pieces of the reply, which are closed.

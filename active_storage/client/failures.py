@@ -21,17 +21,25 @@ from active_storage.errors import (
     StoreError,
     UndecodableData,
     WrongRegion,
+    shown,
 )
 
 # Longer bodies of errors are not messages of the service.
 _MOST_ERROR_CHARACTERS = 1 << 16
+
+# What a gateway answers if there is no service behind it, or if it is full.
+_OF_GATEWAYS = frozenset({502, 503, 504})
+
+# The seconds of a pause that is read from a reply.
+_SECONDS = "[0-9]{1,9}"
 
 # How alike a name must be to be suggested, from 0 to 1 (difflib.get_close_matches).
 _ALIKE = 0.5
 
 # A wrong name and the list of those that there are, in a message of the service.
 _NAMES_RE = re.compile(
-    r"'(?P<wrong>[^']+)'.*?; (?:there are|the array has|in it there are|the reducers are) (?P<names>.+)"
+    r"'(?P<wrong>[^']+)'.*?"
+    r"(?:; (?:there are|the array has|in it there are|the [a-z ]+ are)|, not (?:by )?one of) (?P<names>.+)"
 )
 _NAME_RE = re.compile(r"'([^']+)'|([A-Za-z_]\w*)")
 
@@ -84,7 +92,8 @@ def read_xml_error(status: int, headers: Mapping[str, str], body: bytes) -> Acti
     try:
         root = ET.fromstring(body[:_MOST_ERROR_CHARACTERS])  # noqa: S314  # expat expands no external entities
         code, message = root.findtext("Code") or "", root.findtext("Message") or ""
-    except ET.ParseError:
+    except (ET.ParseError, LookupError, ValueError):
+        # No XML, or in an encoding that is not known.
         pass
     return _make(status, code, message, headers)
 
@@ -93,13 +102,14 @@ def read_json_error(status: int, headers: Mapping[str, str], body: bytes) -> Act
     """The error of a reply with the JSON of an error."""
     try:
         error = json.loads(body[:_MOST_ERROR_CHARACTERS])["error"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         error = {}
-    return describe_error(status, error if isinstance(error, dict) else {}, headers)
+    return describe_error(status, error, headers)
 
 
-def describe_error(status: int, error: Mapping[str, Any], headers: Mapping[str, str]) -> ActiveStorageError:
+def describe_error(status: int, error: Any, headers: Mapping[str, str]) -> ActiveStorageError:
     """The error of the members ``message``, ``caused_by`` and ``code``, as in a reply or in an item."""
+    error = error if isinstance(error, dict) else {}
     causes = error.get("caused_by")
     message = causes[-1] if isinstance(causes, list) and causes else error.get("message", "")
     return _make(status, str(error.get("code", "")), str(message), headers)
@@ -112,6 +122,8 @@ def suggest_name(name: str, names: Any) -> str:
 
 
 def _make(status: int, code: str, message: str, headers: Mapping[str, str]) -> ActiveStorageError:
+    if not code and not message:
+        return _describe_stranger(status, headers)
     message = message or f"the service answered with status {status}"
     message += _suggest(message)
     request = headers.get("x-amz-request-id", "")
@@ -119,6 +131,22 @@ def _make(status: int, code: str, message: str, headers: Mapping[str, str]) -> A
     if re.fullmatch(r"[\w-]{1,80}", request):
         error.add_note(f"request id: {request}")
     return error
+
+
+def _describe_stranger(status: int, headers: Mapping[str, str]) -> ActiveStorageError:
+    """The error of a reply that is not the service's, such as the page of a proxy before it."""
+    kind = headers.get("content-type", "").partition(";")[0].strip()
+    what = f"a reply of the type {shown(kind)}" if kind else "a reply"
+    text = f"{what} with status {status} came that is not of the service; a proxy before it may have sent it"
+    error = ServiceUnreachable(text) if status in _OF_GATEWAYS else BadReply(text)
+    error.status = status
+    return error
+
+
+def suggest_names(error: ActiveStorageError) -> ActiveStorageError:
+    """The same error, which suggests the names that are most like a wrong one in its message."""
+    near = _suggest(error.message).strip(" ()")
+    return error.explained(near) if near else error
 
 
 def _suggest(message: str) -> str:
@@ -140,7 +168,7 @@ def _find_class(status: int, code: str, message: str, headers: Mapping[str, str]
             return ObjectChanged()
         case "SlowDown":
             after = headers.get("retry-after", "")
-            return SlowDown(message, int(after) if after.isascii() and after.isdecimal() else 1)
+            return SlowDown(message, int(after) if re.fullmatch(_SECONDS, after) else 1)
         case "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed":
             return WrongRegion(code, headers.get("x-activestorage-bucket-region"))
     known = _BY_MESSAGE.get(code)

@@ -5,6 +5,7 @@ order of the sections.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,16 @@ from active_storage.algebra.packing import Packing, finish_packed
 from active_storage.client.connection import Reply
 from active_storage.client.failures import BadReply, IncompleteReply, ServiceTooOld, describe_error
 from active_storage.client.results import Result, arrange, find_rule, read_numbers
-from active_storage.errors import InvalidArgument
+from active_storage.errors import InvalidArgument, shown
 from active_storage.model.spec import ReductionSpec
 
 Item = Mapping[str, Any]
+
+# The type of a map; that of a sequence begins with it.
+_TYPE = "application/cbor"
+
+# What the library raises for bytes that are no CBOR.
+_NO_CBOR = (cbor2.CBORDecodeError, ValueError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +36,15 @@ class Header:
     Attributes:
         plan: The digest of the plan.
         sections: The number of sections of the plan.
+        first: The number of the first section of the reply.
+        stop: The number after that of the last.
         members: The members of the item, for ``join_partials``.
     """
 
     plan: str
     sections: int
+    first: int
+    stop: int
     members: Item = field(repr=False)
 
 
@@ -63,15 +74,18 @@ def read_items(reply: Reply) -> Iterator[Item]:
         IncompleteReply: The sequence has no ``end``.
         ActiveStorageError: The sequence ends with an error.
     """
+    _ensure_cbor(reply)
     decoder = cbor2.CBORDecoder(reply.stream)
     while True:
         item = _decode(decoder)
         if item["type"] == "end":
-            # So that the connection can be used again.
-            reply.read()
+            # So that the connection can be used again. What the items say is complete.
+            with suppress(IncompleteReply):
+                reply.read()
             return
         if item["type"] == "error":
-            raise describe_error(item.get("status", 500), item.get("error", {}), {})
+            status = item.get("status")
+            raise describe_error(status if isinstance(status, int) else 500, item.get("error"), {})
         yield item
 
 
@@ -82,9 +96,12 @@ def read_map(reply: Reply) -> Item:
         IncompleteReply: The reply ends within it.
         BadReply: It is no map.
     """
+    _ensure_cbor(reply)
     try:
         members = cbor2.loads(reply.read())
-    except cbor2.CBORDecodeError as error:
+    except cbor2.CBORDecodeEOF:
+        raise IncompleteReply("the reply ends within its map") from None
+    except _NO_CBOR as error:
         raise BadReply(f"the reply is no CBOR ({type(error).__name__})") from None
     if not isinstance(members, dict):
         raise BadReply("the reply is no map")
@@ -99,15 +116,16 @@ def read_header(item: Item) -> Header:
         BadReply: The item is no header.
     """
     try:
-        version, plan, sections = item["version"], item["plan"], item["of"]
-    except KeyError:
+        version, plan, sections, (first, stop) = item["version"], item["plan"], int(item["of"]), item["sections"]
+        first, stop = int(first), int(stop)
+    except (KeyError, TypeError, ValueError):
         raise BadReply("the first item of the reply is no header") from None
     if version != ARITHMETIC_VERSION:
         raise ServiceTooOld(
             f"the service has version {version} of the arithmetic, and this client {ARITHMETIC_VERSION}: install the "
             "client of the service's version"
         )
-    return Header(plan, sections, item)
+    return Header(plan, sections, first, stop, item)
 
 
 def read_section(item: Item, header: Header) -> SectionResult:
@@ -118,8 +136,8 @@ def read_section(item: Item, header: Header) -> SectionResult:
     """
     try:
         return SectionResult(item["section"], header, item["missing_chunks"], item["bytes_read"], tuple(item["pieces"]))
-    except KeyError as error:
-        raise BadReply(f"a section has no {error.args[0]}") from None
+    except (KeyError, TypeError) as error:
+        raise BadReply(f"a section cannot be read ({error})") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,11 +224,28 @@ def join_sections(sections: Iterable[SectionResult]) -> Result:
 
     Raises:
         InvalidArgument: A section is absent or is given twice, or sections are of several plans or reducers.
+        BadReply: A partial result is not what the service documents.
     """
     ordered = sorted(sections, key=lambda each: each.section)
     if not ordered:
         raise InvalidArgument("sections", "is empty, and a result is joined of at least one section")
-    return JoinedSections.start(ordered[0].header).join(ordered).finish()
+    try:
+        return JoinedSections.start(ordered[0].header).join(ordered).finish()
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BadReply(f"a section cannot be joined ({type(error).__name__})") from None
+
+
+def _ensure_cbor(reply: Reply) -> None:
+    """Pass if a reply can be one of the service.
+
+    Raises:
+        BadReply: It is of another type, such as the page of a proxy.
+    """
+    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and not kind.startswith(_TYPE):
+        raise BadReply(
+            f"the reply is of the type {shown(kind)}, not {_TYPE}; a proxy before the service may have sent it"
+        )
 
 
 def _decode(decoder: cbor2.CBORDecoder) -> Item:
@@ -218,7 +253,7 @@ def _decode(decoder: cbor2.CBORDecoder) -> Item:
         item = decoder.decode()
     except (cbor2.CBORDecodeEOF, EOFError):
         raise IncompleteReply("the reply has no end: nothing of it is a result") from None
-    except cbor2.CBORDecodeError as error:
+    except _NO_CBOR as error:
         # The library wraps errors of the stream.
         cause = error.__cause__ or error.__context__
         if isinstance(cause, IncompleteReply):

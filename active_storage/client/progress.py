@@ -17,12 +17,17 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Protocol, Self, TextIO
 
+from active_storage.client.failures import BadReply
 from active_storage.client.results import format_bytes
 
 # A bar is drawn at most as often.
 _DRAW_SECONDS = 0.1
 
 _WIDTH = 24
+
+
+# What reading numbers raises if they are absent, or something else.
+_NO_NUMBERS = (KeyError, TypeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +52,34 @@ def read_done(item: Mapping[str, Any]) -> Done:
     """How much is done by an item: of the whole reply by a header or an item of progress, or one section by its own.
 
     An older service tells the number of sections instead of that of chunks.
+
+    Raises:
+        BadReply: It does not say it in numbers.
     """
-    match item["type"]:
-        case "section":
-            return Done(item.get("chunks", 1), 0, item.get("bytes_read", 0))
-        case "header":
-            first, stop = item.get("sections", (0, 0))
-            return Done(0, item.get("of_chunks", stop - first))
-    if "of_chunks" in item:
-        return Done(item.get("chunks", 0), item["of_chunks"], item.get("bytes_read", 0))
-    return Done(item.get("sections", 0), item.get("of", 0))
+    try:
+        match item["type"]:
+            case "section":
+                return Done(int(item.get("chunks", 1)), 0, int(item.get("bytes_read", 0)))
+            case "header":
+                first, stop = item.get("sections", (0, 0))
+                return Done(0, int(item.get("of_chunks", stop - first)))
+        if "of_chunks" in item:
+            return Done(int(item.get("chunks", 0)), int(item["of_chunks"]), int(item.get("bytes_read", 0)))
+        return Done(int(item.get("sections", 0)), int(item.get("of", 0)))
+    except _NO_NUMBERS:
+        raise BadReply("an item of the reply does not say how much is done") from None
+
+
+def read_progress(item: Mapping[str, Any]) -> tuple[int, int]:
+    """How many sections are done by an item of progress, and how many there are.
+
+    Raises:
+        BadReply: It does not say it in numbers.
+    """
+    try:
+        return int(item["sections"]), int(item["of"])
+    except _NO_NUMBERS:
+        raise BadReply("an item of the reply does not say how many sections are done") from None
 
 
 class Listener(Protocol):

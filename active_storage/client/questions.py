@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from active_storage.client.arguments import Bound, Group, Near, Place, Position, QuestionArguments, Span, Weights
+from active_storage.client.failures import suggest_name
 from active_storage.errors import InvalidArgument, shown, shown_end
 from active_storage.grammar.arrays import GROUP_VALUES
 from active_storage.grammar.text import encode
+from active_storage.model.array_reduction import CONTAINER_TYPES
 from active_storage.model.missing import MISSING_RULES
 
 # Where an array lies: a URL, several URLs of one array, or a table of chunks.
@@ -94,7 +96,13 @@ def build_store(store: Store, array: str, arguments: QuestionArguments, own_stor
     urls = [store] if isinstance(store, str) else list(store)
     if not urls:
         raise InvalidArgument("store", "is an empty list")
-    members: dict[str, Any] = {"type": arguments.get("container") or find_container(urls[0])}
+    container = arguments.get("container") or find_container(urls[0])
+    if container not in CONTAINER_TYPES:
+        known = ", ".join(CONTAINER_TYPES)
+        raise InvalidArgument(
+            "container", f"is {shown(container)}, not one of {known}{suggest_name(container, CONTAINER_TYPES)}"
+        )
+    members: dict[str, Any] = {"type": container}
     located = [_locate(url, own_store) for url in urls]
     members |= {"url": located[0]} if isinstance(store, str) else {"urls": located}
     optional = {"array": array, "concat": arguments.get("concat"), "interface_type": arguments.get("interface_type")}

@@ -286,7 +286,10 @@ def test_an_error_within_a_reply_has_its_class(ask: Callable[..., Any]) -> None:
         (fault(400, "UndecodableData", "zlib: is damaged"), UndecodableData),
         (fault(400, "NoSuchKey", "NoSuchKey: none"), StoreError),
         (fault(400, "InvalidArgument", "axis: is wrong"), InvalidArgument),
-        ((502, {}, b"<html>a gateway</html>"), StoreError),
+        ((502, {}, b"<html>a gateway</html>"), ServiceUnreachable),
+        ((404, {"Content-Type": "text/html"}, b"<html>a gateway</html>"), BadReply),
+        ((500, {}, b"[" * 5000), BadReply),
+        ((200, {"Content-Type": "text/html; charset=utf-8"}, b"{<html>a portal</html>"), BadReply),
         ((200, {}, b"\xff"), BadReply),
         (items({"type": "header"}, END), BadReply),
         (items(RESULT | {"shape": [5]}, END), BadReply),
@@ -429,7 +432,7 @@ def test_keys_reach_the_store_as_they_are(
 
 
 def test_redirects_are_not_followed(ask: Callable[..., Any], plain: Served) -> None:
-    with pytest.raises(StoreError):
+    with pytest.raises(BadReply, match="status 307 came that is not of the service"):
         ask(Script((307, {"Location": plain.endpoint}, b""))).sum(URL, "tas")
     assert plain.recorder.seen == []
 
