@@ -245,8 +245,11 @@ class Coordinates:
         if name not in self._opened:
             found = self._siblings.find(name)
             if found is None:
+                names = (shown(each) for each in self._array.dimensions if each)
                 raise InvalidArgument(
-                    field, f"there is no variable {shown(name)} in the group of the array, or around it"
+                    field,
+                    f"there is no variable {shown(name)} in the group of the array, or around it; the dimensions are "
+                    f"{', '.join(names) or 'without names'}",
                 )
             self.metadata += found[1].metadata
             self._opened[name] = found

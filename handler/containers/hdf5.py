@@ -36,7 +36,7 @@ from handler.containers.hdf5_types import Datatype, parse_dataspace, parse_datat
 from handler.containers.listing import Listing
 from handler.containers.pieces import PieceIndex, c_strides, cut_rows
 from handler.containers.stored_array import ABSENT, ChunkIndex, ChunkObject, Numbers, Places, StoredArray
-from handler.containers.variables import missing_variable, not_a_variable
+from handler.containers.variables import list_names, missing_variable, not_a_variable
 
 _NBIT = "nbit"
 
@@ -95,7 +95,8 @@ def list_hdf5(source: Hdf5Source, group: str) -> Listing:
     groups, reader = Groups(file), Attributes(file)
     found = groups.find(group.encode(errors="replace"))
     if found is None or not found.header.is_group:
-        raise InvalidArgument("store.array", f"there is no group {shown(group or '/')}")
+        names = list_names(_list_beside(groups, group.encode(errors="replace")), group)
+        raise InvalidArgument("store.array", f"there is no group {shown(group or '/')}; there are {names}")
     datasets: dict[str, tuple[Found, dict[str, Any]]] = {}
     elsewhere: dict[str, str] = {}
     for link in groups.links(found.header):
@@ -162,12 +163,19 @@ def _not_found(groups: Groups, array: str) -> InvalidArgument:
     path = array.encode(errors="replace")
     found = groups.find(path)
     is_group = found is not None and found.header.is_group
-    holder = found if is_group else groups.find(path.rpartition(b"/")[0])
+    if is_group:
+        return not_a_variable(array, _list_beside(groups, path + b"/"))
+    return missing_variable(array, _list_beside(groups, path))
+
+
+def _list_beside(groups: Groups, path: bytes) -> list[str]:
+    """The names of the other links in the group around a path; none if there is no such group."""
+    around, _, last = path.rpartition(b"/")
+    holder = groups.find(around)
     listed = groups.links(holder.header) if holder is not None and holder.header.is_group else ()
     # A link with the name that is asked for leads to a dimension without a variable.
-    links = [link.name.removeprefix(NOT_COORDINATE) for link in listed if link.name != path.rpartition(b"/")[2]]
-    names = [name.decode(errors="replace") for name in links]
-    return not_a_variable(array, names) if is_group else missing_variable(array, names)
+    links = [link.name.removeprefix(NOT_COORDINATE) for link in listed if link.name != last]
+    return [name.decode(errors="replace") for name in links]
 
 
 class _Dataset:

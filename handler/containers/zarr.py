@@ -23,6 +23,7 @@ from handler.containers.chunk_keys import ChunkKeys, ObjectIndex
 from handler.containers.listing import Listing
 from handler.containers.reader import ContainerReader
 from handler.containers.stored_array import ChunkIndex, ChunkObject, StoredArray
+from handler.containers.variables import list_names
 from handler.containers.zarr_document import parse_object
 from handler.containers.zarr_shards import ShardIndex, Shards
 from handler.containers.zarr_v2 import read_v2
@@ -107,6 +108,8 @@ class _Opening:
         self._metadata = list(metadata)
         # The first answer that may mean an absent document.
         self._denial: StoreError | None = None
+        # What is sought, as consolidated metadata of a parent names it.
+        self._known: list[str] = []
 
     def find(self) -> StoredArray:
         """The array.
@@ -120,7 +123,7 @@ class _Opening:
         self._refuse_group()
         if self._denial is not None:
             raise self._denial.located(f"Zarr array {self._shown}")
-        raise StoreError(404, "NoSuchKey", f"there is no Zarr array {self._shown}: neither zarr.json nor .zarray")
+        raise self._is_absent("array", ".zarray")
 
     def list_group(self) -> Listing:
         """The arrays of the group at the path.
@@ -141,12 +144,14 @@ class _Opening:
                     return self._list_v3_group(
                         *((group, nodes) if not path else (nodes[path], _list_below(nodes, path)))
                     )
+                self._know(parent, _list_v3_nodes(nodes, "group"))
             group = self._read(_join(parent, ".zmetadata"))
             documents = {} if group is None else _read_member(group, "metadata")
             if group is not None and (not path or f"{path}/.zgroup" in documents):
                 return self._list_v2_group(_list_below(documents, path) if path else documents)
+            self._know(parent, _list_v2(documents, ".zgroup"))
         if not self._is_group_by(own):
-            raise StoreError(404, "NoSuchKey", f"there is no Zarr group {self._shown}: neither zarr.json nor .zgroup")
+            raise self._is_absent("group", ".zgroup")
         return self._list_in_store(own)
 
     def _list_in_store(self, group: Mapping[str, Any] | None) -> Listing:
@@ -199,7 +204,7 @@ class _Opening:
         return partial(child.open_v2, array, attributes or {})
 
     def _list_v3_group(self, group: Mapping[str, Any], nodes: Mapping[str, Any]) -> Listing:
-        names = [name for name in nodes if "/" not in name and _read_member(nodes, name).get("node_type") == "array"]
+        names = [name for name in _list_v3_nodes(nodes, "array") if "/" not in name]
         return Listing.of(
             _read_member(group, "attributes"), names, lambda name: self._below(name).open_v3(nodes[name], {})
         )
@@ -234,6 +239,14 @@ class _Opening:
             raise self._denial.located(f"Zarr group {self._shown}")
         return False
 
+    def _know(self, parent: str, names: Iterable[str]) -> None:
+        self._known = self._known or [_join(parent, name) for name in names]
+
+    def _is_absent(self, kind: str, document: str) -> StoreError:
+        known = f"; there are {list_names(self._known, self._path)}" if self._known else ""
+        text = f"there is no Zarr {kind} {self._shown}: neither zarr.json nor {document}{known}"
+        return StoreError(404, "NoSuchKey", text)
+
     @property
     def _shown(self) -> str:
         return shown(self._path or "/")
@@ -254,6 +267,7 @@ class _Opening:
             nodes = {} if group is None else _list_v3(group)
             if path in nodes:
                 return self.open_v3(nodes[path], _list_below(nodes, path))
+            self._know(parent, _list_v3_nodes(nodes, "array"))
             group = self._read(_join(parent, ".zmetadata"))
             documents = {} if group is None else _read_member(group, "metadata")
             if f"{path}/.zarray" in documents:
@@ -261,6 +275,7 @@ class _Opening:
                 return self.open_v2(array, attributes)
             if f"{path}/.zgroup" in documents:
                 raise self._is_group(_list_v2(_list_below(documents, path)))
+            self._know(parent, _list_v2(documents))
         return None
 
     def _refuse_group(self) -> None:
@@ -274,9 +289,7 @@ class _Opening:
     def open_v3(self, document: Mapping[str, Any], nodes: Mapping[str, Any]) -> StoredArray:
         """The array of a document of version 3, below whose path ``nodes`` lie."""
         if document.get("node_type") == "group":
-            raise self._is_group(
-                name for name, node in nodes.items() if isinstance(node, dict) and node.get("node_type") == "array"
-            )
+            raise self._is_group(_list_v3_nodes(nodes, "array"))
         return read_v3(self._path or "/", document, tuple(self._metadata), self._open_index)
 
     def open_v2(self, array: Mapping[str, Any], attributes: Mapping[str, Any]) -> StoredArray:
@@ -347,9 +360,14 @@ def _list_v3(group: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _read_member(nodes, name) for name in nodes}
 
 
-def _list_v2(documents: Mapping[str, Any]) -> list[str]:
-    """The paths of the arrays in consolidated metadata of version 2."""
-    return [name.removesuffix("/.zarray") for name in documents if name.endswith("/.zarray")]
+def _list_v3_nodes(nodes: Mapping[str, Any], kind: str) -> list[str]:
+    """The paths of the arrays or groups in consolidated metadata of version 3."""
+    return [name for name in nodes if _read_member(nodes, name).get("node_type") == kind]
+
+
+def _list_v2(documents: Mapping[str, Any], kind: str = ".zarray") -> list[str]:
+    """The paths of the arrays in consolidated metadata of version 2, or of the groups."""
+    return [name.removesuffix(f"/{kind}") for name in documents if name.endswith(f"/{kind}")]
 
 
 def _list_below(documents: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -199,6 +199,7 @@ def test_a_missing_variable_is_named_with_some_that_there_are(version: str) -> N
     data = make_file(build, version)
     for path, message in {
         "g/tas": r"there is no variable 'g/tas'; there are 'v00', .*'v09' and 10 more",
+        "g/w07": r"there is no variable 'g/w07'; there are 'v07', .* and 10 more",
         "tas": r"there is no variable 'tas'; there are 'g'$",
         "x/tas": r"there is no variable 'x/tas'; there are none",
         "g/v00/x": r"there is no variable 'g/v00/x'; there are none",

@@ -9,7 +9,7 @@ import pytest
 from active_storage.errors import ActiveStorageError, InvalidArgument, StoreError, UndecodableData, UnsupportedArray
 from active_storage.model.codecs import CODECS
 from active_storage.model.ranges import ByteRange
-from handler.containers.zarr import open_zarr
+from handler.containers.zarr import list_zarr, open_zarr
 from handler.stores.source import ObjectFacts, Source
 from tests.containers.memory import MemoryContainer, MemorySource
 from tests.containers.zarr_stores import ZarrStore, check_same, document, document_v2, dump, open_array
@@ -114,6 +114,21 @@ def test_an_array_that_is_absent(version: int, consolidated: bool, path: str) ->
     with pytest.raises(StoreError, match=f"'{path}'") as caught:
         open_array(written.objects, path)
     assert (caught.value.status, caught.value.code) == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_absent_array_is_named_with_some_that_there_are(version: int) -> None:
+    names = [f"v{number:02}" for number in range(20)]
+    written = write(version, "tas", "g/b", *names)
+    written.consolidate(version)
+    with pytest.raises(StoreError, match=r"; there are 'tas', 'g/b', 'v00', .*'v07' and 12 more$"):
+        open_array(written.objects, "tass")
+    with pytest.raises(StoreError, match=r"no Zarr group 'gg': neither zarr.json nor .zgroup; there are 'g'$"):
+        list_zarr(MemoryContainer(written.objects).reader(), "gg")
+    one = write(version, "h/tas")
+    one.consolidate(version, "h")
+    with pytest.raises(StoreError, match=r"; there are 'h/tas'$"):
+        open_array(one.objects, "h/tos")
 
 
 def test_a_deep_path_takes_few_requests() -> None:

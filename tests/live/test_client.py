@@ -10,10 +10,11 @@ import pytest
 import xarray as xr
 from numpy import ma  # noqa: TID251  # it is what the client returns
 
-from active_storage import Client, between, nearest
+from active_storage import Client, between, nearest, open_dataset
 from active_storage.client.connection import Connections
+from active_storage.client.datasets import ServiceBackend
 from active_storage.client.failures import NoCredentials
-from active_storage.errors import InvalidArgument, StoreError
+from active_storage.errors import ActiveStorageError, InvalidArgument, StoreError
 from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
 from deploy.local.store import Store
 
@@ -330,3 +331,73 @@ def test_keys_come_from_where_boto3_finds_them(
     with pytest.raises(StoreError) as caught:
         count(anon=True)
     assert caught.value.code == "AccessDenied"
+
+
+Ask = Callable[[Any], Any]
+
+_TAS = (f"s3://{BUCKET}/a.zarr", "tas")
+
+WRONG_NAMES: dict[str, tuple[Ask, str]] = {
+    "variable of Zarr": (lambda client: client.mean(f"s3://{BUCKET}/a.zarr", "tass"), "did you mean 'tas'"),
+    "variable of NetCDF": (lambda client: client.plan(f"s3://{BUCKET}/a.nc", "prr"), "did you mean 'pr'"),
+    "path": (lambda client: client.mean(f"s3://{BUCKET}/a.nc", "/g/tas"), "no variable 'g/tas'"),
+    "dimension": (lambda client: client.mean(*_TAS, axis="tme"), "axis: .*did you mean 'time'"),
+    "dimension of a selection": (lambda client: client.mean(*_TAS, selection={"lt": 1}), "selection: .*mean 'lat'"),
+    "coordinate": (lambda client: client.mean(*_TAS, where={"latt": 1}), "where: .*did you mean 'lat'"),
+    "coordinate of a group": (lambda client: client.mean(*_TAS, group="tim.month"), "group: .*did you mean 'time'"),
+    "part of a date": (lambda client: client.mean(*_TAS, group="time.mnth"), "group: .*did you mean 'month'"),
+    "dimension of groups": (lambda client: client.mean(*_TAS, group=("tme", [1])), "group: .*did you mean 'time'"),
+    "coordinate of weights": (lambda client: client.mean(*_TAS, weights="cos:latt"), "weights: .*mean 'lat'"),
+    "dimension of weights": (lambda client: client.mean(*_TAS, weights=("latt", [1])), "weights: .*mean 'lat'"),
+    "function": (lambda client: client.mean(*_TAS, expr="sqr(tas)"), "expr: .*did you mean 'sqrt'"),
+    "decoding": (lambda client: client.mean(*_TAS, decode="xaray"), "decode: .*did you mean 'xarray'"),
+    "method": (lambda client: client.quantile(*_TAS, q=0.5, method="linea"), "method: .*did you mean 'linear'"),
+    "container": (lambda client: client.mean(*_TAS, container="zar"), "container: .*did you mean 'zarr'"),
+    "kind of store": (lambda client: client.mean(*_TAS, interface_type="htp"), "interface_type: .*mean 'http'"),
+    "reducer": (lambda client: client.reduce("meen", *_TAS), "did you mean 'mean'"),
+    "reducer of partial results": (lambda client: list(client.partials("smu", *_TAS)), "did you mean 'sum'"),
+    "reducer of an object": (lambda client: client.reduce("meen", BUCKET, "plain.dat", dtype="f4"), "mean 'mean'"),
+    "data type": (lambda client: client.sum(BUCKET, "plain.dat", dtype="flot32"), "dtype: .*did you mean 'float32'"),
+    "codec": (lambda client: client.sum(BUCKET, "k", dtype="f4", compression="zlb"), "compression: .*mean 'zlib'"),
+    "argument": (lambda client: client.mean(*_TAS, axs="time"), "no argument 'axs' .*did you mean 'axis'"),
+    "argument of a plan": (lambda client: client.plan(*_TAS, wheer={}), "no argument 'wheer' .*did you mean 'where'"),
+    "argument of an object": (lambda client: client.sum(BUCKET, "k", dtype="f4", shap=1), "did you mean 'shape'"),
+    "group of a container": (lambda client: client.describe(f"s3://{BUCKET}/a.nc", "tass"), "did you mean 'tas'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_NAMES)
+def test_a_wrong_name_is_one_error_that_suggests_the_right_one(client: Client, name: str) -> None:
+    ask, message = WRONG_NAMES[name]
+    with pytest.raises((ActiveStorageError, TypeError), match=message) as caught:
+        ask(client)
+    assert "\n" not in str(caught.value)
+    # The client goes on.
+    assert client.count(*_TAS).counts > 0
+
+
+def test_wrong_names_by_xarray_suggest_the_right_ones(
+    client: Client, endpoint: str, live_store: Store, objects: None
+) -> None:
+    keys: Any = {"key": live_store.access_key, "secret": live_store.secret_key}
+    url = f"s3://{BUCKET}/a.zarr"
+    opening: Any = open_dataset
+    tas = opening(url, endpoint, **keys).tas
+    wrong: list[tuple[Callable[[], Any], str]] = [
+        (lambda: opening(url, endpoint, container="zar", **keys), "did you mean 'zarr'"),
+        (lambda: opening(url, endpoint, decode_time=False, **keys), "did you mean 'decode_times'"),
+        (lambda: opening(f"s3://{BUCKET}/a.nc", endpoint, group="tass", **keys), "did you mean 'tas'"),
+        (lambda: opening(f"s3://{BUCKET}/none.zarr", endpoint, **keys), "no Zarr group"),
+        (lambda: xr.open_dataset(url, engine=ServiceBackend, service=endpoint, sercet="x"), "did you mean 'secret'"),
+        (lambda: tas.active.reduce("meen", "time"), "did you mean 'mean'"),
+        (lambda: tas.active.mean("tme"), r"'tme' not found in array dimensions \('time', 'lat', 'lon'\)"),
+        (lambda: tas.active.mean("time", group="time.mnth"), "did you mean 'month'"),
+        (lambda: tas.active.mean("time", group="tim.month"), "'tim' not found in array dimensions"),
+        (lambda: tas.active.mean("lat", weights="cos:latt"), "did you mean 'lat'"),
+        (lambda: tas.active.mean("lat", wights="cos:lat"), "did you mean 'weights'"),
+        (lambda: tas.active.quantile(0.5, "lat", method="liner"), "did you mean 'linear'"),
+        (lambda: tas.active.plan("meen", "lat"), "did you mean 'mean'"),
+    ]
+    for ask, message in wrong:
+        with pytest.raises((ActiveStorageError, TypeError, ValueError), match=message):
+            ask()
