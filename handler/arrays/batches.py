@@ -407,7 +407,9 @@ def _belongs(group: Sequence[TouchedChunk], chunk: TouchedChunk) -> bool:
     if len(chunk.portions) > 1 or len(group[0].portions) > 1:
         return False
     mine, first, last = chunk.portions[0], group[0].portions[0], group[-1].portions[0]
-    if not all(isinstance(each, Slice) for each in mine.selected) or mine.selected != first.selected:
+    if not all(isinstance(each, Slice) for each in (*mine.selected, *first.selected)):
+        return False
+    if mine.selected != first.selected:
         return False
     has_same_cells = mine.cells == last.cells
     if len(group) > 1 and has_same_cells != (last.cells == first.cells):

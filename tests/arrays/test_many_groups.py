@@ -1,5 +1,6 @@
 """Many groups in one chunk, which are reduced together: the same as each group by itself."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ import xarray as xr
 
 from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import ArrayReduction
-from active_storage.model.coordinates import ArrayWeights, Between, CosineWeights, Group
+from active_storage.model.coordinates import ArrayWeights, Between, CosineWeights, Group, NumberGroup
 from active_storage.model.ranges import Slice
 from active_storage.model.reducers import ARRAY_REDUCERS
 from handler.arrays.grid import ListedDimension, make_dimension
 from handler.arrays.selection import Listed
+from handler.kernels.sizes import Sizes
 from handler.scope import Scope
-from tests.arrays.memory_array import make_engine, values_of
+from tests.arrays.memory_array import ask, make_engine, store_array, values_of
 from tests.arrays.stores import write_zarr
 from tests.containers.memory import MemoryContainer
 
@@ -91,6 +93,15 @@ def test_many_groups_are_the_same_as_each_by_itself(
             np.testing.assert_array_equal(counts[number].ravel(), wanted.result.counts or wanted.result.count_total)
             mine = got[:, number] if leading else got[number]
             np.testing.assert_allclose(mine, values_of(wanted), rtol=1e-5, atol=1e-4, err_msg=f"{reducer} {number}")
+
+
+def test_a_group_can_have_some_elements_of_a_chunk_and_one_of_the_next() -> None:
+    # 2, 3 and 5 are no slice, and 7 is one.
+    values = np.arange(40.0).reshape(10, 4)
+    array, _ = store_array(values, chunks=(6, 4))
+    numbers = tuple(0 if place in {2, 3, 5, 7} else math.nan for place in range(10))
+    answer = ask(make_engine(Sizes()), array, "sum", axis=(0, 1), group=NumberGroup(0, numbers))
+    assert values_of(answer).tolist() == [values[[2, 3, 5, 7]].sum()]
 
 
 def test_groups_of_the_same_size_are_one_part() -> None:
