@@ -17,7 +17,7 @@ class ReducerRule:
         widens: Whether integers and bools give float64.
         kinds: The kinds of data types that it accepts.
         leading: The size of an additional first dimension of the result; 0 for none.
-        one_axis: Whether it reduces along exactly one axis or along all.
+        one_axis: Whether it reduces along all axes, or along at least one; of a plain object, along exactly one.
         takes_ddof: Whether it has the parameter ``ddof``.
         needs_elements: Whether it is undefined without elements.
         has_empty_value: Whether its value of no elements says something: 0, False or True. The others give NaN, or are

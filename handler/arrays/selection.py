@@ -194,8 +194,8 @@ def _find_axes(reduction: ArrayReduction, array: AnyArray) -> tuple[tuple[int, .
     """The axis that the caller named, and the dimensions that are reduced; both ascending."""
     rule = ARRAY_REDUCERS[reduction.reducer]
     axis = None if reduction.axis is None else tuple(sorted(_find_dimensions("axis", reduction.axis, array)))
-    if rule.one_axis and axis is not None and len(axis) != 1:
-        raise InvalidArgument("axis", f"should be a single axis for {reduction.reducer}, or absent")
+    if rule.one_axis and axis == ():
+        raise InvalidArgument("axis", f"should name at least one dimension for {reduction.reducer}, or be absent")
     if rule.keeps_elements:
         return axis, ()
     return axis, tuple(range(len(array.shape))) if axis is None else axis
