@@ -14,9 +14,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+import active_storage.client.weighted  # noqa: F401  # adds what numpy's functions do with weights
 from active_storage.client.arguments import Numbers, Weights
+from active_storage.client.numpy_reductions import find_result_dtype
+from active_storage.client.places import cover
+from active_storage.client.reductions import Answer, Reduction, ask_together, send
+from active_storage.client.remote import NotPushedDownError
 from active_storage.client.results import Plan
-from active_storage.client.service_array import Answer, NotPushedDownError, ServiceArray, find_result_dtype
+from active_storage.client.service_array import ServiceArray
 
 Dims = str | Iterable[Hashable] | None
 
@@ -90,13 +95,9 @@ class ServiceAccessor:
         given = {"group": group, "bins": bins, "weights": weights, **arguments}
         given = {name: value for name, value in given.items() if value is not None}
         data = self._data
-        try:
-            answer = data.ask(reducer, axes, grouped, **given)
-        except NotPushedDownError as error:
-            raise ValueError(
-                f"{error} is not done by the service: select slices, or use the methods of xarray"
-            ) from None
-        values = answer.values
+        reduction = data.make_reduction(reducer, axes, arguments=given)
+        answer = self._ask(reduction, None if grouped is None else data.order[grouped][0])
+        values = self._turn(answer, axes, grouped)
         # xarray makes an array of float64 of a single quantile, too.
         sample: dict[str, Any] = {"q": np.atleast_1d(np.asarray(given["q"], float))} if "q" in given else {}
         if "method" in given:
@@ -107,7 +108,7 @@ class ServiceAccessor:
         return self._build(values, answer, axes, grouped, given, keep_attrs)
 
     def load(self) -> xr.DataArray:
-        """The array with its elements, from one request. ``DataArray.load`` does not load a duck array.
+        """The array with its elements, from one request. After ``stack``, ``DataArray.load`` does not load them.
 
         Raises:
             ActiveStorageError: They cannot be selected.
@@ -121,7 +122,39 @@ class ServiceAccessor:
             TypeError: The elements of the array are not in the store.
             ActiveStorageError: There is no plan.
         """
-        return self._data.remote.plan(reducer, **self._data.make_arguments(self._find_axes(dim)), **arguments)
+        reduction = self._data.make_reduction(reducer or "", self._find_axes(dim))
+        return reduction.remote.plan(reducer, **reduction.make_arguments(map(cover, reduction.places)), **arguments)
+
+    @staticmethod
+    def _ask(reduction: Reduction, grouped: int | None) -> Answer:
+        """The answer to one request.
+
+        Raises:
+            ValueError: The service does not do this with lists of indices.
+            ActiveStorageError: There is no answer.
+        """
+        selected = [cover(each) for each in reduction.places]
+        if not reduction.lists:
+            return send(reduction, selected, grouped)
+        if not {"group", "weights"}.intersection(reduction.arguments):
+            answer = _try_to_ask(reduction)
+            if isinstance(answer, Answer):
+                return answer
+            reason = str(answer)
+        else:
+            reason = "groups or weights of a list of indices"
+        raise ValueError(f"{reason} cannot be done by the service: select slices, or use the methods of xarray")
+
+    def _turn(self, answer: Answer, axes: tuple[int, ...], grouped: int | None) -> Any:
+        """The values with their dimensions in the order of the array."""
+        order = self._data.order
+        kept = [order[axis] for axis in range(len(order)) if axis not in axes or axis == grouped]
+        flat = [dimension for axis in kept for dimension in axis]
+        leading = np.ndim(answer.values) - np.ndim(answer.counts)
+        places = [sorted(flat).index(dimension) + leading for dimension in flat]
+        turned = np.transpose(answer.values, [*range(leading), *places])
+        shape = [self._data.shape[axis] for axis in range(len(order)) if axis not in axes]
+        return turned if len(flat) == len(kept) else turned.reshape([*turned.shape[:leading], *shape])
 
     @property
     def _data(self) -> ServiceArray:
@@ -182,3 +215,10 @@ def _make_index(labels: Sequence[Any], like: xr.DataArray | None) -> Any:
     if labels and isinstance(labels[0], list):
         return pd.IntervalIndex.from_tuples([tuple(each) for each in labels], closed="right")
     return np.asarray(labels, like.dtype if like is not None and like.dtype.kind == "M" else None)
+
+
+def _try_to_ask(reduction: Reduction) -> Answer | NotPushedDownError:
+    try:
+        return ask_together([reduction.check()])[0]
+    except NotPushedDownError as error:
+        return error

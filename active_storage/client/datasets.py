@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, Self, TypedDict, Unpack, get_args
 
 import numpy as np
 import xarray as xr
@@ -464,6 +464,12 @@ class _ServiceVariable(xr.Variable):
     def data(self, data: Any) -> None:
         if not (isinstance(self._data, ServiceArray) and isinstance(data, indexing.ExplicitlyIndexed)):
             xr.Variable.data.fset(self, data)  # type: ignore[attr-defined]  # it is a property
+
+    def load(self, **options: Any) -> Self:
+        """Load the elements. xarray takes them for loaded, since numpy's functions take them."""
+        if isinstance(self._data, ServiceArray):
+            self._data = np.asarray(self._data)
+        return super().load(**options)
 
 
 class _StoredArray(BackendArray):
