@@ -158,24 +158,22 @@ def info(  # noqa: PLR0913, PLR0917  # the options of the command
 ) -> None:
     """List the variables of a container with dimensions, data types, chunks, sizes and attributes, like ncdump -h."""
     access = Access(service or (), is_local, endpoint_url, profile, is_anonymous, is_insecure)
-    root, path = _split_group(url, group_path.strip("/"))
+    root, path = _split_path(url, group_path.strip("/"))
     with ExitStack() as held:
         clients = access.open_clients([url], held)
         group = ask_in_turn(clients, lambda client: client.describe(root, path, container=container))
-    write(
-        f"{json.dumps(list_tree(group))}\n"
-        if as_json
-        else write_tree(f"{url.rstrip('/')}/{group_path}".rstrip("/"), group)
-    )
+    # A query can have a signature.
+    shown = "/".join(filter(None, (root.partition("?")[0].rstrip("/"), path)))
+    write(f"{json.dumps(list_tree(group))}\n" if as_json else write_tree(shown, group))
 
 
-def _split_group(url: str, path: str) -> tuple[str, str]:
-    """The URL of a container, and the path of a group in it: that in the URL of a Zarr store, and the other below it.
+def _split_path(url: str, path: str) -> tuple[str, str]:
+    """The URL of a container, and the path of a group or an array in it: that in the URL, and the other below it.
 
-    The root has the metadata that lists the arrays of all groups.
+    The root of a Zarr store has the metadata that lists the arrays of all groups.
     """
     root, end, below = url.rstrip("/").partition(f"{_ZARR_END}/")
-    if not end:
+    if not end or "?" in url:
         return url, path
     return f"{root}{_ZARR_END}", "/".join(filter(None, (below, path)))
 
@@ -191,7 +189,7 @@ def reduce(  # noqa: PLR0913, PLR0917  # the options of the command
     ],
     urls: Annotated[
         list[str],
-        typer.Argument(metavar="URL...", help="s3://bucket/key, or http(s)://store/bucket/key; several with --concat"),
+        typer.Argument(metavar="URL", help="s3://bucket/key, or http(s)://store/bucket/key; several with --concat"),
     ],
     texts: dict[str, str],
     output: Annotated[
@@ -291,7 +289,11 @@ def _ask_array(
     array, arguments = read_array_arguments(texts)
     if len(urls) > 1 and "concat" not in texts:
         raise InvalidArgument("URL", "is given several times, which is for --concat")
-    store = list(urls) if "concat" in texts else urls[0]
+    if "concat" in texts:
+        store: str | list[str] = list(urls)
+    else:
+        store, array = _split_path(urls[0], array)
+        urls = [store]
     if only_plan:
         return client.plan(store, array, reducer=reducer, **arguments)
     result = client.reduce(reducer, store, array, **arguments)

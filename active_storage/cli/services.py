@@ -88,5 +88,9 @@ class Access:
 
 def _find_region(profile: str | None) -> str:
     import botocore.session  # noqa: PLC0415  # takes longer to import than the rest
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-    return botocore.session.Session(profile=profile).get_config_variable("region") or _DEFAULT_REGION
+    try:
+        return botocore.session.Session(profile=profile).get_config_variable("region") or _DEFAULT_REGION
+    except BotoCoreError as error:
+        raise InvalidArgument("profile", str(error)) from None

@@ -67,8 +67,7 @@ def _count_bytes(variable: Variable) -> int:
 def _write_attributes(attributes: Mapping[str, Any], prefix: str) -> list[str]:
     lines = []
     for name, value in attributes.items():
-        plain = _as_plain(value)
-        text = f'"{plain}"' if isinstance(plain, str) else str(plain)
+        text = f'"{value}"' if isinstance(value, str) else str(_as_plain(value))
         # One line each, whatever is in it.
         text = "".join(each if each.isprintable() else " " for each in text)
         cut = text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

@@ -265,7 +265,7 @@ def _decode(decoder: cbor2.CBORDecoder) -> Item:
 
 
 def _identity(header: Header) -> tuple[Any, ...]:
-    """What must be equal: replies for other sections of a plan differ in the sections only."""
+    """What must be equal: replies for other sections of a plan differ in the sections and their chunks only."""
     return (header.plan, header.members["reducer"], header.members["partial"], header.members["packing"])
 
 

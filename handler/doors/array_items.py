@@ -2,7 +2,7 @@
 
     header   the plan and the form of the result; the first item, and once more if the array changed before the result
     section  the partial result of a section, for ``partials``
-    progress how much is done: after each section for ``progress``, and if nothing else was sent for a second
+    progress how much is done: after each section for ``progress``, and if nothing else was sent for 2 s
     result   the whole result, for ``progress``
     error    why there are no more items; the last item, instead of ``end``
     end      the last item
@@ -31,7 +31,7 @@ from handler.observe.record import Record, locate
 CONTENT_TYPE = "application/cbor-seq"
 
 # People watch the progress. Proxies close connections on which nothing comes; nginx after 60 s.
-_MOST_QUIET_SECONDS = 1.0
+_MOST_QUIET_SECONDS = 2.0
 
 # Items that wait to be sent. A client that reads slowly slows down the work.
 _MOST_WAITING = 2

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from active_storage import Client
 from active_storage.cli import app
 from active_storage.cli.outcomes import EXIT_CODES
+from active_storage.cli.tree import list_tree, write_tree
 from active_storage.client.connection import Channel
 from active_storage.client.failures import IncompleteReply, ServiceUnreachable
+from active_storage.client.groups import Group
 from active_storage.errors import SlowDown, StoreError
 from active_storage.model.reducers import REDUCERS
 
@@ -47,6 +50,14 @@ def test_info_as_json(reduce: Run) -> None:
     assert document["dimensions"] == {"lat": 4, "time": 6}
     assert document["variables"]["tas"]["attributes"]["units"] == "K"
     assert document["attributes"] == {"title": "a test", "levels": [1, 2]}
+
+
+def test_info_says_what_cannot_be_read_and_why() -> None:
+    group = Group({"a": "x\n" + "y" * 200, "b": np.nan}, (), {"names": "texts are not supported"}, 1, 1)
+    text = write_tree("f.nc", group)
+    assert "cannot be read:\n  names: texts are not supported\n" in text
+    assert f'  a = "x {"y" * 97}...\n  b = nan\n' in text
+    assert list_tree(group)["unsupported"] == {"names": "texts are not supported"}
 
 
 @pytest.mark.parametrize("arguments", [(f"{ZARR}/below",), (ZARR, "--group-path", "/below")])
@@ -130,6 +141,14 @@ def test_a_service_has_to_be_named(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert (ran.code, "would receive the secret over http" in ran.err) == (2, True)
 
 
+@pytest.mark.parametrize("region", ["us-east-1", ""])
+def test_a_profile_that_is_not_there_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    ran = run("info", ZARR, "--local", "--profile", "nobody")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "The config profile (nobody) could not be found" in ran.err
+
+
 def test_a_wrong_setting_of_the_engine_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACTIVE_STORAGE_MEMORY_LIMIT", "much")
     ran = run("info", ZARR, "--local", "--anon", "--endpoint-url", "http://127.0.0.1:1")
@@ -152,8 +171,11 @@ def test_without_arguments_the_help_is_printed(run: Run) -> None:
     assert all(command in ran.out for command in ("discover", "info", "reduce", "serve", "check-config"))
 
 
-def test_completion_names_reducers() -> None:
-    assert app._name_reducers("me") == ["mean", "median"]
+def test_a_shell_completes_reducers() -> None:
+    asked = {"_ACTIVE_STORAGE_COMPLETE": "complete_bash", "COMP_WORDS": "active-storage reduce me", "COMP_CWORD": "2"}
+    command = [sys.executable, "-m", "active_storage.cli"]
+    ran = subprocess.run(command, env={"PYTHONPATH": str(ROOT), **asked}, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["mean", "median"]
 
 
 # What is installed

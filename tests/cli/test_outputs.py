@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from active_storage import Client
+from active_storage import Client, ProgressBar
 from active_storage.cli import app
 from active_storage.cli.labels import Labelled, label_object
 from active_storage.cli.outputs import write_csv, write_json, write_netcdf, write_text
@@ -43,6 +43,22 @@ def test_text_is_a_table_with_labels_units_and_counts(reduce: Run, dataset: xr.D
         f"-20.0  {mean[1]:7.7g}      6",
     ]
     assert "24 elements, " in ran.out
+
+
+def test_the_path_of_an_array_can_be_in_the_url(reduce: Run) -> None:
+    ran = reduce("reduce", "count", f"{ZARR}/tas", "--axis", "time", "--output", "csv")
+    assert read_rows(ran.out)[:2] == [["lat", "tas", "count"], ["-60.0", "6", "6"]]
+
+
+def test_a_bar_shows_the_chunks_of_a_request(client: Client) -> None:
+    file = io.StringIO()
+    with ProgressBar(minimum=0, file=file):
+        client.mean(NETCDF, "tas")
+        for _ in client.partials("mean", NETCDF, "tas"):
+            pass
+    shown = file.getvalue().split("\r")
+    assert "0 of 6 chunks" in shown[1]
+    assert "12 of 12 chunks" in shown[-1]
 
 
 def test_a_single_number_is_one_line(reduce: Run, dataset: xr.Dataset) -> None:

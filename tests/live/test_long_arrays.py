@@ -169,6 +169,9 @@ def test_a_plain_url_answers_504_and_names_the_json_door(scene: Scene) -> None:
 def test_progress_answers_in_one_request(scene: Scene) -> None:
     items: list[Item] = []
     for item in scene.receive(scene.services[0], answer="progress"):
+        # One that is sent while a section takes long.
+        if item["type"] == "progress" and item["sections"] < len(items):
+            continue
         if item["type"] in ("header", "progress"):
             scene.let_section_through(len(items))
         items.append(item)
@@ -199,7 +202,8 @@ def test_another_service_gives_the_sections_that_a_killed_one_did_not(scene: Sce
             scene.let_section_through(len(sections) + len(rest))
         rest.append(item)
     other_header, *others, end = rest
-    assert other_header == header | {"sections": lacking}
+    of_chunks = (SECTIONS - 2) * SECTION_CHUNKS
+    assert other_header == header | {"sections": lacking, "of_chunks": of_chunks}
     assert end == {"type": "end"}
     sections += others
     assert [section["section"] for section in sections] == list(range(SECTIONS))
