@@ -23,6 +23,7 @@ from xarray.core import indexing
 import active_storage.client.accessor  # noqa: F401  # registers ``DataArray.active``
 from active_storage.client.arguments import ensure_known
 from active_storage.client.client import Client
+from active_storage.client.duck_array import DuckArray
 from active_storage.client.groups import Group, Variable
 from active_storage.client.questions import find_container
 from active_storage.client.results import Array
@@ -447,7 +448,7 @@ class _Remotes:
 
 
 class _ServiceVariable(xr.Variable):
-    """A variable whose elements stay in the store.
+    """A variable whose elements stay in the store, or a result of its reductions.
 
     ``xarray.open_dataset`` wraps the data of variables, to keep what it loads. Wrapped data is taken for data that can
     be loaded, and handed to flox.
@@ -466,10 +467,22 @@ class _ServiceVariable(xr.Variable):
             xr.Variable.data.fset(self, data)  # type: ignore[attr-defined]  # it is a property
 
     def load(self, **options: Any) -> Self:
-        """Load the elements. xarray takes them for loaded, since numpy's functions take them."""
-        if isinstance(self._data, ServiceArray):
+        """Load the elements, or ask for the result. xarray takes both for loaded, since numpy's functions take them."""
+        if isinstance(self._data, DuckArray):
             self._data = np.asarray(self._data)
         return super().load(**options)
+
+    # Both have xarray's own arguments.
+
+    def reduce(self, *args: Any, **options: Any) -> "_ServiceVariable":
+        """The result of a reduction, for which ``load`` asks."""
+        found = super().reduce(*args, **options)
+        return _ServiceVariable(found.dims, found.data, found.attrs)
+
+    def quantile(self, *args: Any, **options: Any) -> "_ServiceVariable":
+        """The quantiles, for which ``load`` asks."""
+        found = super().quantile(*args, **options)
+        return _ServiceVariable(found.dims, found.data, found.attrs)
 
 
 class _StoredArray(BackendArray):

@@ -348,6 +348,33 @@ def test_an_expression_is_one_request_and_equals_that_of_xarray(
         assert len(traffic.requests) == 1
 
 
+def test_load_asks_for_results(opened: dict[str, xr.Dataset], traffic: Traffic) -> None:
+    names = ["tas", "days"]
+    for way in ("function", "engine"):
+        traffic.clear()
+        remote, local = opened[way], opened["local"]
+        quantile, means, later = remote.tas.quantile(0.5), remote[names].mean("time"), remote.tas.max("time")
+        assert not traffic.requests
+        check_alike(quantile.compute(), local.tas.quantile(0.5))
+        assert isinstance(later.load().variable._data, np.ndarray)
+        loaded = means.compute()
+        assert len(traffic.requests) == 4
+        for name in names:
+            assert isinstance(loaded[name].variable._data, np.ndarray)
+            check_alike(loaded[name], local[name].mean("time"))
+        assert len(traffic.requests) == 4
+
+
+def test_a_weighted_dataset_is_one_request_for_each_array(opened: dict[str, xr.Dataset], traffic: Traffic) -> None:
+    names = ["tas", "packed", "days"]
+    found, expected = (each[names].weighted(cosine(each)).std("lat") for each in (opened["engine"], opened["local"]))
+    for name in names:
+        assert isinstance(found[name].values, np.ndarray)
+    assert traffic.requests == ["/arrays/v1/var"] * 3
+    for name in names:
+        check_alike(found[name], expected[name])
+
+
 def test_a_weighted_sum_of_squares_is_two_requests(opened: dict[str, xr.Dataset], traffic: Traffic) -> None:
     def compute(dataset: xr.Dataset) -> Any:
         return dataset.packed.weighted(cosine(dataset)).sum_of_squares("lat")
