@@ -22,6 +22,7 @@ from active_storage.client.reductions import Answer, Reduction, ask_together, se
 from active_storage.client.remote import NotPushedDownError
 from active_storage.client.results import Plan
 from active_storage.client.service_array import ServiceArray
+from active_storage.client.services import Access, Services, Urls
 
 Dims = str | Iterable[Hashable] | None
 
@@ -113,7 +114,29 @@ class ServiceAccessor:
         Raises:
             ActiveStorageError: They cannot be selected.
         """
-        return self._array.copy(data=np.asarray(self._array.variable.data))
+        data = self._array.variable.data
+        return self._array.copy(data=data.load() if isinstance(data, ServiceArray) else np.asarray(data))
+
+    def to_dask(self, services: Urls, *, retries: int = 8, **access: Any) -> xr.DataArray:
+        """The array with other services for its reductions and its elements, which are then dask arrays.
+
+        Args:
+            services: As for ``DaskClient``.
+            retries: As for ``DaskClient``.
+            **access: The keys of the tasks, and the other options of ``DaskClient``.
+
+        Raises:
+            ImportError: dask is not installed.
+            TypeError: The elements of the array are not in the store.
+            InsecureService: The secret would be sent over http to another machine.
+            InvalidArgument: There is no service, or arguments contradict each other.
+        """
+        from active_storage import DaskClient  # noqa: F401, PLC0415  # says what to install
+        from active_storage.client.dask_remote import DaskRemote  # noqa: PLC0415  # dask need not be installed
+
+        asked = Services(services, Access(**access), retries)
+        asked.ensure_valid()
+        return self._array.copy(data=self._data.with_remote(DaskRemote.of(self._data.remote, asked)))
 
     def plan(self, reducer: str | None = None, dim: Dims = None, **arguments: Any) -> Plan:
         """What a reduction will take. No chunk is read. Arguments as for ``reduce``.
@@ -208,6 +231,27 @@ class ServiceAccessor:
             coords["bin"] = "bin", pd.IntervalIndex.from_tuples([tuple(each) for each in labels["bin"]], closed="left")
         attrs = xr.DataArray(0.0, attrs=source.attrs).mean(keep_attrs=keep_attrs).attrs
         return xr.DataArray(values, coords, dims, name=source.name, attrs=attrs)
+
+
+@xr.register_dataset_accessor("active")  # type: ignore[no-untyped-call]  # xarray has no types for it
+class DatasetAccessor:
+    """What is done with all arrays of a dataset whose elements are in the store.
+
+    Args:
+        dataset: The dataset.
+    """
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset = dataset
+
+    def to_dask(self, services: Urls, *, retries: int = 8, **access: Any) -> xr.Dataset:
+        """The dataset with other services for its arrays. Arguments as for ``DataArray.active.to_dask``."""
+        arrays = {
+            name: array.active.to_dask(services, retries=retries, **access)
+            for name, array in self._dataset.data_vars.items()
+            if isinstance(array.variable.data, ServiceArray)
+        }
+        return self._dataset.assign(arrays)
 
 
 def _make_index(labels: Sequence[Any], like: xr.DataArray | None) -> Any:

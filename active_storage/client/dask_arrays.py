@@ -67,7 +67,7 @@ class DaskResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TaskRequest:
     """What the tasks of a graph ask services for. ``repr`` hides what can hold a secret.
 
     Attributes:
@@ -162,41 +162,35 @@ class DaskClient:
         """
         ensure_known(arguments, QuestionArguments)
         plan = self._client.plan(store, array, reducer=reducer, **arguments)
-        return build_result(Question(self._services, reducer, store, array, arguments, plan.digest, plan.etags), plan)
+        return build_result(
+            TaskRequest(self._services, reducer, store, array, arguments, plan.digest, plan.etags), plan
+        )
 
 
-def build_result(question: Question, plan: Plan) -> DaskResult:
-    """The result of a question, as a graph.
+def build_result(request: TaskRequest, plan: Plan) -> DaskResult:
+    """The result of a request, as a graph.
 
     When dask computes it, the tasks raise ``PlanOutdated`` if the array has changed since the plan was made.
 
     Args:
-        question: The question.
+        request: The request.
         plan: Its plan, with the form of the result.
 
     Raises:
         ServiceTooOld: The plan does not say what the result will look like.
     """
-    if plan.result is None:
-        raise ServiceTooOld("the service does not say in a plan what the result will look like")
-    form = plan.result
-    name = f"active-storage-{question.reducer}-{uuid.uuid4().hex}"
-    if find_rule(question.reducer).keeps_elements:
-        return DaskResult(_build_elements(name, question, plan, form), None, form.dims, form.labels, form.units)
-    asked = (name, "question")
-    tasks = _Tasks(name, {asked: question})
-    if find_rule(question.reducer).is_quantile or not plan.sections:
-        tasks.graph[name, "result"] = (_reduce_at_once, asked)
-    else:
-        tasks.graph.update(_build_sections(name, asked, plan.sections))
-    cells = find_cells(question.reducer, form.shape, form.dims)
-    values = tasks.make_block("values", (np.asarray, (name, "result")), form.shape, np.dtype(form.dtype))
-    counts = tasks.make_block("counts", (_get_counts, (name, "result")), cells, np.dtype(np.int64))
+    form = _find_form(plan)
+    if find_rule(request.reducer).keeps_elements:
+        return DaskResult(_build_elements(request, plan, form), None, form.dims, form.labels, form.units)
+    tasks = build_tasks(request, plan)
+    cells = find_cells(request.reducer, form.shape, form.dims)
+    values = tasks.make_block("values", (np.asarray, tasks.result), form.shape, np.dtype(form.dtype))
+    counts = tasks.make_block("counts", (_get_counts, tasks.result), cells, np.dtype(np.int64))
     return DaskResult(values, counts, form.dims, form.labels, form.units)
 
 
 @dataclass(frozen=True, slots=True)
-class _Tasks:
+class Tasks:
     """The tasks that blocks of arrays are made of.
 
     Attributes:
@@ -206,6 +200,22 @@ class _Tasks:
 
     name: str
     graph: Graph
+
+    @classmethod
+    def of(cls, request: TaskRequest) -> "Tasks":
+        """No tasks yet, but what they ask for."""
+        name = f"active-storage-{request.reducer}-{uuid.uuid4().hex}"
+        return cls(name, {(name, "request"): request})
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """The key of the request."""
+        return self.name, "request"
+
+    @property
+    def result(self) -> tuple[str, str]:
+        """The key of the ``Result``."""
+        return self.name, "result"
 
     def make_array(self, part: str, blocks: Graph, chunks: Chunks, dtype: np.dtype[Any]) -> da.Array:
         """An array of blocks, whose tasks are given by index."""
@@ -219,33 +229,49 @@ class _Tasks:
         return self.make_array(part, {tuple(0 for _ in shape): task}, tuple((size,) for size in shape), dtype)
 
 
-def _build_sections(name: str, asked: Any, sections: int) -> Graph:
+def build_tasks(request: TaskRequest, plan: Plan) -> Tasks:
+    """The tasks that make the result of a reduction."""
+    tasks = Tasks.of(request)
+    if find_rule(request.reducer).is_quantile or not plan.sections:
+        tasks.graph[tasks.result] = (_reduce_at_once, tasks.asked)
+    else:
+        tasks.graph.update(_build_sections(tasks, plan.sections))
+    return tasks
+
+
+def _find_form(plan: Plan) -> ResultForm:
+    if plan.result is None:
+        raise ServiceTooOld("the service does not say in a plan what the result will look like")
+    return plan.result
+
+
+def _build_sections(tasks: Tasks, sections: int) -> Graph:
     """The tasks that ask for sections, and the chain of those that join them."""
-    size = math.ceil(sections / _MOST_TASKS)
+    name, size = tasks.name, math.ceil(sections / _MOST_TASKS)
     bounds = [(first, min(first + size, sections)) for first in range(0, sections, size)]
-    graph: Graph = {(name, "sections", first): (_reduce_sections, asked, first, stop) for first, stop in bounds}
+    graph: Graph = {(name, "sections", first): (_reduce_sections, tasks.asked, first, stop) for first, stop in bounds}
     asking, joined = list(graph), None
     for number, start in enumerate(range(0, len(asking), _JOINED_TASKS)):
         graph[name, "joined", number] = (_join_sections, joined, asking[start : start + _JOINED_TASKS])
         joined = (name, "joined", number)
-    graph[name, "result"] = (JoinedSections.finish, joined)
+    graph[tasks.result] = (JoinedSections.finish, joined)
     return graph
 
 
-def _build_elements(name: str, question: Question, plan: Plan, form: ResultForm) -> da.Array:
+def _build_elements(request: TaskRequest, plan: Plan, form: ResultForm) -> da.Array:
     """The selected elements, in blocks of whole chunks as far as a selection by slices allows it."""
-    asked, dtype = (name, "question"), np.dtype(form.dtype)
-    tasks = _Tasks(name, {asked: question})
-    if any(question.arguments.get(each) is not None for each in _NOT_SLICES) or not math.prod(form.shape):
-        return tasks.make_block("values", (_select, asked, None), form.shape, dtype)
-    places = _list_places(question.arguments.get("selection"), plan)
+    tasks, dtype = Tasks.of(request), np.dtype(form.dtype)
+    if any(request.arguments.get(each) is not None for each in _NOT_SLICES) or not math.prod(form.shape):
+        return tasks.make_block("values", (_select, tasks.asked, None), form.shape, dtype)
+    places = _list_places(request.arguments.get("selection"), plan)
     stored: Chunks | None = None
     if plan.chunk_shape is not None:
         stored = tuple(_cut_by_chunks(*each) for each in zip(places, plan.chunk_shape, strict=True))
     chunks: Chunks = da.core.normalize_chunks("auto", form.shape, _BLOCK_BYTES, dtype, stored)
     cut = [enumerate(_cut(*each)) for each in zip(places, chunks, strict=True)]
     blocks: Graph = {
-        tuple(number for number, _ in block): (_select, asked, [each for _, each in block]) for block in product(*cut)
+        tuple(number for number, _ in block): (_select, tasks.asked, [each for _, each in block])
+        for block in product(*cut)
     }
     return tasks.make_array("values", blocks, chunks, dtype)
 
@@ -281,28 +307,28 @@ def _cut(places: range, sizes: Sequence[int]) -> Iterator[slice]:
 # What the tasks do
 
 
-def _reduce_sections(question: Question, first: int, stop: int) -> tuple[SectionResult, ...]:
+def _reduce_sections(request: TaskRequest, first: int, stop: int) -> tuple[SectionResult, ...]:
     """The partial results of some sections, of one service or of several if one fails."""
     found: list[SectionResult] = []
 
     def ask(client: Client) -> None:
         start = first + len(found)
         asking = client.partials(
-            question.reducer,
-            question.store,
-            question.array,
+            request.reducer,
+            request.store,
+            request.array,
             sections=(start, stop),
-            plan=question.digest,
-            **question.arguments,
+            plan=request.digest,
+            **request.arguments,
         )
         # One by one, so that those before a failure count.
         for each in asking:
             found.append(each)  # noqa: PERF402
         # A service that failed has not said that the array was the same at the end.
-        if start > first and question.plan(client).digest != question.digest:
-            raise _is_outdated(question)
+        if start > first and request.plan(client).digest != request.digest:
+            raise _is_outdated(request)
 
-    question.services.ask(question.name_part(first), ask)
+    request.services.ask(request.name_part(first), ask)
     return tuple(found)
 
 
@@ -312,35 +338,35 @@ def _join_sections(before: JoinedSections | None, found: Sequence[tuple[SectionR
     return joined.join(each for sections in found for each in sections)
 
 
-def _reduce_at_once(question: Question) -> Result:
+def _reduce_at_once(request: TaskRequest) -> Result:
     """The result of one request."""
 
     def ask(client: Client) -> Result:
-        result = client.reduce(question.reducer, question.store, question.array, **question.arguments)
-        if question.plan(client).digest != question.digest:
-            raise _is_outdated(question)
+        result = client.reduce(request.reducer, request.store, request.array, **request.arguments)
+        if request.plan(client).digest != request.digest:
+            raise _is_outdated(request)
         return result
 
-    return question.services.ask(question.name_part(0), ask)
+    return request.services.ask(request.name_part(0), ask)
 
 
-def _select(question: Question, selection: Sequence[slice] | None) -> Array:
+def _select(request: TaskRequest, selection: Sequence[slice] | None) -> Array:
     """The elements of a block; None for all that are selected."""
-    arguments = question.arguments if selection is None else {**question.arguments, "selection": selection}
-    block = replace(question, arguments=arguments)
+    arguments = request.arguments if selection is None else {**request.arguments, "selection": selection}
+    block = replace(request, arguments=arguments)
 
     def ask(client: Client) -> Array:
         elements = np.asarray(client.reduce(block.reducer, block.store, block.array, **block.arguments))
         # The plan of a block has a digest of its own.
-        if block.plan(client).etags != question.etags:
-            raise _is_outdated(question)
+        if block.plan(client).etags != request.etags:
+            raise _is_outdated(request)
         return elements
 
-    return question.services.ask(question.name_part([each.start for each in selection or ()]), ask)
+    return request.services.ask(request.name_part([each.start for each in selection or ()]), ask)
 
 
-def _is_outdated(question: Question) -> PlanOutdated:
-    return PlanOutdated(f"the array {question.array} has changed since it was opened; build the graph again")
+def _is_outdated(request: TaskRequest) -> PlanOutdated:
+    return PlanOutdated(f"the array {request.array} has changed since it was opened; build the graph again")
 
 
 def _get_counts(result: Result) -> Array:

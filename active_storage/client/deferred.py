@@ -216,8 +216,8 @@ class Question:
         self.reduction = reduction
         self.lock = threading.Lock()
         self.values: Any = None
-        self._finish = finish
-        self._load = load
+        self.finish = finish
+        self.load = load
 
     def answer(self, answer: Answer | NotPushedDownError) -> None:
         """Make the values of the answer.
@@ -229,12 +229,12 @@ class Question:
         try:
             if isinstance(answer, NotPushedDownError):
                 raise answer
-            self.values = self._finish(answer)
+            self.values = self.finish(answer)
         except NotPushedDownError as reason:
-            if self._load is None:
+            if self.load is None:
                 raise
             self.reduction.remote.warn(str(reason))
-            self.values = self._load()
+            self.values = self.load()
 
 
 class Reduced(Deferred):

@@ -68,7 +68,7 @@ def defer(array: ServiceArray, question: Question, order: Order, dtype: Dtype, p
         part: Which part it is of a weighted result.
     """
     made = Reduced(question, order, dtype, part)
-    return made if array.remote.is_deferred else made.evaluate()
+    return made if array.remote.is_deferred else array.remote.evaluate(made)
 
 
 def list_kept(array: ServiceArray, axes: Sequence[int], keepdims: bool = False) -> Order:

@@ -59,6 +59,19 @@ class Remote:
         given = {**self.arguments, **arguments}
         return ask_in_turn(self.clients, lambda client: client.plan(self.store, self.path, reducer=reducer, **given))
 
+    def evaluate(self, result: Any) -> Any:
+        """The values of a result that is not deferred.
+
+        Raises:
+            ActiveStorageError: There is no answer.
+        """
+        return result.evaluate()
+
+    @staticmethod
+    def index(elements: Any, key: Any) -> Any:
+        """What numpy's indexing selects of elements."""
+        return elements[key]
+
     def warn(self, what: str) -> None:
         """Say once that the elements are loaded, and why."""
         if what not in self.warned:

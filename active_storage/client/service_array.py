@@ -132,7 +132,7 @@ class ServiceArray(DuckArray):
         if np.dtype(dtype) == self.dtype:
             return self
         self.remote.warn(f"a conversion to {np.dtype(dtype)}")
-        return np.asarray(self).astype(dtype, copy=copy)
+        return self.load().astype(dtype, copy=copy)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """The elements in another shape, which are loaded unless only dimensions are merged."""
@@ -146,10 +146,10 @@ class ServiceArray(DuckArray):
             return self._index(key)
         except NotPushedDownError as reason:
             self.remote.warn(str(reason))
-        return np.asarray(self)[key]
+        return self.remote.index(self.load(), key)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        values = np.asarray(self._load(), dtype)
+        values = np.asarray(self.load(), dtype)
         return values.copy() if copy else values
 
     def __array_function__(
@@ -191,6 +191,10 @@ class ServiceArray(DuckArray):
             form or self.form,
             deviation or self.deviation,
         )
+
+    def with_remote(self, remote: Remote) -> "ServiceArray":
+        """The same elements, which are asked for in another way."""
+        return ServiceArray(remote, self.stored_dtype, self.places, self.order, self.form, self.deviation)
 
     def merge(self, shape: tuple[int, ...]) -> "ServiceArray":
         """The array in another shape, whose axes are those here, several of them as one.
@@ -263,8 +267,8 @@ class ServiceArray(DuckArray):
                 order.append(axis)
         return self.replace(places=tuple(places), order=tuple(order))
 
-    def _load(self) -> Array:
-        """The elements, from one request."""
+    def load(self) -> Any:
+        """The elements, from one request; a dask array if reductions are dask arrays."""
         if not self.size:
             return np.empty(self.shape, self.dtype)
         kept = [number for number, each in enumerate(self.places) if not isinstance(each, int)]
@@ -272,8 +276,7 @@ class ServiceArray(DuckArray):
         found = np.reshape(found, [len(cover(self.places[number])) for number in kept])
         found = arrange(found, [self.places[number] for number in kept])
         turned = np.transpose(found, [kept.index(dimension) for axis in self.order for dimension in axis])
-        values: Array = self._form(np.reshape(turned, self.shape).astype(self.stored_dtype, copy=False))
-        return values
+        return self._form(np.reshape(turned, self.shape).astype(self.stored_dtype, copy=False))
 
     def _form(self, values: Any) -> Any:
         if self.deviation is not None:
@@ -296,7 +299,7 @@ class ServiceArray(DuckArray):
 
 def _load_all(values: Any) -> Any:
     """The arguments of a function with loaded elements."""
-    return replace_arrays(values, np.asarray)
+    return replace_arrays(values, lambda array: array.load() if isinstance(array, ServiceArray) else np.asarray(array))
 
 
 def _refuse(*_: Any, **__: Any) -> Any:

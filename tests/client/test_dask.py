@@ -18,7 +18,7 @@ import pytest
 
 from active_storage import Client
 from active_storage.client import dask_arrays
-from active_storage.client.dask_arrays import DaskClient, DaskResult, Question
+from active_storage.client.dask_arrays import DaskClient, DaskResult, TaskRequest
 from active_storage.client.failures import (
     IncompleteReply,
     InsecureService,
@@ -547,6 +547,6 @@ def test_wrong_services_are_refused_at_once(services: Any, options: dict[str, An
 
 def test_an_older_service_says_nothing_of_its_result(client: Client, services: list[Service]) -> None:
     plan = client.plan(URL, "tas")
-    question = Question(Services([services[0].url], Access(anon=True), 0), "mean", URL, "tas", {}, plan.digest, ())
+    question = TaskRequest(Services([services[0].url], Access(anon=True), 0), "mean", URL, "tas", {}, plan.digest, ())
     with pytest.raises(ServiceTooOld, match="does not say in a plan"):
         dask_arrays.build_result(question, plan)
