@@ -45,7 +45,7 @@ class OpenArguments(TypedDict, total=False):
 
     Attributes:
         drop_variables: Names of variables that are left out.
-        group: The path of the group.
+        group: The path of the group; None for the root.
         container: The type of the container; None to find out.
         interface_type: As for ``Client.reduce``.
         mask_and_scale: As in xarray, and so are the others up to ``decode_timedelta``.
@@ -65,7 +65,7 @@ class OpenArguments(TypedDict, total=False):
     """
 
     drop_variables: str | Iterable[str] | None
-    group: str
+    group: str | None
     container: ContainerName | None
     interface_type: Literal["s3", "http", "https"] | None
     mask_and_scale: bool | None
@@ -179,7 +179,7 @@ class _Opener:
         ]
         self._decoding = {name: given[name] for name in _DECODING if given.get(name) is not None}
         self._container, self._interface_type = options.get("container"), options.get("interface_type")
-        self._group = options.get("group", "").strip("/")
+        self._group = (options.get("group") or "").strip("/")
         dropped = options.get("drop_variables") or ()
         self._dropped = {dropped} if isinstance(dropped, str) else set(dropped)
 

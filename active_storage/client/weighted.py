@@ -75,6 +75,8 @@ def _einsum(subscripts: Any, *operands: Any, **kwargs: Any) -> Any:
     if array.deviation is None:
         reduction = array.make_reduction("sum", axes, skipna=skipna, weights=weighting).check()
         return defer(array, _ask(reduction), order, dtype, _SUM)
+    if (weights < 0).any():
+        raise NotPushedDownError("a variance with negative weights")
     reduction = array.make_reduction("var", axes, skipna=skipna, weights=weighting).check()
     mean = array.deviation.mean.question.reduction
     if not array.deviation.is_squared or not mean.is_like(reduction) or not array.remote.is_deferred:
@@ -106,7 +108,7 @@ def _spread(array: ServiceArray, weights: Array, axes: list[int]) -> Weighting:
         NotPushedDownError: The service does not take such weights.
     """
     dimensions = [array.order[axis] for axis in axes]
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and all(len(each) == 1 for each in dimensions)):
+    if not (np.isfinite(weights).all() and all(len(each) == 1 for each in dimensions)):
         raise NotPushedDownError("weights")
     ordered = sorted(range(len(axes)), key=dimensions.__getitem__)
     stored = tuple(dimensions[number][0] for number in ordered)

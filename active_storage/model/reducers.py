@@ -24,6 +24,7 @@ class ReducerRule:
             undefined.
         keeps_elements: Whether its result is the selected elements, whatever the axis.
         takes_weights: Whether elements can have weights.
+        takes_negative_weights: Whether these can be negative. Squared deviations cannot be joined if weights cancel.
         takes_other: Whether it is of two arrays.
         needs_weights: Whether it is about the weights, so that only arrays with weights have it.
         is_unsigned: Whether signed integers give unsigned ones of the same size.
@@ -42,6 +43,7 @@ class ReducerRule:
     has_empty_value: bool = False
     keeps_elements: bool = False
     takes_weights: bool = False
+    takes_negative_weights: bool = False
     needs_weights: bool = False
     is_unsigned: bool = False
     has_bins: bool = False
@@ -55,9 +57,9 @@ REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "count": ReducerRule(result_dtype="int64", kinds=_REAL + "c", has_empty_value=True),
         "max": ReducerRule(needs_elements=True),
         "min": ReducerRule(needs_elements=True),
-        "sum": ReducerRule(kinds=_REAL + "c", takes_weights=True, has_empty_value=True),
+        "sum": ReducerRule(kinds=_REAL + "c", takes_weights=True, takes_negative_weights=True, has_empty_value=True),
         "select": ReducerRule(kinds=_REAL + "c", keeps_elements=True, has_empty_value=True),
-        "mean": ReducerRule(widens=True, kinds=_REAL + "c", takes_weights=True),
+        "mean": ReducerRule(widens=True, kinds=_REAL + "c", takes_weights=True, takes_negative_weights=True),
         "var": ReducerRule(widens=True, takes_ddof=True, takes_weights=True),
         "std": ReducerRule(widens=True, takes_ddof=True, takes_weights=True),
         "argmax": ReducerRule(result_dtype="int64", one_axis=True, needs_elements=True),
@@ -84,7 +86,11 @@ ARRAY_REDUCERS: Mapping[str, ReducerRule] = MappingProxyType(
         "cov": ReducerRule(widens=True, takes_ddof=True, takes_other=True),
         "corr": ReducerRule(widens=True, takes_other=True),
         "sum_of_weights": ReducerRule(
-            result_dtype="float64", takes_weights=True, needs_weights=True, has_empty_value=True
+            result_dtype="float64",
+            takes_weights=True,
+            takes_negative_weights=True,
+            needs_weights=True,
+            has_empty_value=True,
         ),
         "quantile": ReducerRule(kinds="iuf", takes_quantiles=True, is_quantile=True),
         "median": ReducerRule(kinds="iuf", is_quantile=True),

@@ -200,7 +200,7 @@ class ArrayPlan:
         selection = Selection.of(reduction, array, coordinates)
         weights = None
         if reduction.weights is not None and coordinates is not None:
-            weights = read_weights(reduction.weights, array, coordinates)
+            weights = read_weights(reduction.weights, reduction.reducer, array, coordinates)
         stored, selections, files = _take_apart(array, selection)
         touched = sum(map(count_all_touched, stored, selections))
         if touched > most_chunks:
