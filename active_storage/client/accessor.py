@@ -158,7 +158,7 @@ class ServiceAccessor:
         """
         selected = [cover(each) for each in reduction.places]
         if not reduction.lists:
-            return send(reduction, selected, grouped)
+            return send(reduction, selected, grouped, counts=reduction.needs_counts)
         if not {"group", "weights"}.intersection(reduction.arguments):
             answer = _try_to_ask(reduction)
             if isinstance(answer, Answer):
@@ -173,7 +173,7 @@ class ServiceAccessor:
         order = self._data.order
         kept = [order[axis] for axis in range(len(order)) if axis not in axes or axis == grouped]
         flat = [dimension for axis in kept for dimension in axis]
-        leading = np.ndim(answer.values) - np.ndim(answer.counts)
+        leading = np.ndim(answer.values) - len(flat)
         places = [sorted(flat).index(dimension) + leading for dimension in flat]
         turned = np.transpose(answer.values, [*range(leading), *places])
         shape = [self._data.shape[axis] for axis in range(len(order)) if axis not in axes]

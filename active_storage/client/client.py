@@ -54,6 +54,7 @@ from active_storage.errors import (
     UnknownReducer,
     WrongRegion,
 )
+from active_storage.grammar.arrays import COUNTS
 from active_storage.grammar.targets import DISCOVERY_PATH
 from active_storage.model.origins import Origin
 from active_storage.model.reducers import ARRAY_REDUCERS
@@ -167,6 +168,7 @@ class Client:
         /,
         *,
         progress: Progress | None = None,
+        counts: bool = True,
         **arguments: Unpack[QuestionArguments],
     ) -> Result: ...
 
@@ -180,7 +182,8 @@ class Client:
             name: The key of the object, or the path of the array in its container.
             **arguments: For an object, its ``dtype``, and those of ``ObjectArguments``. For an array, those of
                 ``QuestionArguments``, and ``progress``, which is called with the number of sections that are done, and
-                how many there are; the number can begin again.
+                how many there are; the number can begin again. Without ``counts``, the reply is smaller: nothing is
+                masked, and floats without elements are NaN.
 
         Raises:
             ActiveStorageError: There is no result; each kind of failure has its class.
@@ -198,7 +201,11 @@ class Client:
             return self._reduce_object(spec, store, name)
         if dtype is not None:
             raise InvalidArgument("dtype", "is given for a plain object; an array has its own")
-        return self._reduce_array(reducer, self._build(reducer, store, name, arguments), progress)
+        form = "packed" if arguments.pop("counts", True) else "none"
+        members = self._build(reducer, store, name, arguments)
+        if COUNTS in self._document().array_parameters:
+            members[COUNTS] = form
+        return self._reduce_array(reducer, members, progress)
 
     def discover(self) -> Mapping[str, Any]:
         """What the service says of itself: its store, and its reducers, parameters, data types and codecs.
@@ -391,7 +398,7 @@ class Client:
     ) -> Iterator[SectionResult]:
         begun, attempt, is_broken, done = None, 0, False, Done()
         while sections is None or sections[0] < sections[1]:
-            asked = {"answer": "partials", "sections": sections and list(sections), "plan": digest}
+            asked = {"answer": "partials", "sections": sections and list(sections), "plan": digest, COUNTS: None}
             try:
                 with self._post(reducer, {**members, **asked}) as reply:
                     items = read_items(reply)

@@ -38,7 +38,7 @@ class DaskRemote(Remote):
         given = (remote.clients, remote.store, remote.path, remote.shape, remote.arguments, remote.warned)
         return cls(*given, is_deferred=False, services=services)
 
-    def ask(self, reducer: str, **arguments: Any) -> Any:
+    def ask(self, reducer: str, *, counts: bool = True, **arguments: Any) -> Any:  # noqa: ARG002  # tasks have them
         """The result of a request, as dask arrays; within a task of another process, as numbers.
 
         Raises:
@@ -110,7 +110,7 @@ class _AskedError(Exception):
 class _Asking(Remote):
     """An array of which is only found out what would be asked."""
 
-    def ask(self, reducer: str, **arguments: Any) -> NoReturn:
+    def ask(self, reducer: str, *, counts: bool = True, **arguments: Any) -> NoReturn:  # noqa: ARG002  # for others
         raise _AskedError(reducer, arguments)
 
 
@@ -124,7 +124,7 @@ class _Answered(Remote):
 
     result: Result = field(kw_only=True)
 
-    def ask(self, reducer: str, **arguments: Any) -> Result:  # noqa: ARG002  # that of the base
+    def ask(self, reducer: str, *, counts: bool = True, **arguments: Any) -> Result:  # noqa: ARG002  # that of the base
         return self.result
 
 

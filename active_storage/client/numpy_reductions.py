@@ -152,7 +152,8 @@ def _finish(reduction: Reduction, q_ndim: int, answer: Answer) -> Any:
         ValueError: All elements of a cell are missing, which has no place.
     """
     values, counts, reducer = answer.values, answer.counts, reduction.reducer
-    is_complete = counts == reduction.expected
+    # Without counts, nobody asks whether cells are complete.
+    is_complete = np.bool_(True) if counts is None else counts == reduction.expected
     if reducer in PLACED:
         if reduction.skipna and not np.all(counts):
             raise ValueError("All-NaN slice encountered")
@@ -162,7 +163,7 @@ def _finish(reduction: Reduction, q_ndim: int, answer: Answer) -> Any:
     if reducer == "any":
         # NaN is true.
         values = values | ~is_complete
-    if reducer == "quantile" and q_ndim != np.ndim(values) - np.ndim(counts):
+    if reducer == "quantile" and q_ndim != np.ndim(values) - len(reduction.kept):
         values = values[0] if q_ndim == 0 else values[np.newaxis]
     if not reduction.skipna and reduction.dtype.kind == "f" and values.dtype.kind == "f":
         values = np.where(is_complete, values, values.dtype.type(np.nan))

@@ -88,6 +88,19 @@ class Reduction:
         return math.prod(len(np.unique(as_array(self.places[dimension]))) for dimension in self.reduced)
 
     @property
+    def needs_counts(self) -> bool:
+        """Whether the values are not enough, so that the numbers of elements are asked for too."""
+        is_float = self.dtype.kind == "f"
+        return (
+            # A single count is small, and says whether the value means anything.
+            not self.kept
+            or self.reducer in PLACED
+            or self.reducer == "count"
+            or (is_float and (self.reducer == "any" or not self.skipna))
+            or bool(self.multiplied)
+        )
+
+    @property
     def grouped(self) -> int | None:
         """The reduced dimension whose list of indices is sent as a group."""
         return next((each for each in self.lists if self.has_groups(each)), None)
@@ -142,12 +155,12 @@ class Answer:
     Attributes:
         values: The values, along the dimensions that are kept, in the order of the store; quantiles or bins are a first
             dimension. NaN for a cell that means nothing.
-        counts: The numbers of elements.
+        counts: The numbers of elements; None if nobody needs them.
         labels: What groups are called, by the name of their dimension.
     """
 
     values: Array
-    counts: Array
+    counts: Any
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
@@ -159,14 +172,19 @@ def ask_together(reductions: Sequence[Reduction]) -> list[Answer | NotPushedDown
     """
     answers: dict[int, Answer | NotPushedDownError] = {}
     asked: dict[Any, list[Reduction]] = {}
-    # The counts come with every answer.
+    counted: set[int] = set()
+    # Counts come with the answer to another reduction of the same elements, if there is one.
     for each in sorted(reductions, key=lambda one: one.reducer == "count"):
         same = asked.setdefault(_find_elements(each), [])
-        if not any(_answers_too(other, each) for other in same):
+        answering = next((other for other in same if _answers_too(other, each)), each)
+        if answering is each:
             same.append(each)
+        if each.needs_counts:
+            counted.add(id(answering))
     for bundle, dimension in _make_bundles([each for same in asked.values() for each in same]):
+        counts = not counted.isdisjoint(map(id, bundle))
         try:
-            answers.update(zip(map(id, bundle), _ask_bundle(bundle, dimension), strict=True))
+            answers.update(zip(map(id, bundle), _ask_bundle(bundle, dimension, counts), strict=True))
         except NotPushedDownError as error:
             answers.update(dict.fromkeys(map(id, bundle), error))
     found = []
@@ -182,6 +200,8 @@ def send(
     selected: Sequence[range],
     grouped: int | None = None,
     reducer: str | None = None,
+    *,
+    counts: bool = True,
     **arguments: Any,
 ) -> Answer:
     """The answer to one request.
@@ -191,19 +211,22 @@ def send(
         selected: The places of each stored dimension that are sent.
         grouped: The reduced dimension in whose place the answer has groups.
         reducer: The reducer, if it is another one than that of the reduction.
+        counts: Whether the numbers of elements are needed.
         **arguments: Further arguments of the request.
 
     Raises:
         ActiveStorageError: There is no answer.
     """
     given = {**reduction.make_arguments(selected), **reduction.arguments, **arguments}
-    found = reduction.remote.ask(reducer or reduction.reducer, **given)
-    values, counts = fill(found.values), found.counts
+    found = reduction.remote.ask(reducer or reduction.reducer, counts=counts, **given)
+    values = fill(found.values)
     if found.dims[-1:] == ("bin",):
         values = np.moveaxis(values, -1, 0)
     dimensions = sorted([*reduction.kept, *([] if grouped is None else [grouped])])
     places = [None if dimension == grouped else reduction.places[dimension] for dimension in dimensions]
-    return Answer(arrange(values, places), arrange(counts, places), found.labels)
+    return Answer(
+        arrange(values, places), None if found.counts is None else arrange(found.counts, places), found.labels
+    )
 
 
 def fill(values: Any) -> Any:
@@ -276,7 +299,7 @@ def _find_groups(reductions: Sequence[Reduction]) -> int | None:
     return dimension if are_groups and fits else None
 
 
-def _ask_bundle(bundle: Sequence[Reduction], dimension: int | None) -> list[Answer]:
+def _ask_bundle(bundle: Sequence[Reduction], dimension: int | None, counts: bool) -> list[Answer]:
     first = bundle[0]
     selected = [
         places if isinstance(places, range) and number in first.reduced and first.reducer in PLACED else cover(places)
@@ -293,10 +316,10 @@ def _ask_bundle(bundle: Sequence[Reduction], dimension: int | None) -> list[Answ
     if multiplied := [number for number in first.multiplied if number != dimension]:
         arguments["weights"] = (multiplied, _count_listed(first, multiplied))
         reducer = _WEIGHTED[reducer]
-    answer = send(first, selected, dimension, reducer, **arguments)
+    answer = send(first, selected, dimension, reducer, counts=counts, **arguments)
     if first.reducer == "count" and multiplied:
-        counts = np.nan_to_num(answer.values).astype(np.int64)
-        answer = Answer(counts, counts)
+        listed = np.nan_to_num(answer.values).astype(np.int64)
+        answer = Answer(listed, listed)
     elif multiplied and not np.isfinite(answer.values[answer.counts > 0]).all():
         # An infinite element has an effect even if its weight is 0.
         raise NotPushedDownError(f"{first.reducer} over a list of indices, with a result that is not finite,")
@@ -333,12 +356,15 @@ def _count_listed(reduction: Reduction, dimensions: Sequence[int]) -> Array:
 
 def _split_groups(answer: Answer, bundle: Sequence[Reduction], dimension: int) -> list[Answer]:
     """The answer of each group."""
-    axis = sum(kept < dimension for kept in bundle[0].kept)
-    leading = np.ndim(answer.values) - np.ndim(answer.counts)
-    return [
-        Answer(np.take(answer.values, number, axis=leading + axis), np.take(answer.counts, number, axis=axis))
-        for number in range(len(bundle))
-    ]
+    kept = bundle[0].kept
+    axis = sum(each < dimension for each in kept)
+    leading = np.ndim(answer.values) - len(kept) - 1
+
+    def take(number: int) -> Answer:
+        counts = None if answer.counts is None else np.take(answer.counts, number, axis=axis)
+        return Answer(np.take(answer.values, number, axis=leading + axis), counts)
+
+    return list(map(take, range(len(bundle))))
 
 
 def _place(answer: Answer, reduction: Reduction, selected: Sequence[range]) -> Answer:

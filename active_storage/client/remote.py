@@ -41,13 +41,18 @@ class Remote:
     warned: set[str] = field(default_factory=set, repr=False)
     is_deferred: bool = True
 
-    def ask(self, reducer: str, **arguments: Any) -> Result:
+    def ask(self, reducer: str, *, counts: bool = True, **arguments: Any) -> Result:
         """The result of one request.
+
+        Args:
+            reducer: The reducer.
+            counts: Whether the numbers of elements are needed.
+            **arguments: The arguments.
 
         Raises:
             ActiveStorageError: The request failed at each service.
         """
-        given = {**self.arguments, **arguments}
+        given = {**self.arguments, **arguments, "counts": counts}
         return ask_in_turn(self.clients, lambda client: client.reduce(reducer, self.store, self.path, **given))
 
     def plan(self, reducer: str | None, **arguments: Any) -> Plan:

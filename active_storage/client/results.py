@@ -2,6 +2,7 @@
 
 import html
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -21,7 +22,8 @@ class Result:
     Attributes:
         values: The values: an array, or a scalar of numpy if there is one. An array of ``numpy.ma`` if the value of a
             cell means nothing, since it has no elements: those cells are masked.
-        counts: The number of elements in each cell, int64; for ``select`` that of all present elements.
+        counts: The number of elements in each cell, int64; for ``select`` that of all present elements; None if they
+            were not asked for.
         dims: The names of the dimensions; None for one without a name.
         labels: The values of coordinates and the names of groups, by the name of the dimension.
         units: The units of the values; None if they are unknown, or others than those of the data.
@@ -109,7 +111,7 @@ class Result:
     def _describe(self) -> list[str]:
         facts = {
             "units": self.units,
-            "elements": f"{int(np.sum(self.counts)):,}",
+            "elements": None if self.counts is None else f"{int(np.sum(self.counts)):,}",
             "read": None if self.bytes_read is None else f"{format_bytes(self.bytes_read)} in {self.requests} requests",
             "absent chunks": self.missing_chunks or None,
             "labels": ", ".join(self.labels) or None,
@@ -229,7 +231,7 @@ def read_result(reducer: str, members: Mapping[str, Any]) -> Result:
     try:
         dims = tuple(members["dims"])
         values = read_numbers(members)
-        counts = np.array(members["count"], np.int64)
+        counts = _read_counts(members["count"], find_cells(reducer, values.shape, dims))
         return Result(
             *arrange(reducer, values, counts, dims),
             dims=dims,
@@ -239,8 +241,26 @@ def read_result(reducer: str, members: Mapping[str, Any]) -> Result:
             bytes_read=members["bytes_read"],
             missing_chunks=members["missing_chunks"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise BadReply(f"the result cannot be read ({error})") from None
+
+
+def _read_counts(count: Any, cells: tuple[int, ...]) -> Array | None:
+    """The counts of a reply: a list, packed, or none.
+
+    Raises:
+        ValueError: They are not as many as they should be.
+    """
+    if count is None:
+        return None
+    if not isinstance(count, Mapping):
+        return np.array(count, np.int64)
+    # No more than what there should be.
+    size = np.dtype(count["dtype"]).itemsize * math.prod(count["shape"])
+    if count["shape"] and math.prod(count["shape"]) != math.prod(cells):
+        raise ValueError("there is not a count for each cell")
+    counts = read_numbers({**count, "bytes": zlib.decompressobj().decompress(count["bytes"], size)})
+    return np.broadcast_to(counts.astype(np.int64), counts.shape or cells)
 
 
 def read_numbers(members: Mapping[str, Any]) -> Array:
@@ -249,18 +269,20 @@ def read_numbers(members: Mapping[str, Any]) -> Array:
     return little.reshape(members["shape"]).astype(members["dtype"])
 
 
-def arrange(reducer: str, values: Array, counts: Array, dims: Iterable[str | None] = ()) -> tuple[Any, Any]:
+def arrange(reducer: str, values: Array, counts: Array | None, dims: Iterable[str | None] = ()) -> tuple[Any, Any]:
     """Values and counts as numpy has them: single ones as scalars, and values of no elements masked.
 
     Args:
         reducer: The reducer.
         values: The values.
-        counts: The counts of the cells, in any shape of as many elements.
+        counts: The counts of the cells, in any shape of as many elements; None if they were not asked for.
         dims: The names of the dimensions of the values.
 
     Raises:
         ValueError: There is not a count for each cell.
     """
+    if counts is None:
+        return values[()], None
     rule = find_rule(reducer)
     if rule.keeps_elements:
         return values[()], counts.sum()

@@ -47,6 +47,9 @@ from active_storage.model.ranges import Slice
 # What services name among their parameters if ``group`` can have values of the caller's, which no text has.
 GROUP_VALUES = "group.values"
 
+# How a result has its counts: another member of bodies only.
+COUNTS = "counts"
+
 # What separates the parts of a segment, so that a name in it cannot have them.
 _SEPARATORS = frozenset(",;:=")
 

@@ -14,7 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from active_storage.algebra import ARITHMETIC_VERSION
@@ -22,7 +22,7 @@ from active_storage.errors import ActiveStorageError, CallerGone, InternalError
 from handler.arrays.engine import ArrayAnswer, Progress, find_units
 from handler.arrays.plan import ArrayPlan
 from handler.arrays.sections import SectionPartial
-from handler.doors.cbor_results import encode, list_members, list_numbers
+from handler.doors.cbor_results import encode, list_members, list_numbers, pack_counts
 from handler.doors.json_errors import describe_error, find_status
 from handler.engine.memory import MemoryGate
 from handler.kernels.pieces import Array
@@ -105,10 +105,17 @@ def list_progress(progress: Progress, of: int, of_chunks: int) -> dict[str, Any]
     return {"type": "progress", **done, "bytes_read": progress.bytes_read}
 
 
-def list_answer(answer: ArrayAnswer) -> dict[str, Any]:
-    """The members of an answer: those of version 2, and what whole arrays have beside."""
+def list_answer(answer: ArrayAnswer, counts: str = "list") -> dict[str, Any]:
+    """The members of an answer: those of version 2, and what whole arrays have beside.
+
+    Args:
+        answer: The answer.
+        counts: How it has its counts: as a ``list``, ``packed``, or ``none``.
+    """
+    result = answer.result
     return {
-        **list_members(answer.result),
+        **list_members(result if counts == "list" else replace(result, counts=None)),
+        **({} if counts == "list" else {"count": pack_counts(result.counts) if counts == "packed" else None}),
         "dims": list(answer.dimensions),
         "labels": answer.labels,
         "units": answer.units,

@@ -145,6 +145,7 @@ class ReductionMembers(ArrayMembers):
     answer: Literal["result", "progress", "partials"] = "result"
     sections: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)] | None = None
     plan: Text | None = None
+    counts: Literal["list", "packed", "none"] = "list"
 
 
 class PlanMembers(ArrayMembers):

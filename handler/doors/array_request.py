@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from active_storage.errors import InvalidArgument
-from active_storage.grammar.arrays import parse_array_path, parse_dimension, parse_group
+from active_storage.grammar.arrays import COUNTS, parse_array_path, parse_dimension, parse_group
 from active_storage.grammar.expressions import parse_expression
 from active_storage.model.array_reduction import CONTAINER_TYPES, THRESHOLDS, ArrayReduction, ContainerType
 from active_storage.model.coordinates import (
@@ -61,6 +61,7 @@ class ArrayRequest:
         sections: The sections that are asked for; None for all.
         plan: The digest of the plan that the caller knows; None for any.
         names_reducer: Whether the caller has named the reducer.
+        counts: How a result has its counts: as a ``list``, ``packed``, or ``none``.
     """
 
     reduction: ArrayReduction
@@ -70,6 +71,7 @@ class ArrayRequest:
     sections: range | None = None
     plan: str | None = None
     names_reducer: bool = True
+    counts: str = "list"
 
 
 def parse_reduction_request(reducer: str, document: dict[str, Any]) -> ArrayRequest:
@@ -87,8 +89,10 @@ def parse_reduction_request(reducer: str, document: dict[str, Any]) -> ArrayRequ
             raise InvalidArgument("sections", f"is a member of partials, and answer is {members.answer}")
         if not sections:
             raise InvalidArgument("sections", "should be [first, after the last]")
+    if members.answer == "partials" and members.counts != "list":
+        raise InvalidArgument(COUNTS, "is about results; partial results have their own")
     locations, table, reduction = _build(reducer, members)
-    return ArrayRequest(reduction, locations, table, members.answer, sections, members.plan)
+    return ArrayRequest(reduction, locations, table, members.answer, sections, members.plan, counts=members.counts)
 
 
 def parse_plan_request(document: dict[str, Any]) -> ArrayRequest:

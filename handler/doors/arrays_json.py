@@ -81,7 +81,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         request.record.add(bytes_read=answer.bytes_read, requests=answer.requests)
         # The reply is a copy of the result.
         held.enter_context(service.engine.gate.account()).hold(2 * answer.result.length)
-        return _write(encode(list_answer(_fill_empty_cells(asked, answer))))
+        return _write(encode(list_answer(_fill_empty_cells(asked, answer), asked.counts)))
 
 
 def _find_name(path: str) -> str:
@@ -204,7 +204,7 @@ def _stream(
 
         answer = service.arrays.reduce(asked.reduction, container, scope, tell)
         scope.record.add(bytes_read=answer.bytes_read, requests=answer.requests)
-        put({"type": "result", **list_answer(_fill_empty_cells(asked, answer))})
+        put({"type": "result", **list_answer(_fill_empty_cells(asked, answer), asked.counts)})
 
     make, gate = make_partials if asked.answer == "partials" else make_result, service.engine.gate
     items = Items(make, stop, scope.record, held.pop_all(), gate)

@@ -1,6 +1,7 @@
 """Results in CBOR, for version 2 and for whole arrays: the map of a result, and numbers as numpy has them."""
 
 import sys
+import zlib
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ _ARRAY = 4
 
 # Up to this length a Python list is as fast as anything else.
 _FEW = 16
+
+# Counts repeat, so that the fastest level makes them nearly as small as the others do.
+_ZLIB_LEVEL = 1
 
 
 def list_members(result: Result, shape_as_bytes: bool = False, count_as_bytes: bool = False) -> dict[str, Any]:
@@ -51,6 +55,18 @@ def list_numbers(numbers: Any) -> dict[str, Any]:
     values = np.asarray(numbers)
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
     return {"dtype": values.dtype.name, "shape": list(values.shape), "bytes": little.tobytes()}
+
+
+def pack_counts(counts: Sequence[int] | None) -> dict[str, Any]:
+    """Counts as ``list_numbers`` lists them, in the smallest data type, one for all if they are equal, and in zlib.
+
+    In a map of a million cells, counts in a list would take more than the values.
+    """
+    numbers = np.asarray(counts if counts is not None else (), np.int64)
+    if numbers.size and (numbers == numbers[0]).all():
+        numbers = numbers[0]
+    members = list_numbers(np.asarray(numbers, np.min_scalar_type(numbers.max(initial=0))))
+    return {**members, "bytes": zlib.compress(members["bytes"], _ZLIB_LEVEL), "compression": "zlib"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 
 from active_storage.errors import NoSuchDoor
-from active_storage.grammar.arrays import ARRAY_PARAMETERS, GROUP_VALUES
+from active_storage.grammar.arrays import ARRAY_PARAMETERS, COUNTS, GROUP_VALUES
 from active_storage.grammar.parameters import PARAMETERS
 from active_storage.grammar.targets import DISCOVERY_PATH, JSON_PREFIXES, OBJECT_DOOR
 from active_storage.model.array_reduction import CONTAINER_TYPES
@@ -38,7 +38,7 @@ def reply_to(request: Request, service: Service) -> Reply:
         "json_doors": list(JSON_PREFIXES),
         "containers": list(CONTAINER_TYPES),
         "container_reducers": list(ARRAY_REDUCERS),
-        "container_parameters": [*ARRAY_PARAMETERS, GROUP_VALUES],
+        "container_parameters": [*ARRAY_PARAMETERS, GROUP_VALUES, COUNTS],
     }
     body = json.dumps(document).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]

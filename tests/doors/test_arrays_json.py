@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import threading
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -73,6 +74,12 @@ def read(response: TestResponse) -> dict[str, Any]:
     return reply
 
 
+def unpack(count: dict[str, Any]) -> Any:
+    """Packed counts."""
+    assert count["compression"] == "zlib"
+    return numbers({**count, "bytes": zlib.decompress(count["bytes"])})
+
+
 def read_items(response: TestResponse) -> list[dict[str, Any]]:
     """The items of a reply."""
     assert response.status_code == 200, response.text
@@ -86,6 +93,27 @@ def request(**members: Any) -> dict[str, Any]:
 
 
 # Results
+
+
+def test_counts_are_a_list_or_packed_or_left_out(app: flask.Flask) -> None:
+    asked = request(axis=["time"], gt=float(VALUES[-1].mean()))
+    listed = read(post(app, "mean", asked))
+    packed, none = (read(post(app, "mean", {**asked, "counts": form})) for form in ("packed", "none"))
+    counts = unpack(packed["count"])
+    assert (counts.dtype, counts.ravel().tolist()) == (np.uint8, listed["count"])
+    assert len(set(listed["count"])) > 1
+    assert none["count"] is None
+    same = {"count", "requests", "bytes_read"}
+    assert len({str({name: each[name] for name in each.keys() - same}) for each in (listed, packed, none)}) == 1
+    # One number, if all are equal.
+    equal = read(post(app, "mean", request(axis=["time"], counts="packed")))["count"]
+    assert (equal["shape"], int(unpack(equal))) == ([], len(VALUES))
+    (result,) = (
+        item
+        for item in read_items(post(app, "mean", {**asked, "counts": "none", "answer": "progress"}))
+        if item["type"] == "result"
+    )
+    assert result["count"] is None
 
 
 @pytest.mark.parametrize("is_cbor", [False, True])
@@ -686,6 +714,8 @@ def test_limits_are_settings_and_named(store: FakeStore, setting: str, value: in
         ({"group": "time", "bins": [1]}, "bins: has 1 numbers, and should have from 2"),
         ({"group": "time", "bins": [1, 1]}, "bins: should be finite numbers, each larger"),
         ({"bins": [1, 2]}, "bins: are of a coordinate that group names"),
+        ({"counts": "all"}, "counts"),
+        ({"counts": "none", "answer": "partials"}, "counts: is about results"),
         ({"weights": {}}, "weights: should have cos, or array, or dims and values"),
         ({"weights": {"cos": "lat", "array": "area"}}, "weights: should have cos, or array, or dims and values"),
         ({"weights": {"dims": ["lat"], "values": ["x"]}}, "weights.values: should be numbers"),

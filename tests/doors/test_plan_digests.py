@@ -83,7 +83,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 
 # Those that say where the array is, what is sent of its result, and which quantiles of the same elements are found.
-OTHER_MEMBERS = {"store", "answer", "sections", "plan", "q", "method"}
+OTHER_MEMBERS = {"counts", "store", "answer", "sections", "plan", "q", "method"}
 
 
 @pytest.fixture(scope="module")

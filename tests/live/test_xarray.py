@@ -387,6 +387,51 @@ def test_a_weighted_dataset_is_one_request_for_each_array(opened: dict[str, xr.D
         check_alike(found[name], expected[name])
 
 
+# Of maps that are larger than what a reply may have beside the result.
+LARGE: dict[str, Callable[[xr.Dataset], Any]] = {
+    "mean": lambda ds: ds.tas.mean("time"),
+    "sum": lambda ds: ds.tas.sum("time"),
+    "max": lambda ds: ds.tas.max("time"),
+    "std": lambda ds: ds.tas.std("time", ddof=1),
+    "median": lambda ds: ds.tas.median("time"),
+    "quantiles": lambda ds: ds.tas.quantile([0.1, 0.9], "time"),
+    "months": lambda ds: ds.tas.groupby("time.month").mean(),
+    "years": lambda ds: ds.tas.resample(time="YS").max(),
+    "weights": lambda ds: ds.tas.weighted(ds.time.dt.days_in_month).mean("time"),
+    "list": lambda ds: ds.tas.isel(time=[0, 1, 5, 7]).min("time"),
+    "accessor": lambda ds: ds.tas.active.mean("time", group="time.season"),
+}
+
+
+@pytest.fixture(scope="module")
+def large(live_store: Store, endpoint: str, folder: Path) -> Iterator[tuple[xr.Dataset, xr.Dataset]]:
+    """Maps with gaps at random places, from the service and in memory."""
+    random = np.random.default_rng(11)
+    values = random.normal(280, 10, (24, 60, 70)).astype("f4")
+    values[random.random(values.shape) < 0.2] = np.nan
+    dataset = xr.Dataset(
+        {"tas": (("time", "lat", "lon"), values)}, {"time": xr.date_range("2000-01-16", periods=24, freq="MS")}
+    )
+    dataset.to_netcdf(folder / "large.nc", engine="h5netcdf")
+    client = live_store.client()
+    client.put_object(Bucket=BUCKET, Key="large.nc", Body=(folder / "large.nc").read_bytes())
+    keys: Any = {"key": live_store.access_key, "secret": live_store.secret_key}
+    with active_storage.open_dataset(f"s3://{BUCKET}/large.nc", endpoint, **keys) as remote:
+        yield remote, dataset
+
+
+@pytest.mark.parametrize("expression", LARGE)
+def test_a_reply_has_no_more_than_the_result(
+    large: tuple[xr.Dataset, xr.Dataset], traffic: Traffic, expression: str
+) -> None:
+    remote, local = large
+    found = evaluate(LARGE[expression], remote)
+    assert len(traffic.requests) == 1
+    assert traffic.bytes <= found.nbytes + _MOST_BYTES
+    if expression != "accessor":
+        xr.testing.assert_allclose(found, LARGE[expression](local), rtol=2e-5)
+
+
 def test_a_weighted_sum_of_squares_is_two_requests(opened: dict[str, xr.Dataset], traffic: Traffic) -> None:
     def compute(dataset: xr.Dataset) -> Any:
         return dataset.packed.weighted(cosine(dataset)).sum_of_squares("lat")
