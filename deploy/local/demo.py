@@ -65,6 +65,11 @@ link=$(.venv/bin/python -c 'from deploy.local.store import Store; print(Store("{
 curl -sSf "{service}/sum/float32${{link#{store}}}" | od -A n -t f4
 
 {arrays}
+# On the command line: what is in a Zarr store, and a map of the mean:
+export AWS_ACCESS_KEY_ID={key} AWS_SECRET_ACCESS_KEY={key} ACTIVE_STORAGE_SERVICE={service}
+.venv/bin/active-storage info s3://{bucket}/climate/era5.zarr
+.venv/bin/active-storage reduce mean s3://{bucket}/climate/era5.zarr --var t2m --axis time --plot
+
 Ctrl+C stops both."""
 
 
