@@ -9,8 +9,10 @@ LAYERS := $(VENV)/layers
 PINS := $(patsubst %,-c %,requirements.txt $(wildcard requirements/*.txt))
 INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 
-# A process for each core, eight at most: each of them starts a store and a service of its own.
-PYTEST := $(BIN)/pytest -n logical --maxprocesses 8 --dist worksteal --durations 10
+# One process more than there are cores, since live tests wait for others, and eight at most: each of them starts a store
+# and a service of its own.
+PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+PYTEST := $(BIN)/pytest -n $(PROCESSES) --dist worksteal --durations 10
 TESTS ?=
 BENCH ?=
 ARCH ?= x86_64
@@ -62,7 +64,7 @@ store: $(LAYERS)/demo ## Only the store, kept running on port 9000
 
 # What a developer runs
 
-test: $(LAYERS)/test ## Run the tests, a process a core; TESTS="tests/doors -k webhook" for some of them
+test: $(LAYERS)/test ## Run the tests; TESTS="tests/doors -k webhook" for some of them
 	$(PYTEST) $(TESTS)
 
 coverage: $(LAYERS)/test ## The same, with the branches that they cover, which must not become fewer
@@ -74,7 +76,7 @@ examples: $(LAYERS)/test ## Run the programs in docs/examples and the notebook, 
 examples-page: $(LAYERS)/test ## The same, and write docs/examples.md, the first lines of the README, the notebook and the pictures
 	$(BIN)/python -m deploy.local.examples --write
 
-test-long: $(LAYERS)/test ## The tests of drawn cases, with four times as many of them
+test-long: $(LAYERS)/test ## The tests of drawn cases, with twice as many of them
 	$(PYTEST) -m hypothesis --hypothesis-profile long $(TESTS)
 
 test-minio: $(LAYERS)/test ## The live tests against the MinIO program that MINIO=path names: all clients, and its object lambda

@@ -12,10 +12,10 @@ from handler.settings import Settings
 from handler.stores.fake import FakeStore
 from tests.helpers import make_settings
 
-# The same cases in every run, so that only a change of the code can break a test. ``make test-long`` tries four times
+# The same cases in every run, so that only a change of the code can break a test. ``make test-long`` tries twice
 # as many; ``--hypothesis-profile=default`` draws new ones.
 hypothesis.settings.register_profile("same", derandomize=True, database=None)
-hypothesis.settings.register_profile("long", derandomize=True, database=None, max_examples=400)
+hypothesis.settings.register_profile("long", derandomize=True, database=None, max_examples=200)
 hypothesis.settings.load_profile("same")
 
 NUMBERS = np.arange(1, 11, dtype="<f4")
