@@ -30,7 +30,7 @@ from deploy.local.climate import write_climate
 from deploy.local.processes import ending_in_order
 from deploy.local.samples import BUCKET
 from deploy.local.service import ROOT, service
-from deploy.local.store import DEMO_KEY, REGION, seaweedfs
+from deploy.local.store import DEMO_KEY, REGION, make_bucket, seaweedfs
 
 DOCS = ROOT / "docs"
 PROGRAMS = DOCS / "examples"
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _environment() -> Iterator[None]:
     """A store with the data, and the service, at the addresses and with the keys that the examples find."""
     with seaweedfs() as store:
-        store.client().create_bucket(Bucket=BUCKET)
+        make_bucket(store.client(), BUCKET)
         write_climate(store)
         # Nothing is kept from one example to the next.
         with service(store, {"ACTIVE_STORAGE_CACHE_BYTES": "0"}) as endpoint:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 
 BUCKET = "sample-data"
 DTYPES = (
@@ -87,8 +87,7 @@ SAMPLES = (*map(_small_sample, DTYPES), TEMPERATURES)
 def write_samples(store: Store) -> None:
     """Create the bucket and upload the test data. Objects that exist already with the right size are kept."""
     client = store.client()
-    if BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
-        client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     there = {entry["Key"]: entry["Size"] for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
     for sample in SAMPLES:
         if there.get(sample.key) != sample.size:

@@ -61,6 +61,12 @@ _SEAWEEDFS_OPTIONS = {
 _SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108
 
 
+def make_bucket(client: Any, name: str) -> None:
+    """Make a bucket, unless it is there: a fixture of a module can be made more than once in a session."""
+    with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=name)
+
+
 @dataclass(frozen=True)
 class Store:
     """A running object store.

@@ -19,7 +19,7 @@ from active_storage.grammar.reductions import format_segment
 from active_storage.model.missing import Missing
 from active_storage.model.spec import ReductionSpec
 from active_storage.model.steps import Step
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 
 pytestmark = pytest.mark.live
 
@@ -51,7 +51,7 @@ def archive(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Arch
         how: Any = {"chunks": CHUNKS, "compression": "gzip", "shuffle": True, "fletcher32": True, "fillvalue": FILL}
         file.create_dataset("other", data=values, **how)
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     client.upload_file(str(path), BUCKET, path.name)
     return path.name, path, masked_values(values, FILL)
 

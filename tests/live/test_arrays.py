@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from active_storage.grammar.reductions import format_segment
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.array_cases import CASES, ArrayCase, as_json, is_in_json
 from tests.judge import check_data
 
@@ -20,7 +20,7 @@ BUCKET = "arrays"
 def objects(live_store: Store) -> None:
     """The objects of all cases in the store."""
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for case in CASES:
         client.put_object(Bucket=BUCKET, Key=case.key, Body=case.stored)
 

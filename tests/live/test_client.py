@@ -16,7 +16,7 @@ from active_storage.client.datasets import ServiceBackend
 from active_storage.client.failures import NoCredentials
 from active_storage.errors import ActiveStorageError, InvalidArgument, StoreError
 from active_storage.model.reducers import ARRAY_REDUCERS, REDUCERS
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 
 pytestmark = pytest.mark.live
 
@@ -52,7 +52,7 @@ def objects(live_store: Store, dataset: xr.Dataset, tmp_path_factory: pytest.Tem
     dataset.to_zarr(folder / "a.zarr", zarr_format=2, encoding=encoding, consolidated=True)
     dataset.to_netcdf(folder / "a.nc", engine="h5netcdf")
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())

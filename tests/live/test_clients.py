@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from deploy.local.demo import REDUCERS, numpy_result
 from deploy.local.samples import BUCKET, DTYPES, TEMPERATURES, sample_array
-from deploy.local.store import REGION, Store
+from deploy.local.store import REGION, Store, make_bucket
 
 pytestmark = pytest.mark.live
 
@@ -232,7 +232,7 @@ def test_any_key_can_be_reduced(key: str, s3: Any, store_client: Any) -> None:
 
 def test_each_version_has_its_own_result(s3: Any, store_client: Any) -> None:
     bucket = "versions"
-    store_client.create_bucket(Bucket=bucket)
+    make_bucket(store_client, bucket)
     store_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     arrays = [NUMBERS[:3], NUMBERS[3:9]]
     versions = [store_client.put_object(Bucket=bucket, Key="key", Body=array.tobytes()) for array in arrays]

@@ -9,7 +9,7 @@ import s3fs
 
 from active_storage.client.boto3 import S3ActiveStorageV4Auth
 from active_storage.model.dtypes import DTYPES
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.conformance import Case, cases, check, questions
 
 pytestmark = pytest.mark.live
@@ -25,7 +25,7 @@ Ask = Callable[[Case, str], bytes]
 def objects(live_store: Store) -> None:
     """The objects of all cases in the store."""
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for case in {case.key: case for case in cases()}.values():
         client.put_object(Bucket=BUCKET, Key=case.key, Body=case.data())
 

@@ -24,7 +24,7 @@ from active_storage.client.dask_arrays import DaskClient
 from active_storage.errors import StoreError
 from deploy.local.processes import LOOPBACK
 from deploy.local.service import service
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.live.processes import find_listeners
 
 pytestmark = pytest.mark.live
@@ -52,7 +52,7 @@ def array(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
         made[number] = np.random.default_rng(number).normal(280, 1)
         made[number, :7] = np.random.default_rng(number).normal(280, 10, 7)
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from deploy.local.service import service
-from deploy.local.store import Store, seaweedfs
+from deploy.local.store import Store, make_bucket, seaweedfs
 
 pytestmark = pytest.mark.live
 
@@ -59,7 +59,7 @@ class WebServer(http.server.BaseHTTPRequestHandler):
 def store() -> Iterator[Store]:
     with seaweedfs() as running:
         client = running.client()
-        client.create_bucket(Bucket=BUCKET)
+        make_bucket(client, BUCKET)
         for key in KEYS:
             client.put_object(Bucket=BUCKET, Key=key, Body=FILE)
         yield running

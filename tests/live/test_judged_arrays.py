@@ -10,7 +10,7 @@ import requests
 import xarray as xr
 
 from active_storage.client.object_lambda import reducing
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.arrays.written import KINDS, NAME, Contents, Written
 from tests.minio_lambda import Target
 
@@ -36,7 +36,7 @@ def stored(request: pytest.FixtureRequest, live_store: Store, tmp_path_factory: 
     """A container of each kind in the store: how xarray reads it, and its key."""
     client, kind = live_store.client(), request.param
     if BUCKET not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
-        client.create_bucket(Bucket=BUCKET)
+        make_bucket(client, BUCKET)
     folder: Path = tmp_path_factory.mktemp("written")
     written = KINDS[kind].write(_make_contents(kind), folder)
     root = kind.replace(" ", "-")

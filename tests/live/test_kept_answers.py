@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import requests
 
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.doors.array_stores import VALUES, write_hdf5, write_zarr
 
 pytestmark = pytest.mark.live
@@ -37,7 +37,7 @@ def test_arrays(
 ) -> None:
     bucket = f"{BUCKET}-{container}"
     client, keys = live_store.client(), (live_store.access_key, live_store.secret_key)
-    client.create_bucket(Bucket=bucket)
+    make_bucket(client, bucket)
     other = VALUES.copy()
     other[2:4, :3] = 0
     written: list[dict[str, bytes]] = [
@@ -63,7 +63,7 @@ def test_arrays(
 
 def test_objects(live_store: Store, start_service: Callable[..., str]) -> None:
     client, keys = live_store.client(), (live_store.access_key, live_store.secret_key)
-    client.create_bucket(Bucket=f"{BUCKET}-objects")
+    make_bucket(client, f"{BUCKET}-objects")
     url = start_service()
     place = {"source": live_store.endpoint, "bucket": f"{BUCKET}-objects", "object": "key"}
     body = {**place, "dtype": "float32"}

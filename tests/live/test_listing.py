@@ -12,7 +12,7 @@ import xarray as xr
 import active_storage
 from active_storage.client.client import Client
 from active_storage.errors import StoreError
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.live.test_xarray import load, make_dataset
 
 pytestmark = pytest.mark.live
@@ -39,7 +39,7 @@ def bucket(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> str:
             make_dataset().to_zarr(folder / f"v{version}.zarr", encoding=chunked, group="outer/inner", **options)
             names.to_zarr(folder / f"my names +{version} ü.zarr", **options)
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())

@@ -24,7 +24,7 @@ from active_storage.model.reducers import REDUCERS
 from active_storage.model.spec import ReductionSpec
 from deploy.local.processes import LOOPBACK
 from deploy.local.samples import BUCKET, DTYPES, TEMPERATURES, sample_array
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.array_cases import CASES
 from tests.client.signed_store import serving
 from tests.events import make_event
@@ -54,7 +54,7 @@ def s3(lambda_store: Store) -> Iterator[Any]:
 def objects(live_store: Store) -> Iterator[Any]:
     """A boto3 client of the store itself, which has the objects of the arrays."""
     with closing(live_store.client()) as client:
-        client.create_bucket(Bucket="lambda")
+        make_bucket(client, "lambda")
         for case in CASES:
             client.put_object(Bucket="lambda", Key=case.key, Body=case.stored)
         yield client

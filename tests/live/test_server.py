@@ -22,7 +22,7 @@ import pytest
 
 from deploy.local.samples import sample_array
 from deploy.local.service import service
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from handler.app import _HANG_UP_SECONDS
 from handler.settings import ENV_PREFIX
 from tests import faulty_store
@@ -201,7 +201,7 @@ def read_log(log: Path, lines: int) -> tuple[str, list[dict[str, Any]]]:
 def test_a_large_object_takes_no_more_memory_than_a_small_one(live_store: Store) -> None:
     """The limit is 16 MiB over the idle process. The object has 96 MiB, and would not fit."""
     client = live_store.client()
-    client.create_bucket(Bucket="memory")
+    make_bucket(client, "memory")
     block = np.random.default_rng(3).random(1 << 20, np.float32).tobytes()
     client.put_object(Bucket="memory", Key="large", Body=block * 24)
     with service(live_store, {"ACTIVE_STORAGE_WORKERS": "1"}) as url:

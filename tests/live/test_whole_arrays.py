@@ -10,7 +10,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from active_storage.client.object_lambda import reducing
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.array_replies import split_items
 from tests.doors.array_stores import VALUES, write_hdf5, write_references, write_zarr
 from tests.minio_lambda import Target
@@ -28,7 +28,7 @@ def objects(live_store: Store) -> None:
     zarr = write_zarr(path, attributes={"units": "K"})
     references = write_references(zarr, path)
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for name, data in {**zarr, f"/{BUCKET}/f.nc": write_hdf5(), f"/{BUCKET}/references.json": references}.items():
         client.put_object(Bucket=BUCKET, Key=name.removeprefix(f"/{BUCKET}/"), Body=data)
 

@@ -22,7 +22,7 @@ from active_storage.client.failures import ServiceUnreachable
 from active_storage.client.service_array import LoadWarning, ServiceArray
 from active_storage.errors import InvalidArgument
 from deploy.local.processes import LOOPBACK, free_ports
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 
 # numpy says so where the service says nothing.
 pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")]
@@ -77,7 +77,7 @@ def folder(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset.to_netcdf(folder / "four.nc", engine="h5netcdf", encoding=encoding)
     dataset.to_netcdf(folder / "classic.nc", engine="scipy", encoding=encoding)
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             client.put_object(Bucket=BUCKET, Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())

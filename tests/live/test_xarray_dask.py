@@ -16,7 +16,7 @@ import active_storage
 from active_storage.client.failures import InsecureService
 from active_storage.client.remote import LoadWarning
 from active_storage.errors import InvalidArgument, PlanOutdated
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 
 pytestmark = pytest.mark.live
 
@@ -44,7 +44,7 @@ def make_dataset(first: float = 280) -> xr.Dataset:
 def put(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Callable[[xr.Dataset, str], None]:
     """Puts a dataset in the store, as Zarr or NetCDF by the end of the name."""
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
 
     def put(dataset: xr.Dataset, name: str) -> None:
         folder = tmp_path_factory.mktemp("dask")

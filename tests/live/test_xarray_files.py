@@ -12,7 +12,7 @@ import active_storage
 from active_storage.client.client import Client
 from active_storage.client.service_array import LoadWarning
 from active_storage.errors import InvalidArgument, StoreError
-from deploy.local.store import Store
+from deploy.local.store import Store, make_bucket
 from tests.live.test_xarray import check_alike, evaluate, is_lazy, load
 
 pytestmark = pytest.mark.live
@@ -66,7 +66,7 @@ def folder(live_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(make_year(2003, 4).drop_vars("height"), folder / "fewer.nc")
     write(make_year(2003, 4).transpose("lat", ...), folder / "turned.nc")
     client = live_store.client()
-    client.create_bucket(Bucket=BUCKET)
+    make_bucket(client, BUCKET)
     for number, year in enumerate((2000, 2001)):
         packing = {"dtype": "i2", "scale_factor": 0.01, "_FillValue": -32768}
         encoding: Any = {"packed": packing, "time": {"units": f"days since {year}-01-01"}}
