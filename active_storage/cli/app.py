@@ -19,7 +19,7 @@ from active_storage.cli.outputs import FORMATS, SUFFIXES, WRITERS, write_netcdf
 from active_storage.cli.parameters import read_array_arguments, read_object_arguments, takes_parameters
 from active_storage.cli.parts import SERVICE_COMMANDS, load_part
 from active_storage.cli.plots import draw_png, plot
-from active_storage.cli.services import SERVICE_VARIABLE, Access
+from active_storage.cli.services import SERVICE_VARIABLE, ServiceOptions
 from active_storage.cli.tree import list_tree, write_tree
 from active_storage.client.client import Client
 from active_storage.client.progress import ProgressBar
@@ -157,10 +157,10 @@ def info(  # noqa: PLR0913, PLR0917  # the options of the command
     is_insecure: _Insecure = False,
 ) -> None:
     """List the variables of a container with dimensions, data types, chunks, sizes and attributes, like ncdump -h."""
-    access = Access(service or (), is_local, endpoint_url, profile, is_anonymous, is_insecure)
+    options = ServiceOptions(service or (), is_local, endpoint_url, profile, is_anonymous, is_insecure)
     root, path = _split_path(url, group_path.strip("/"))
     with ExitStack() as held:
-        clients = access.open_clients([url], held)
+        clients = options.open_clients([url], held)
         group = ask_in_turn(clients, lambda client: client.describe(root, path, container=container))
     # A query can have a signature.
     shown = "/".join(filter(None, (root.partition("?")[0].rstrip("/"), path)))
@@ -216,9 +216,9 @@ def reduce(  # noqa: PLR0913, PLR0917  # the options of the command
     kind = _find_format(output, file)
     for path in filter(None, (file, png)):
         ensure_folder(path)
-    access = Access(service or (), is_local, endpoint_url, profile, is_anonymous, is_insecure)
+    options = ServiceOptions(service or (), is_local, endpoint_url, profile, is_anonymous, is_insecure)
     with ExitStack() as held:
-        clients = access.open_clients(urls, held)
+        clients = options.open_clients(urls, held)
         held.enter_context(_show_progress(progress))
         with _explaining(is_local, texts):
             ask = partial(_ask_object if "dtype" in texts else _ask_array, reducer, urls, texts, only_plan)

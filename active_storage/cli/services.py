@@ -22,7 +22,7 @@ _HERE = "http://localhost"
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class ServiceOptions:
     """How services are asked.
 
     Attributes:

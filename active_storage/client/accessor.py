@@ -8,14 +8,14 @@ Missing elements are skipped. What has happened to the array before may be index
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 import active_storage.client.weighted  # noqa: F401  # adds what numpy's functions do with weights
-from active_storage.client.arguments import Numbers, Weights
+from active_storage.client.arguments import AccessArguments, Numbers, Weights
 from active_storage.client.numpy_reductions import find_result_dtype
 from active_storage.client.places import cover
 from active_storage.client.reductions import Answer, Reduction, ask_together, send
@@ -117,13 +117,13 @@ class ServiceAccessor:
         data = self._array.variable.data
         return self._array.copy(data=data.load() if isinstance(data, ServiceArray) else np.asarray(data))
 
-    def to_dask(self, services: Urls, *, retries: int = 8, **access: Any) -> xr.DataArray:
+    def to_dask(self, services: Urls, *, retries: int = 8, **access: Unpack[AccessArguments]) -> xr.DataArray:
         """The array with other services for its reductions and its elements, which are then dask arrays.
 
         Args:
             services: As for ``DaskClient``.
             retries: As for ``DaskClient``.
-            **access: The keys of the tasks, and the other options of ``DaskClient``.
+            **access: The keys of the tasks, and the other arguments of ``AccessArguments``.
 
         Raises:
             ImportError: dask is not installed.
@@ -244,7 +244,7 @@ class DatasetAccessor:
     def __init__(self, dataset: xr.Dataset) -> None:
         self._dataset = dataset
 
-    def to_dask(self, services: Urls, *, retries: int = 8, **access: Any) -> xr.Dataset:
+    def to_dask(self, services: Urls, *, retries: int = 8, **access: Unpack[AccessArguments]) -> xr.Dataset:
         """The dataset with other services for its arrays. Arguments as for ``DataArray.active.to_dask``."""
         arrays = {
             name: array.active.to_dask(services, retries=retries, **access)

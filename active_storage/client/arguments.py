@@ -68,6 +68,28 @@ def between(low: Bound | None, high: Bound | None, *, cyclic: bool = False) -> S
     return Span(low, high, cyclic)
 
 
+class AccessArguments(TypedDict, total=False):
+    """How a service is asked: options of ``Client``.
+
+    Attributes:
+        key: As for ``Client``, and so are the others.
+        secret: The secret key.
+        token: The token of a session.
+        anon: Whether to ask without keys.
+        profile: A profile in the shared files of AWS.
+        insecure: Whether the secret may be sent over http to another machine.
+        timeout: The longest silence of the service, in seconds.
+    """
+
+    key: str | None
+    secret: str | None
+    token: str | None
+    anon: bool
+    profile: str | None
+    insecure: bool
+    timeout: float
+
+
 class MissingArguments(TypedDict, total=False):
     """The rules for missing data."""
 

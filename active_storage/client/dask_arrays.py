@@ -22,7 +22,7 @@ import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph
 
-from active_storage.client.arguments import QuestionArguments, ensure_known
+from active_storage.client.arguments import AccessArguments, QuestionArguments, ensure_known
 from active_storage.client.client import Client
 from active_storage.client.failures import ServiceTooOld
 from active_storage.client.items import JoinedSections, SectionResult
@@ -113,36 +113,17 @@ class DaskClient:
     Args:
         client: The client that asks for plans, here.
         services: The URLs of the services that the tasks ask, or a function that lists those that there are now.
-        key: As for ``Client``, for the tasks; and so are the others.
-        secret: The secret key.
-        token: The token of a session.
-        anon: Whether to ask without keys.
-        profile: A profile in the shared files of AWS.
-        insecure: Whether the secret may be sent over http to another machine.
-        timeout: The longest silence of a service, in seconds.
         retries: How often a task asks all services again if all of them are full or cannot be reached.
+        **access: The keys of the tasks, and the other arguments of ``AccessArguments``.
 
     Raises:
         InsecureService: The secret would be sent over http to another machine.
         InvalidArgument: There is no service, or arguments contradict each other.
     """
 
-    def __init__(  # noqa: PLR0913  # the options of a client
-        self,
-        client: Client,
-        services: Urls,
-        *,
-        key: str | None = None,
-        secret: str | None = None,
-        token: str | None = None,
-        anon: bool = False,
-        profile: str | None = None,
-        insecure: bool = False,
-        timeout: float = 60.0,
-        retries: int = 8,
-    ) -> None:
+    def __init__(self, client: Client, services: Urls, *, retries: int = 8, **access: Unpack[AccessArguments]) -> None:
         self._client = client
-        self._services = Services(services, Access(key, secret, token, anon, profile, insecure, timeout), retries)
+        self._services = Services(services, Access(**access), retries)
         self._services.ensure_valid()
 
     def reduce(

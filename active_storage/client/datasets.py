@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self, TypedDict, Unpack, get_args
+from typing import Any, Literal, Self, Unpack, get_args
 
 import numpy as np
 import xarray as xr
@@ -21,13 +21,14 @@ from xarray.backends.zarr import FillValueCoder
 from xarray.core import indexing
 
 import active_storage.client.accessor  # noqa: F401  # registers ``DataArray.active``
-from active_storage.client.arguments import ensure_known
+from active_storage.client.arguments import AccessArguments, ensure_known
 from active_storage.client.client import Client
 from active_storage.client.duck_array import DuckArray
 from active_storage.client.groups import Group, Variable
 from active_storage.client.questions import find_container
+from active_storage.client.remote import LoadWarning, Remote
 from active_storage.client.results import Array
-from active_storage.client.service_array import LoadWarning, Remote, ServiceArray
+from active_storage.client.service_array import ServiceArray
 from active_storage.client.turns import ask_in_turn
 from active_storage.errors import ActiveStorageError, InvalidArgument
 
@@ -40,8 +41,8 @@ _CONTAINERS: tuple[ContainerName, ...] = ("zarr", "netcdf", "kerchunk")
 _DESCRIBED_AT_ONCE = 8
 
 
-class OpenArguments(TypedDict, total=False):
-    """What ``open_dataset`` and the engine take, beside the URL and the service.
+class OpenArguments(AccessArguments, total=False):
+    """What ``open_dataset`` and the engine take, beside the URL and the service, and how the service is asked.
 
     Attributes:
         drop_variables: Names of variables that are left out.
@@ -54,13 +55,6 @@ class OpenArguments(TypedDict, total=False):
         decode_coords: As in xarray.
         use_cftime: As in xarray.
         decode_timedelta: As in xarray.
-        key: As for ``Client``, and so are all others.
-        secret: The secret key.
-        token: The token of a session.
-        anon: Whether to ask without keys.
-        profile: A profile in the shared files of AWS.
-        insecure: Whether the secret may be sent over http to another machine.
-        timeout: The longest silence of the service, in seconds.
         retries: How often a request is repeated.
     """
 
@@ -74,18 +68,11 @@ class OpenArguments(TypedDict, total=False):
     decode_coords: Any
     use_cftime: bool | None
     decode_timedelta: Any
-    key: str | None
-    secret: str | None
-    token: str | None
-    anon: bool
-    profile: str | None
-    insecure: bool
-    timeout: float
     retries: int
 
 
 _DECODING = ("mask_and_scale", "decode_times", "concat_characters", "decode_coords", "use_cftime", "decode_timedelta")
-_OF_CLIENT = ("key", "secret", "token", "anon", "profile", "insecure", "timeout", "retries")
+_OF_CLIENT = (*AccessArguments.__optional_keys__, "retries")
 
 
 def open_dataset(url: str, service: str | Sequence[str], **options: Unpack[OpenArguments]) -> xr.Dataset:

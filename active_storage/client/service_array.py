@@ -32,10 +32,8 @@ from active_storage.client.places import (
     select,
 )
 from active_storage.client.reductions import Reduction, Weighting, arrange
-from active_storage.client.remote import LoadWarning, NotPushedDownError, Remote
+from active_storage.client.remote import NotPushedDownError, Remote
 from active_storage.client.results import Array, format_bytes, write_table
-
-__all__ = ["Form", "LoadWarning", "Remote", "ServiceArray"]
 
 # The values, whether they are missing or not, or the values with 0 in the place of missing ones.
 Form = Literal["values", "isnull", "notnull", "filled"]

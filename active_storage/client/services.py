@@ -8,7 +8,7 @@ and Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM Tra
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from time import sleep
 from typing import TypeVar
@@ -32,7 +32,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How services are asked: the options of ``Client``. ``repr`` hides the keys, and ``pickle`` does not.
+    """How services are asked, by the names of ``AccessArguments``. ``repr`` hides the keys, and ``pickle`` does not.
 
     Attributes:
         key: As for ``Client``, and so are the others.
@@ -132,20 +132,10 @@ def find_client(url: str, access: Access) -> Client:
         InvalidArgument: The URL is not that of a service, or the access contradicts itself.
         InsecureService: The secret would be sent over http to another machine.
     """
-    return Client(
-        url,
-        key=access.key,
-        secret=access.secret,
-        token=access.token,
-        anon=access.anon,
-        profile=access.profile,
-        insecure=access.insecure,
-        timeout=access.timeout,
-        retries=0,
-    )
+    return Client(url, **asdict(access), retries=0)
 
 
-# A forked process makes connections of its own.
+# A forked process makes clients of its own: another thread could have held a lock of these.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=find_client.cache_clear)
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from active_storage import Client
 from active_storage.cli.command import main
-from active_storage.cli.services import Access
+from active_storage.cli.services import ServiceOptions
 from handler.doors.service import Service
 from handler.local import make_answer
 from handler.stores.fake import FakeStore
@@ -92,10 +92,10 @@ def client(store: FakeStore) -> Client:
 def reduce(run: Callable[..., Ran], client: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
     """Runs the command with a service that answers in this process."""
 
-    def open_clients(self: Access, urls: Sequence[str], held: ExitStack) -> list[Client]:
+    def open_clients(self: ServiceOptions, urls: Sequence[str], held: ExitStack) -> list[Client]:
         return [client]
 
-    monkeypatch.setattr(Access, "open_clients", open_clients)
+    monkeypatch.setattr(ServiceOptions, "open_clients", open_clients)
     return run
 
 

@@ -19,7 +19,8 @@ import active_storage
 from active_storage.client import connection
 from active_storage.client.datasets import ServiceBackend
 from active_storage.client.failures import ServiceUnreachable
-from active_storage.client.service_array import LoadWarning, ServiceArray
+from active_storage.client.remote import LoadWarning
+from active_storage.client.service_array import ServiceArray
 from active_storage.errors import InvalidArgument
 from deploy.local.processes import LOOPBACK, free_ports
 from deploy.local.store import Store, make_bucket

@@ -10,7 +10,7 @@ import xarray as xr
 
 import active_storage
 from active_storage.client.client import Client
-from active_storage.client.service_array import LoadWarning
+from active_storage.client.remote import LoadWarning
 from active_storage.errors import InvalidArgument, StoreError
 from deploy.local.store import Store, make_bucket
 from tests.live.test_xarray import check_alike, evaluate, is_lazy, load
@@ -180,7 +180,7 @@ def test_files_are_described_once_each(open_remote: Open, asked: list[str]) -> N
     assert str(remote.time_bnds[13, 0].values)[:10] == "2001-03-01"
 
 
-@pytest.mark.filterwarnings("error::active_storage.client.service_array.LoadWarning")
+@pytest.mark.filterwarnings("error::active_storage.client.remote.LoadWarning")
 def test_options_are_for_each_file(open_remote: Open, folder: Path) -> None:
     options = {"decode_times": False, "mask_and_scale": False, "drop_variables": ["tas"]}
     found, expected = open_remote(MEMBERS, "member", **options), open_local(folder, MEMBERS, "member", **options)
