@@ -11,8 +11,8 @@ INSTALL := $(BIN)/uv pip install --python $(BIN)/python
 
 # One process more than there are cores, since live tests wait for others, and eight at most: each of them starts a store
 # and a service of its own.
-PROCESSES := $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
-PYTEST := $(BIN)/pytest -n $(PROCESSES) --dist worksteal --durations 10
+PROCESSES = $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+PYTEST = $(BIN)/pytest -n $(PROCESSES) --dist worksteal --durations 10
 TESTS ?=
 BENCH ?=
 ARCH ?= x86_64

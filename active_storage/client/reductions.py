@@ -172,15 +172,17 @@ def ask_together(reductions: Sequence[Reduction]) -> list[Answer | NotPushedDown
     """
     answers: dict[int, Answer | NotPushedDownError] = {}
     asked: dict[Any, list[Reduction]] = {}
+    # For each reduction, the one whose request answers it; and those of which somebody needs the counts.
+    answering: dict[int, Reduction] = {}
     counted: set[int] = set()
     # Counts come with the answer to another reduction of the same elements, if there is one.
     for each in sorted(reductions, key=lambda one: one.reducer == "count"):
         same = asked.setdefault(_find_elements(each), [])
-        answering = next((other for other in same if _answers_too(other, each)), each)
-        if answering is each:
+        chosen = answering[id(each)] = next((other for other in same if _answers_too(other, each)), each)
+        if chosen is each:
             same.append(each)
         if each.needs_counts:
-            counted.add(id(answering))
+            counted.add(id(chosen))
     for bundle, dimension in _make_bundles([each for same in asked.values() for each in same]):
         counts = not counted.isdisjoint(map(id, bundle))
         try:
@@ -189,7 +191,7 @@ def ask_together(reductions: Sequence[Reduction]) -> list[Answer | NotPushedDown
             answers.update(dict.fromkeys(map(id, bundle), error))
     found = []
     for each in reductions:
-        answer = next(answers[id(one)] for one in asked[_find_elements(each)] if one is each or _answers_too(one, each))
+        answer = answers[id(answering[id(each)])]
         has_counts = each.reducer == "count" and isinstance(answer, Answer)
         found.append(Answer(answer.counts, answer.counts) if has_counts else answer)  # type: ignore[union-attr]  # just checked
     return found
