@@ -62,7 +62,7 @@ class Response(Protocol):
         """The headers."""
 
     def read1(self, amount: int, /) -> bytes:
-        """What there is of the body, at most so many bytes; none at its end."""
+        """The next bytes of the body, at most ``amount``, as soon as some have come; empty at the end of the body."""
 
     def close(self) -> None:
         """End it."""
@@ -148,8 +148,8 @@ class Channel(ABC):
         """The response to one attempt, whatever its status.
 
         Raises:
-            _Broken: There is none, and the request can be repeated.
-            ServiceUnreachable: There is none.
+            _Broken: There is no reply, and the request can be repeated.
+            ServiceUnreachable: There is no reply.
         """
 
     @contextmanager

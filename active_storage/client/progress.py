@@ -83,7 +83,7 @@ def read_progress(item: Mapping[str, Any]) -> tuple[int, int]:
 
 
 class Listener(Protocol):
-    """What is told of requests. Threads call it at the same time."""
+    """Is told how far requests are. Several threads can call it at the same time."""
 
     def see(self, request: object, done: Done | None) -> None:
         """A request goes on, or has failed and counts no more if ``done`` is None."""

@@ -28,7 +28,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "InvalidRange": ("is outside", 12),
     "NotModified": (ETag.parse('"etag"'), {"etag": '"etag"'}),
     "SlowDown": ("full", 7),
-    "StoreError": (404, "NoSuchKey", "there is none"),
+    "StoreError": (404, "NoSuchKey", "there is no such object"),
     "WrongRegion": ("PermanentRedirect", "eu-west-2"),
     "ObjectChanged": (),
     "TornRead": (),
